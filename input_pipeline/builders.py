@@ -1,0 +1,233 @@
+"""tfds builders that prepare well-known data sets without TensorFlow.
+
+Each is tfds's own builder (name, version, features, splits and order are inherited) whose examples
+are read with the standard library and stored as PNG or JPEG bytes instead of being encoded by
+TensorFlow. Stock `tfds.data_source(name)` reads the result.
+"""
+
+import gzip
+import hashlib
+import io
+import socket
+import tarfile
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tensorflow_datasets.core import registered
+from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as imagenet
+
+from input_pipeline import decode, png
+from input_pipeline.example import DataError
+
+EMBEDDED = {"mnist": Path(__file__).parent / "data" / "mnist"}
+VALIDATION_LABELS = "val_labels.txt"
+
+
+def builder(name: str, data_dir: Path, manual_dir: Path) -> tfds.core.DatasetBuilder:
+    """Our builder of the data set where there is one, else the one that tfds has.
+
+    Args:
+      manual_dir: where ours look for the original files first.
+    """
+    if name not in _EXAMPLES:
+        return tfds.builder(name, data_dir=data_dir)
+    stock = tfds.builder_cls(name)
+    with registered.skip_registration():
+        # Files next to the stock builder's module (citation, checksums) are found by its package.
+        attributes = {
+            "name": name,
+            "pkg_dir_path": stock.pkg_dir_path,
+            "__module__": __name__,
+            "url_infos": stock.url_infos,
+            "originals_dir": manual_dir,
+        }
+        cls = type(stock.__name__, (_EXAMPLES[name], stock), attributes)
+    return cls(data_dir=data_dir)
+
+
+class _IdxExamples:
+    """MNIST and its successors: four gzipped IDX files."""
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        files = _originals(self, dl_manager)
+        return {
+            split: self._generate_examples(
+                _read_idx(files[f"{prefix}-images-idx3-ubyte.gz"], 16),
+                _read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"], 8),
+            )
+            for split, prefix in {"train": "train", "test": "t10k"}.items()
+        }
+
+    def _generate_examples(self, images: np.ndarray, labels: np.ndarray) -> Iterator:
+        pairs = zip(images.reshape(-1, 28, 28, 1), labels, strict=True)
+        for index, (pixels, label) in enumerate(pairs):
+            yield index, {"image": png.encode(pixels), "label": int(label)}
+
+
+class _CifarExamples:
+    """CIFAR-10 and -100: a tar of binary records (labels, then 3x32x32 pixels)."""
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        facts = self._cifar_info
+        (archive,) = _originals(self, dl_manager).values()
+        with tarfile.open(archive) as tar:
+            files = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
+        for key, file in zip(facts.label_keys, facts.label_files, strict=True):
+            self.info.features[key].names = [x for x in files[file].decode().split("\n") if x]
+        return {
+            split: self._generate_examples(f"{split}_", b"".join(files[name] for name in names))
+            for split, names in {"train": facts.train_files, "test": facts.test_files}.items()
+        }
+
+    def _generate_examples(self, prefix: str, content: bytes) -> Iterator:
+        keys = self._cifar_info.label_keys
+        records = np.frombuffer(content, np.uint8).reshape(-1, len(keys) + 3 * 32 * 32)
+        for index, record in enumerate(records):
+            pixels = record[len(keys) :].reshape(3, 32, 32).transpose(1, 2, 0)
+            labels = {key: int(label) for key, label in zip(keys, record, strict=False)}
+            yield index, {"id": f"{prefix}{index:05d}", "image": png.encode(pixels), **labels}
+
+
+class _ImagenetExamples:
+    """ImageNet 2012 from the two original tars (the test tar too where it is given)."""
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        folder = self.originals_dir
+        tars = {
+            split: folder / f"ILSVRC2012_img_{short}.tar"
+            for split, short in {"train": "train", "validation": "val", "test": "test"}.items()
+        }
+        missing = [
+            str(tars[split]) for split in ("train", "validation") if not tars[split].exists()
+        ]
+        if missing:
+            raise DataError(
+                f"imagenet2012 cannot be prepared: {' and '.join(missing)} not found. Download the "
+                "two tars from https://image-net.org/download-images (registration needed) and "
+                "name their folder with --manual_dir."
+            )
+        generators = {
+            "train": self._generate_examples(tars["train"]),
+            "validation": self._flat_examples(
+                tars["validation"], _validation_labels(tars["validation"])
+            ),
+        }
+        if tars["test"].exists():
+            generators["test"] = self._flat_examples(tars["test"], None)
+        return generators
+
+    def _generate_examples(self, path: Path) -> Iterator:
+        """The train tar: one tar a class, named by the class."""
+        for class_tar, content in _members(path):
+            for name, image in _members(io.BytesIO(content)):
+                if name in imagenet.CMYK_IMAGES or name in imagenet.PNG_IMAGES:
+                    image = _rgb_jpeg(image, name)
+                label = Path(class_tar).stem
+                yield name, {"file_name": name, "image": image, "label": label}
+
+    def _flat_examples(self, path: Path, labels: dict[str, str] | None) -> Iterator:
+        for name, image in _members(path):
+            label = -1 if labels is None else labels[name]
+            yield name, {"file_name": name, "image": image, "label": label}
+
+
+_EXAMPLES = {
+    "mnist": _IdxExamples,
+    "fashion_mnist": _IdxExamples,
+    "kmnist": _IdxExamples,
+    "cifar10": _CifarExamples,
+    "cifar100": _CifarExamples,
+    "imagenet2012": _ImagenetExamples,
+}
+
+
+def _originals(
+    self: tfds.core.DatasetBuilder, dl_manager: tfds.download.DownloadManager
+) -> dict[str, Path]:
+    """{file name: path} of the verified original files.
+
+    They come from tfds's manual folder if all are there, else from tfds's own download.
+    """
+    infos = {Path(url).name: (url, info) for url, info in self.url_infos.items()}
+    paths = {file: self.originals_dir / file for file in infos}
+    missing = [file for file, path in paths.items() if not path.exists()]
+    if missing:
+        require_network(self)
+        print(f"{', '.join(missing)} not found in {self.originals_dir}: downloading.")
+        paths = {file: Path(dl_manager.download(url)) for file, (url, _) in infos.items()}
+    for file, path in paths.items():
+        _verify(path, infos[file][1].checksum, self.name)
+    return paths
+
+
+def _verify(path: Path, sha256: str, name: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise DataError(
+            f"{path} is not the original file of {name}: its sha256 is {found}, expected {sha256}. "
+            "It may be cut short, or belong to another data set with the same file names (mnist, "
+            "fashion_mnist and kmnist share theirs). Download it again."
+        )
+
+
+def require_network(builder: tfds.core.DatasetBuilder) -> None:
+    """Raises DataError where no network reaches the files; tfds would retry for minutes."""
+    if urllib.request.getproxies() or not builder.url_infos:
+        return
+    url = next(iter(builder.url_infos))
+    try:
+        socket.getaddrinfo(urllib.parse.urlparse(url).hostname, None)
+    except OSError as error:
+        raise DataError(
+            f"{builder.name} is not prepared and cannot be downloaded: no network reaches {url} "
+            f"({error}). Get the files {', '.join(builder.url_infos)} by other means, put them "
+            f"into a folder and run: python -m input_pipeline.prepare {builder.name} "
+            "--manual_dir=FOLDER"
+        ) from error
+
+
+def _read_idx(path: Path, header: int) -> np.ndarray:
+    with gzip.open(path) as file:
+        return np.frombuffer(file.read(), np.uint8, offset=header)
+
+
+def _members(tar: Path | BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of a tar's files, read from front to back."""
+    where = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
+    with tarfile.open(mode="r|", **where) as archive:
+        for member in archive:
+            if member.isfile():
+                yield member.name, archive.extractfile(member).read()
+
+
+def _validation_labels(tar: Path) -> dict[str, str]:
+    """{image name: class name}: line i of the list belongs to the i-th name in sorted order."""
+    beside = tar.with_name(VALIDATION_LABELS)
+    listed = Path(imagenet.imagenet_common.label_names_file()).with_name("validation_labels.txt")
+    path = beside if beside.exists() else listed
+    labels = path.read_text().split()
+    with tarfile.open(tar) as archive:
+        names = sorted(archive.getnames())
+    if len(names) != len(labels):
+        raise DataError(
+            f"{tar} holds {len(names)} images, and the label list {path} has {len(labels)} lines. "
+            f"If the tar is a part of the original, put its own list beside it as "
+            f"{VALIDATION_LABELS}: one class name a line, in the order of the sorted image names. "
+            "Otherwise download the tar again."
+        )
+    return dict(zip(names, labels, strict=True))
+
+
+def _rgb_jpeg(content: bytes, name: str) -> bytes:
+    """The image as an RGB JPEG, as tfds stores the 22 CMYK ones and the PNG of the train set."""
+    pixels = decode.full(content, name)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=95)
+    return stream.getvalue()

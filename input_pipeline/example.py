@@ -1,0 +1,82 @@
+"""What a data set is to the rest of the project: a picklable sequence of labelled images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, SupportsIndex
+
+import numpy as np
+
+
+class DataError(Exception):
+    """A data set cannot be used; the message says what is wrong, where, and what to do."""
+
+
+class UnreadableImage(DataError):
+    """One image cannot be read or decoded; the message names its file or record."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled image.
+
+    Attributes:
+      image: encoded JPEG or PNG bytes, or a uint8 array [H, W, C].
+      label: class index.
+      name: file or record name, for messages.
+    """
+
+    image: bytes | np.ndarray
+    label: int
+    name: str
+
+
+class Examples(Protocol):
+    """Picklable random access to examples, one by one or several at a time (often quicker)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Random access to the examples of one split.
+
+    Attributes:
+      dataset, split: the names it was opened by.
+      examples: where they are read from.
+      class_names: one name for each label.
+      image_shape: (H, W, C) where all images have it, None where sizes vary.
+      on_unreadable: what the loaders do about an image that cannot be read: "stop" with an
+        `UnreadableImage`, or "skip" it (the next readable one takes its place in training, nothing
+        does in evaluation) and count it.
+    """
+
+    dataset: str
+    split: str
+    examples: Examples
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None = None
+    on_unreadable: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        if self.on_unreadable not in ("stop", "skip"):
+            raise DataError(
+                f"on_unreadable is {self.on_unreadable!r}. Use 'stop' to end at an image that "
+                "cannot be read, or 'skip' to pass over it and count it."
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: SupportsIndex) -> Example:
+        return self.examples[index.__index__()]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        return self.examples.__getitems__(indices)

@@ -1,0 +1,61 @@
+"""A folder of images: root/split/class/*.jpg (or .jpeg, .png), classes in sorted order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from input_pipeline.example import DataError, Example, Source, UnreadableImage
+
+_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+def open_folder(root: Path, split: str, on_unreadable: str) -> Source:
+    """The images of root/split, labelled by the sorted names of its subfolders.
+
+    Raises:
+      DataError: there is no such folder, or no image in it.
+    """
+    folder = root / split
+    if not folder.is_dir():
+        raise DataError(
+            f"There is no folder {folder}. A data set of images is laid out as "
+            f"ROOT/SPLIT/CLASS/*.jpg, and opened as folder:ROOT with the split's name; splits "
+            f"found here: {', '.join(splits(root)) or 'none'}."
+        )
+    classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
+    files = [
+        (str(file), label)
+        for label, name in enumerate(classes)
+        for file in sorted((folder / name).iterdir())
+        if file.suffix.lower() in _ENDINGS
+    ]
+    if not files:
+        raise DataError(
+            f"There is no image in {folder}. Expected files {folder}/CLASS/NAME.jpg (or .jpeg, "
+            ".png), one folder a class."
+        )
+    return Source(
+        f"folder:{root}", split, FolderExamples(tuple(files)), classes, None, on_unreadable
+    )
+
+
+def splits(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+@dataclass(frozen=True)
+class FolderExamples:
+    files: tuple[tuple[str, int], ...]  # path, label
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Example:
+        path, label = self.files[index]
+        try:
+            return Example(Path(path).read_bytes(), label, path)
+        except OSError as error:
+            raise UnreadableImage(f"The image {path} cannot be read: {error}.") from error
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        return [self[index] for index in indices]

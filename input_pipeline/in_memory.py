@@ -1,0 +1,30 @@
+"""Data sets small enough to be loaded whole, for training that keeps them on the device."""
+
+import numpy as np
+
+from input_pipeline.example import DataError, Source
+
+_CHUNK = 4096
+
+
+def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """All examples in the order of the source.
+
+    Returns:
+      images uint8 [N, H, W, C], labels int32 [N].
+
+    Raises:
+      DataError: the images have no common shape (`source.image_shape` is None).
+    """
+    if source.image_shape is None:
+        raise DataError(
+            f"The images of {source.dataset} differ in size, so they cannot be kept on the device "
+            "as one array. Use the streaming loader (config.data.on_device=False)."
+        )
+    images = np.empty((len(source), *source.image_shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), _CHUNK):
+        stop = min(start + _CHUNK, len(source))
+        for index, example in enumerate(source.__getitems__(range(start, stop)), start):
+            images[index], labels[index] = example.image, example.label
+    return images, labels

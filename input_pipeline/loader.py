@@ -1,0 +1,197 @@
+"""Batches for training and evaluation, decoded by threads or by worker processes.
+
+Which example and which random numbers a position of a batch gets depends on the seed and on the
+position alone: a run resumes at any step at no cost, and any number of hosts or workers sees the
+same global batches.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from input_pipeline import order
+from input_pipeline.example import DataError, Example, Source, UnreadableImage
+
+Transform = Callable[[Example, np.random.Generator], np.ndarray]
+Batch = dict[str, np.ndarray]
+
+
+def train_batches(
+    source: Source,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    num_steps: int,
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Batches of the steps start_step, start_step + 1, ..., num_steps of them.
+
+    Args:
+      batch_size: of all processes together.
+      shard: (process_index, process_count); each process gets an equal, consecutive part of every
+        batch.
+      workers: worker processes; 0 decodes in threads of this process, one for each core.
+
+    Yields:
+      {"image": uint8 [B_local, S, S, C], "label": int32 [B_local]}. Where the source skips
+      unreadable images, also "skipped": int32 [B_local], how many were passed over for the example
+      that stands in their place.
+    """
+    local = _local_batch_size(batch_size, shard)
+    reader = _TrainReader(source, transform, seed)
+    first = start_step * batch_size + shard[0] * local
+    return _batches(_Rows(reader, first, batch_size, local, num_steps), workers)
+
+
+def eval_batches(
+    source: Source,
+    transform: Transform,
+    *,
+    batch_size: int,
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Every example once, in order, over all processes; the same number of batches in each.
+
+    Arguments as for `train_batches`.
+
+    Yields:
+      {"image": uint8 [B_local, S, S, C], "label": int32 [B_local], "mask": float32 [B_local]};
+      mask is 0 where the last batch is padded. Where the source skips unreadable images, these
+      are masked too, and "skipped", int32 [B_local], is 1 for them.
+    """
+    local = _local_batch_size(batch_size, shard)
+    reader = _EvalReader(source, transform, _shape(source, transform))
+    num_batches = -(-len(source) // batch_size)
+    return _batches(_Rows(reader, shard[0] * local, batch_size, local, num_batches), workers)
+
+
+@dataclass(frozen=True)
+class _TrainReader:
+    """Global position -> one row of a training batch."""
+
+    source: Source
+    transform: Transform
+    seed: int
+
+    def __call__(self, position: int) -> Batch:
+        n = len(self.source)
+        (index,) = order.indices(self.seed, position, position + 1, n)
+        for skipped in range(n):
+            try:
+                example = self.source[(index + skipped) % n]
+                image = self.transform(example, _generator(self.seed, position))
+            except UnreadableImage:
+                if self.source.on_unreadable == "stop":
+                    raise
+            else:
+                row = {"image": image, "label": np.int32(example.label)}
+                return row | _count(self.source, skipped)
+        raise _nothing_readable(self.source)
+
+
+@dataclass(frozen=True)
+class _EvalReader:
+    """Global position -> one row of an evaluation batch; masked past the end."""
+
+    source: Source
+    transform: Transform
+    shape: tuple[int, int, int]
+
+    def __call__(self, position: int) -> Batch:
+        if position >= len(self.source):
+            return self._masked(skipped=0)
+        try:
+            example = self.source[position]
+            image = self.transform(example, _generator(0, position))
+        except UnreadableImage:
+            if self.source.on_unreadable == "stop":
+                raise
+            return self._masked(skipped=1)
+        row = {"image": image, "label": np.int32(example.label), "mask": np.float32(1)}
+        return row | _count(self.source, 0)
+
+    def _masked(self, skipped: int) -> Batch:
+        row = {"image": np.zeros(self.shape, np.uint8), "label": np.int32(0), "mask": np.float32(0)}
+        return row | _count(self.source, skipped)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of one process's batches laid end to end: a random-access source for grain."""
+
+    reader: Callable[[int], Batch]
+    first: int  # global position of the first row
+    stride: int  # between the same row of two batches: the global batch size
+    batch_size: int  # of this process
+    num_batches: int
+
+    def __len__(self) -> int:
+        return self.batch_size * self.num_batches
+
+    def __getitem__(self, index: int) -> Batch:
+        batch, row = divmod(index, self.batch_size)
+        return self.reader(self.first + batch * self.stride + row)
+
+
+def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
+    if not len(rows):
+        return iter(())
+    import grain
+
+    batches = grain.MapDataset.source(rows).batch(rows.batch_size)
+    if not workers:
+        threads = os.cpu_count() or 1
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        return iter(batches.to_iter_dataset(options))
+    from absl import flags
+
+    # grain reads a flag of its own when it starts processes; programs without absl never parse it.
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    return iter(batches.to_iter_dataset(options).mp_prefetch(processes))
+
+
+def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"process {index} of {count} does not exist")
+    if batch_size <= 0 or batch_size % count:
+        raise DataError(
+            f"The batch size {batch_size} does not divide over {count} processes. Choose a "
+            f"multiple of {count}, such as {max(1, round(batch_size / count)) * count}."
+        )
+    return batch_size // count
+
+
+def _shape(source: Source, transform: Transform) -> tuple[int, int, int]:
+    """Shape of the transformed images, which masked rows need too."""
+    for index in range(len(source)):
+        try:
+            return transform(source[index], _generator(0, index)).shape
+        except UnreadableImage:
+            if source.on_unreadable == "stop":
+                raise
+    raise _nothing_readable(source)
+
+
+def _generator(seed: int, position: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, position]))
+
+
+def _count(source: Source, skipped: int) -> Batch:
+    return {"skipped": np.int32(skipped)} if source.on_unreadable == "skip" else {}
+
+
+def _nothing_readable(source: Source) -> DataError:
+    return DataError(
+        f"Not one of the {len(source)} images of {source.dataset} ({source.split}) can be read. "
+        "Check that the files are whole and are JPEG or PNG."
+    )

@@ -1,0 +1,113 @@
+"""Data sets that tfds has prepared, as array_record or as TFRecord, without TensorFlow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_generated_pb2 as example_proto
+
+from input_pipeline import decode, tfrecord
+from input_pipeline.example import DataError, Example, Source
+
+
+class Records(Protocol):
+    """Random access to serialised tf.train.Example messages."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> list[bytes]: ...
+
+
+def find(name: str, data_dir: Path) -> Path | None:
+    """The newest prepared version of NAME, NAME/CONFIG or NAME:VERSION below data_dir."""
+    name, _, version = name.partition(":")
+    found = [p.parent for p in (data_dir / name).glob(f"{version or '*'}/dataset_info.json")]
+    versions = {p: _version(p.name) for p in found if _version(p.name)}
+    return max(versions, key=versions.get, default=None)
+
+
+def open_prepared(name: str, folder: Path, split: str, on_unreadable: str) -> Source:
+    """Opens the data set that lies prepared in `folder`.
+
+    Raises:
+      DataError: no such split, or not a data set of labelled images.
+    """
+    info = tfds.builder_from_directory(folder).info
+    image, label = _feature(info, tfds.features.Image), _feature(info, tfds.features.ClassLabel)
+    shape = info.features[image].shape
+    shape = None if None in shape else shape
+    try:
+        records = _records(info, folder, split)
+    except (ValueError, KeyError, AssertionError) as error:
+        raise DataError(
+            f"{name} in {folder} has no split {split!r} ({error}). It has: "
+            f"{', '.join(sorted(info.splits))}; parts are written as train[:10%]."
+        ) from error
+    described = next((key for key in ("file_name", "id") if key in info.features), None)
+    examples = TfdsExamples(records, f"{name}/{split}", image, label, described, shape)
+    names = tuple(info.features[label].names)
+    return Source(name, split, examples, names, shape, on_unreadable)
+
+
+def split_names(folder: Path) -> list[str]:
+    return list(tfds.builder_from_directory(folder).info.splits)
+
+
+@dataclass(frozen=True)
+class TfdsExamples:
+    """Examples whose images are bytes, or arrays where all have the shape `shape`."""
+
+    records: Records
+    title: str
+    image_key: str
+    label_key: str
+    name_key: str | None
+    shape: tuple[int, int, int] | None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        indices = [int(i) for i in indices]
+        records = self.records.__getitems__(indices)
+        return [self._example(i, record) for i, record in zip(indices, records, strict=True)]
+
+    def _example(self, index: int, record: bytes) -> Example:
+        feature = example_proto.Example.FromString(record).features.feature
+        name = f"{self.title} example {index}"
+        if self.name_key is not None:
+            name += f" ({feature[self.name_key].bytes_list.value[0].decode()})"
+        image = feature[self.image_key].bytes_list.value[0]
+        if self.shape is not None:
+            image = decode.of_shape(image, self.shape, name)
+        return Example(image, feature[self.label_key].int64_list.value[0], name)
+
+
+def _records(info: tfds.core.DatasetInfo, folder: Path, split: str) -> Records:
+    if info.file_format == tfds.core.FileFormat.TFRECORD:
+        return tfrecord.open_records(info.splits[split].file_instructions)
+    builder = tfds.builder_from_directory(folder)
+    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+
+def _feature(info: tfds.core.DatasetInfo, kind: type) -> str:
+    """The key of the feature of this kind: a supervised one, or the only one."""
+    keys = [key for key in info.supervised_keys or () if isinstance(info.features[key], kind)]
+    keys = keys or [key for key, feature in info.features.items() if isinstance(feature, kind)]
+    if len(keys) != 1:
+        raise DataError(
+            f"{info.full_name} is not a data set of labelled images: it has {len(keys)} features "
+            f"of type {kind.__name__} where one is needed. "
+            f"Its features: {', '.join(info.features)}."
+        )
+    return keys[0]
+
+
+def _version(name: str) -> tuple[int, ...] | None:
+    parts = name.split(".")
+    return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else None
