@@ -1,0 +1,12 @@
+"""Image classifiers in Flax, numerically equal to their references.
+
+model = zoo.create("resnet50")                     # a linen module, a pure function of variables
+variables = zoo.load_torch("resnet50", "resnet50-0676ba61.pth")
+logits = model.apply(variables, images)            # [B, H, W, 3] -> [B, 1000]
+"""
+
+from zoo.convert import load_torch, to_torch
+from zoo.features import features
+from zoo.registry import create, info, list_models
+
+__all__ = ["create", "features", "info", "list_models", "load_torch", "to_torch"]

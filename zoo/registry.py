@@ -1,0 +1,194 @@
+"""The table of models: which names exist, how each is built, and what is known about it.
+
+A family file makes one `Family`, decorates its variants with `@family.variant(...)` and ends with
+its conversion tables, `family.naming(...)`.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo import macs
+
+# Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
+FAMILIES = ("alexnet", "lenet", "mlp", "resnet", "vgg")
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Rules = Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What is known about one model.
+
+    Attributes:
+      name: the registered name.
+      family: the family file it lives in.
+      paper: title and where to find it.
+      year: of the paper.
+      image_size: side of the square images it was designed for, in pixels.
+      channels: of those images.
+      reference: the public implementation it equals, with that implementation's name for it.
+      mean, std: per channel, of images scaled to [0, 1]: the input is `(image / 255 - mean) / std`.
+      interpolation: of the resize before evaluation, "bilinear" or "bicubic".
+      crop: share of the shorter side that the evaluation's centre crop keeps.
+      top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST); None without one.
+      source: where that accuracy stands.
+    """
+
+    name: str
+    family: str
+    paper: str
+    year: int
+    image_size: int = 224
+    channels: int = 3
+    reference: str = ""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    crop: float = 0.875
+    top1: float | None = None
+    top5: float | None = None
+    source: str = ""
+
+    @property
+    def num_params(self) -> int:
+        """Number of trainable parameters, counted from the model's shapes."""
+        params = abstract_variables(self.name)["params"]
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    @property
+    def gmacs(self) -> float:
+        """Multiply-adds of one image at `image_size`, in 1e9: convolutions and matrix products."""
+        return _gmacs(self.name)
+
+
+@dataclasses.dataclass
+class Family:
+    """The models of one file. `defaults` are the fields of `Info` that its variants share."""
+
+    name: str
+    defaults: dict[str, Any]
+    namings: dict[str, Rules | Callable[[nn.Module], Rules]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def variant(self, **facts) -> Callable:
+        """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
+
+        def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+            name = build.__name__
+            if name in _models:
+                raise ValueError(f"{name!r} is registered already, by {_models[name].module}.")
+            info = Info(name=name, family=self.name, **{**self.defaults, **facts})
+            _models[name] = _Model(info, build, self, build.__module__)
+            return build
+
+        return register
+
+    def naming(self, origin: str, rules: Rules | Callable[[nn.Module], Rules]) -> None:
+        """Adds the conversion table from our parameter paths to the names used by `origin`.
+
+        `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
+        "stage1/block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
+        the variant, `rules` is a function from the module to such pairs.
+        """
+        self.namings[origin] = rules
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    info: Info
+    build: Callable[..., nn.Module]
+    family: Family
+    module: str
+
+
+_models: dict[str, _Model] = {}
+
+
+@functools.cache
+def _all_models() -> Mapping[str, _Model]:
+    for family in FAMILIES:
+        importlib.import_module(f"zoo.{family}")
+    return _models
+
+
+def lookup(name: str) -> _Model:
+    """The registry's entry for `name`; ValueError with the closest names if there is none."""
+    models = _all_models()
+    if name not in models:
+        close = difflib.get_close_matches(name, models, n=3, cutoff=0.5)
+        hint = f"The closest names are {', '.join(close)}. " if close else ""
+        raise ValueError(f"There is no model {name!r}. {hint}zoo.list_models() gives all names.")
+    return models[name]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models that match a shell wildcard such as "resnet*", sorted."""
+    return sorted(fnmatch.filter(_all_models(), pattern))
+
+
+def create(name: str, **overrides) -> nn.Module:
+    """Builds the module called `name`.
+
+    `overrides` are attributes of its class: `num_classes`, `dtype` and what the family adds.
+
+    Raises:
+      ValueError: no such model (the message has the closest names).
+      TypeError: the model has no such attribute (the message lists those it has).
+    """
+    build = lookup(name).build
+    try:
+        return build(**overrides)
+    except TypeError as error:
+        attributes = set(_attributes(build))
+        unknown = sorted(set(overrides) - attributes)
+        if not unknown:
+            raise
+        raise TypeError(
+            f"{name} has no attribute {', '.join(unknown)}; it has {', '.join(sorted(attributes))}."
+        ) from error
+
+
+def _attributes(build: Callable[..., nn.Module]) -> list[str]:
+    return [f.name for f in dataclasses.fields(build()) if f.name not in ("parent", "name")]
+
+
+def info(name: str) -> Info:
+    """What is known about the model called `name`: see `Info`."""
+    return lookup(name).info
+
+
+def abstract_variables(name: str, **overrides) -> dict[str, Any]:
+    """Shapes and dtypes of the variables of a model at its own image size; nothing is computed."""
+    return _abstract_variables(name, tuple(sorted(overrides.items())))
+
+
+@functools.lru_cache(maxsize=64)
+def _abstract_variables(name: str, overrides: tuple) -> dict[str, Any]:
+    model = create(name, **dict(overrides))
+    return jax.eval_shape(model.init, jax.random.key(0), _image(name))
+
+
+@functools.cache
+def _gmacs(name: str) -> float:
+    model = create(name)
+    total = macs.count(model.apply, abstract_variables(name), _image(name))
+    return total / 1e9
+
+
+def _image(name: str) -> jax.ShapeDtypeStruct:
+    facts = info(name)
+    shape = (1, facts.image_size, facts.image_size, facts.channels)
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
