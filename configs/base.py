@@ -1,0 +1,130 @@
+"""The schema of every recipe: all keys, what they mean, and their defaults.
+
+A recipe is a file with `get_config(arg="")` that takes `base.get_config()`, changes some keys and
+returns `base.finish(config, arg)`. The schema is locked: a misspelt key raises, in a recipe and on
+the command line. Durations are words: "90 epochs", "2.5 epochs", "500 steps".
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    """The defaults, locked."""
+    config = ConfigDict()
+    config.seed = 0  # weights, data order, augmentation and dropout all follow from it
+    config.batch_size = 128  # images in a step, over all devices and hosts
+    config.duration = "10 epochs"  # how long to train
+    # BatchNorm statistics: "global" over the whole batch, or "per_device" (less communication).
+    config.batch_norm = "global"
+    # Folder of compiled programs, kept between runs; "auto": in the user's cache folder, "": none.
+    config.compile_cache = "auto"
+
+    config.model = ConfigDict()
+    config.model.name = "lenet5"  # see zoo.list_models()
+    config.model.num_classes = 0  # 0: as many as the data set has
+    config.model.dtype = "float32"  # of the computation; parameters stay float32
+
+    config.data = ConfigDict()
+    config.data.name = "mnist"  # what input_pipeline.open takes
+    config.data.dir = ""  # where data sets are prepared; "": tfds's default
+    config.data.manual_dir = ""  # where original files lie that cannot be downloaded
+    config.data.train_split = "train"  # parts too: "train[:90%]"
+    config.data.eval_split = ""  # "": the data set's own
+    config.data.image_size = 0  # height and width in pixels; 0: the model's own
+    # Small images all of one size may stay on the device: "auto" (if they fit), "yes" or "no".
+    config.data.on_device = "auto"
+    config.data.workers = -1  # processes that decode images; 0: threads only, -1: one a CPU core
+    config.data.unreadable = "stop"  # an image that cannot be decoded: "stop" or "skip" and count
+
+    config.augment = ConfigDict()
+    # Training crop: "none", "random_resized" (Inception's, torchvision's) or
+    # "resize_random" (shorter side to a random size, then a random square).
+    config.augment.crop = "none"
+    config.augment.area = (0.08, 1.0)  # of "random_resized": share of the image
+    config.augment.ratio = (3 / 4, 4 / 3)  # of "random_resized": width to height
+    config.augment.resize = (256, 480)  # of "resize_random": smallest and largest shorter side
+    config.augment.interpolation = "bilinear"  # of the training crop
+    config.augment.flip = False  # mirror half of the images left to right
+    config.augment.shift = 0  # move by up to so many pixels, zeros come in
+    config.augment.lighting = 0.0  # standard deviation of AlexNet's colour shift
+
+    config.loss = ConfigDict()
+    config.loss.label_smoothing = 0.0
+    config.loss.auxiliary_weights = ()  # one for each auxiliary head of the model, by name order
+    # An extra class with this constant logit, never right (LeNet-5 of 1998); None: no such class.
+    config.loss.rubbish_logit = placeholder(float)
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # an optimizer of optax, or "diagonal_levenberg_marquardt"
+    config.optimizer.options = ConfigDict()  # its arguments beside learning rate and weight decay
+    # Decoupled where the optax optimizer has such an argument (adamw, lamb), else L2 as in SGD.
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.weight_decay_exclude = ""  # regular expression over "block/conv/kernel"
+    config.optimizer.clip_norm = 0.0  # largest norm of the gradient; 0: any
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "constant"  # "constant", "steps", "linear" or "cosine"
+    config.schedule.learning_rate = 0.1  # the highest, for this recipe's batch size
+    config.schedule.warmup = "0 steps"  # linear from 0
+    config.schedule.boundaries = ()  # of "steps": when, in words
+    config.schedule.factors = ()  # of "steps": what to multiply with at each boundary
+
+    config.ema = ConfigDict()
+    config.ema.decay = 0.0  # evaluate a moving average of the parameters; 0: the parameters
+
+    config.eval = ConfigDict()
+    config.eval.every = "1 epoch"  # and at the end
+    config.eval.batch_size = 0  # 0: as in training
+    config.eval.crop = 0.875  # share of the shorter side that the centre crop keeps
+    config.eval.interpolation = "bilinear"
+
+    config.log = ConfigDict()
+    config.log.every = "100 steps"  # a training line in metrics.jsonl
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = "1 epoch"  # and at the end, and when told to stop
+    config.checkpoint.keep = 2  # the newest so many; at least 2
+
+    config.mesh = ConfigDict()
+    config.mesh.data = 0  # devices along the batch; 0: all there are, over mesh.fsdp
+    config.mesh.fsdp = 1  # devices over which parameters and optimizer state are split
+
+    config.hosts = ConfigDict()
+    config.hosts.coordinator = ""  # "host:port" of the first process, or "auto" on a cluster
+    config.hosts.count = 1  # processes
+    config.hosts.index = 0  # this process
+    config.hosts.timeout = 300  # seconds to wait for the others
+    return config.lock()
+
+
+def finish(config: ConfigDict, arg: str = "") -> ConfigDict:
+    """The recipe as it is (arg ""), or a few steps of it on tiny data (arg "smoke").
+
+    Raises:
+      ValueError: any other argument.
+    """
+    if arg not in ("", "smoke"):
+        raise ValueError(
+            f"The recipe takes no argument {arg!r}: leave it out, or write ':smoke' after the file "
+            "name for a few steps on tiny data."
+        )
+    return smoke(config) if arg else config
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """Shrinks what costs time: data, batch and duration. Model, loss and optimizer stay."""
+    channels = 1 if config.data.name.endswith("mnist") else 3
+    classes = 10 if channels == 1 else 1000
+    config.data.name = f"synthetic:classes={classes},channels={channels}"
+    config.data.train_split, config.data.eval_split = "train", ""
+    config.data.workers = 0
+    config.batch_size, config.eval.batch_size = 4, 4
+    config.duration = "3 steps"
+    config.schedule.warmup = "1 steps"
+    config.schedule.boundaries = tuple(
+        f"{1 + i} steps" for i in range(len(config.schedule.boundaries))
+    )
+    config.log.every = "1 steps"
+    config.eval.every = config.checkpoint.every = "2 steps"
+    return config

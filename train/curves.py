@@ -1,0 +1,36 @@
+"""The curves of a run as a picture."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display is needed, and none may be opened
+from matplotlib import pyplot  # noqa: E402
+
+
+def draw_curves(lines: list[dict], path: Path) -> None:
+    """Draws loss, error and learning rate over epochs.
+
+    Args:
+      lines: those of metrics.jsonl.
+      path: of the picture; replaced at once when it is complete.
+    """
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    for split, marker in (("train", ""), ("eval", "o")):
+        chosen = [line for line in lines if line["split"] == split]
+        epochs = [line["epoch"] for line in chosen]
+        axes[0].plot(epochs, [line["loss"] for line in chosen], marker=marker, label=split)
+        errors = [100 * (1 - line["top1"]) for line in chosen]
+        axes[1].plot(epochs, errors, marker=marker, label=split)
+    train = [line for line in lines if line["split"] == "train"]
+    axes[2].plot([line["epoch"] for line in train], [line["learning_rate"] for line in train])
+    for axis, title in zip(axes, ("loss", "top-1 error, %", "learning rate")):
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+    for axis in axes[:2]:
+        axis.set_yscale("log")
+        axis.legend()
+    temporary = path.with_name(".curves.tmp.png")
+    figure.savefig(temporary, dpi=100)
+    pyplot.close(figure)
+    temporary.replace(path)

@@ -1,0 +1,155 @@
+"""The training loop: one function, top to bottom."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+import zoo
+from input_pipeline.example import DataError
+from train import hosts, step
+from train.checkpoint import Checkpoints
+from train.data import Data, open_data
+from train.durations import Plan
+from train.errors import Interrupted
+from train.interruption import Interruption
+from train.optimizers import make_optimizer, make_schedule
+from train.report import Report
+from train.runners import ResidentRunner, StreamedRunner
+from train.sharding import check_batch_size, make_mesh, state_shardings
+from train.workspace import check_room, claim_workdir, use_compile_cache
+
+
+@dataclass
+class Progress:
+    """How far a run has come: the state after `step` steps."""
+
+    state: step.TrainState
+    step: int
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+    """Trains the recipe's model, or goes on with what the workdir holds.
+
+    Args:
+      config: a recipe, see configs/base.py.
+      workdir: folder of the run; made if it is not there.
+
+    Returns:
+      The last evaluation line of metrics.jsonl.
+
+    Raises:
+      TrainError, DataError: the run cannot go on. What was saved is kept.
+      Interrupted: SIGTERM or SIGINT came; a checkpoint was saved if there was anything to save. The
+        process should then end by `os._exit`: a compilation may still be running in a thread.
+    """
+    hosts.join(config.hosts)
+    use_compile_cache(config.compile_cache)
+    workdir = claim_workdir(workdir)
+    with Interruption() as interruption:
+        mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+        batch_sizes = config.batch_size, config.eval.batch_size or config.batch_size
+        for name, size in zip(("batch_size", "eval.batch_size"), batch_sizes):
+            check_batch_size(name, size, mesh)
+        data = interruption.call(open_data, config)
+        plan = Plan.of(config, len(data.train))
+        task = make_task(config, data, plan, mesh)
+        shapes = state_shapes(task)
+        check_room(workdir, shapes)
+
+        checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
+        state = interruption.call(checkpoints.restore, shapes)
+        if state is None:
+            state = interruption.call(initial_state, task, shapes)
+        progress = Progress(state, int(state.step))
+        report = Report(workdir, config, plan, start=progress.step)
+        try:
+            runner = interruption.call(make_runner, config, task, shapes, plan, data)
+            run_to_the_end(progress, plan, runner, report, checkpoints, interruption)
+        except (Interrupted, DataError):
+            report.flush()
+            checkpoints.save(progress.step, progress.state)
+            raise
+        finally:
+            report.close()
+            checkpoints.close()
+    return [line for line in report.lines if line["split"] == "eval"][-1]
+
+
+def run_to_the_end(
+    progress: Progress,
+    plan: Plan,
+    runner: ResidentRunner | StreamedRunner,
+    report: Report,
+    checkpoints: Checkpoints,
+    interruption: Interruption,
+) -> None:
+    """Evaluates, saves and trains as the plan says, from `progress` on, which is kept current."""
+    while True:
+        now = progress.step
+        if plan.evaluates_at(now) and not report.has_evaluation(now):
+            report.flush()
+            sums = runner.evaluate(progress.state, interruption.check)
+            report.evaluation(now, sums, runner.skipped)
+        if plan.saves_at(now):
+            report.flush()
+            checkpoints.save(now, progress.state)
+        if now >= plan.steps:
+            report.draw()
+            return
+        report.begin()
+        for state, sums, now in runner.train(progress.state, now, plan.next_stop(now)):
+            progress.state, progress.step = state, now
+            if interruption.wanted:
+                break
+        report.train(now, sums)
+        interruption.check()
+
+
+def make_task(config: ConfigDict, data: Data, plan: Plan, mesh: Mesh) -> step.Task:
+    """All that the steps of a recipe need."""
+    schedule = make_schedule(config, plan)
+    return step.Task(
+        model=zoo.create(config.model.name, num_classes=data.num_classes, dtype=config.model.dtype),
+        optimizer=make_optimizer(config.optimizer, schedule),
+        schedule=schedule,
+        augment=data.augment,
+        normalize=data.normalize,
+        image_shape=data.image_shape,
+        mesh=mesh,
+        seed=config.seed,
+        label_smoothing=config.loss.label_smoothing,
+        rubbish_logit=config.loss.rubbish_logit,
+        auxiliary_weights=tuple(config.loss.auxiliary_weights),
+        batch_norm=config.batch_norm,
+        ema_decay=config.ema.decay,
+    )
+
+
+def state_shapes(task: step.Task) -> step.TrainState:
+    """The state's shapes, dtypes and shardings; nothing is computed."""
+    shapes = jax.eval_shape(lambda: step.init_state(task))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, task.mesh),
+    )
+
+
+def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
+    """The state at step 0, each part made where it belongs."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    return jax.jit(lambda: step.init_state(task), out_shardings=shardings)()
+
+
+def make_runner(
+    config: ConfigDict, task: step.Task, shapes: step.TrainState, plan: Plan, data: Data
+) -> ResidentRunner | StreamedRunner:
+    """Compiles the programs of the run."""
+    batch_sizes = config.batch_size, config.eval.batch_size or config.batch_size
+    if data.on_device:
+        return ResidentRunner(task, shapes, plan, data, batch_sizes)
+    return StreamedRunner(task, shapes, plan, data, batch_sizes, config.data.workers)
