@@ -8,44 +8,46 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from input_pipeline import png
+from input_pipeline import jpeg, png
 from input_pipeline.example import Example, UnreadableImage
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the full image
-
-# Name: (Pillow's filter, its support in output pixels).
-INTERPOLATIONS = {
-    "nearest": (Image.Resampling.NEAREST, 0.5),
-    "bilinear": (Image.Resampling.BILINEAR, 1.0),
-    "bicubic": (Image.Resampling.BICUBIC, 2.0),
-    "lanczos": (Image.Resampling.LANCZOS, 3.0),
-}
+from input_pipeline.resize import INTERPOLATIONS, Box, resize
 
 
 class Picture:
     """An image whose size is known and whose pixels are decoded when a part of it is asked for.
 
-    Encoded images are RGB, whatever they are stored as; arrays keep their channels.
+    Encoded images become RGB, whatever they are stored as; arrays keep their channels. JPEGs are
+    decoded by libjpeg-turbo where it is installed; all else, and what it cannot do, by Pillow.
 
     Attributes:
       width, height: of the full image, in pixels.
     """
 
     def __init__(self, example: Example):
-        self._name = example.name
-        with _errors_of(self._name):
-            if isinstance(example.image, np.ndarray):
-                self._image = _from_array(example.image)
-            else:
-                self._image = Image.open(io.BytesIO(example.image))
-        self.width, self.height = self._image.size
+        self._content, self._name = example.image, example.name
+        self._decoder = None
+        if isinstance(self._content, np.ndarray):
+            self.height, self.width, _ = self._content.shape
+            return
+        decoder = jpeg.decoder()
+        size = decoder and decoder.size(self._content)
+        if size:
+            self._decoder = decoder
+        else:
+            with _errors_of(self._name):
+                size = Image.open(io.BytesIO(self._content)).size
+        self.width, self.height = size
 
     def resized(self, box: Box, size: int, interpolation: str, *, crop_first: bool) -> np.ndarray:
         """The part `box` of the image, resized with antialiasing.
 
+        A JPEG whose box is at least twice (4, 8 times) as large as the result is decoded at a half
+        (4th, 8th) of its resolution.
+
         Args:
           box: 0 <= left < right <= width, 0 <= top < bottom <= height.
           size: height and width of the result.
+          interpolation: one of `resize.INTERPOLATIONS`.
           crop_first: whether pixels outside of the (whole-numbered) box are left out of account,
             as when it is cut out and then resized, or not, as when the full image is resized
             and the box cut out of the result.
@@ -53,27 +55,45 @@ class Picture:
         Returns:
           uint8 [size, size, C].
         """
-        resample, support = INTERPOLATIONS[interpolation]
-        left, top, right, bottom = box
-        margin_x = 0 if crop_first else support * max(1, (right - left) / size) + 1
-        margin_y = 0 if crop_first else support * max(1, (bottom - top) / size) + 1
+        reduction = jpeg.reduction(box[2] - box[0], box[3] - box[1], size)
+        if isinstance(self._content, np.ndarray):
+            reduction = 1
+        left, top, right, bottom = box = tuple(x / reduction for x in box)
+        reach = 0 if crop_first else INTERPOLATIONS[interpolation][2]
+        margin_x = reach * max(1, (right - left) / size)
+        margin_y = reach * max(1, (bottom - top) / size)
         region = (
             max(0, math.floor(left - margin_x)),
             max(0, math.floor(top - margin_y)),
-            min(self.width, math.ceil(right + margin_x)),
-            min(self.height, math.ceil(bottom + margin_y)),
+            min(math.ceil(self.width / reduction), math.ceil(right + margin_x)),
+            min(math.ceil(self.height / reduction), math.ceil(bottom + margin_y)),
         )
-        with _errors_of(self._name):
-            part = _as_rgb(self._image).crop(region)
-            inner = (left - region[0], top - region[1], right - region[0], bottom - region[1])
-            pixels = np.asarray(part.resize((size, size), resample, box=inner))
-        return pixels if pixels.ndim == 3 else pixels[:, :, None]
+        pixels = self._decoded(region, reduction)
+        x, y = region[:2]
+        return resize(pixels, (left - x, top - y, right - x, bottom - y), size, interpolation)
+
+    def _decoded(self, region: jpeg.Region, reduction: int) -> np.ndarray:
+        left, top, right, bottom = region
+        if isinstance(self._content, np.ndarray):
+            return self._content[top:bottom, left:right]
+        pixels = None
+        if self._decoder is not None:
+            pixels = self._decoder.part(self._content, region, reduction)
+        if pixels is None:
+            with _errors_of(self._name):
+                image = Image.open(io.BytesIO(self._content))
+                image.draft(None, (self.width // reduction, self.height // reduction))  # JPEG only
+                image = image.convert("RGB")
+                if image.width != math.ceil(self.width / reduction):
+                    image = image.reduce(reduction)
+                pixels = np.asarray(image.crop(region))
+        return pixels
 
 
 def full(content: bytes, name: str) -> np.ndarray:
     """All pixels as RGB: uint8 [H, W, 3]."""
     with _errors_of(name):
-        return np.asarray(_as_rgb(Image.open(io.BytesIO(content))))
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def of_shape(content: bytes, shape: tuple[int, int, int], name: str) -> np.ndarray:
@@ -84,20 +104,6 @@ def of_shape(content: bytes, shape: tuple[int, int, int], name: str) -> np.ndarr
             mode = "L" if shape[2] == 1 else "RGB"
             pixels = np.asarray(Image.open(io.BytesIO(content)).convert(mode)).reshape(shape)
     return pixels
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    return (
-        image if image.mode in ("RGB", "L") and not _encoded_grey(image) else image.convert("RGB")
-    )
-
-
-def _encoded_grey(image: Image.Image) -> bool:
-    return image.mode == "L" and image.format is not None
-
-
-def _from_array(pixels: np.ndarray) -> Image.Image:
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from input_pipeline.decode import INTERPOLATIONS, Box, Picture
+from input_pipeline import resize
+from input_pipeline.decode import Picture
 from input_pipeline.example import Example
+from input_pipeline.resize import Box
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class RandomResizedCrop:
       size: height and width of the result.
       scale: range of the part's area as a fraction of the image's.
       ratio: range of the part's width / height; drawn uniformly in its logarithm.
-      interpolation: one of `decode.INTERPOLATIONS`.
+      interpolation: one of `resize.INTERPOLATIONS`.
       flip: whether half of the results are mirrored left to right.
     """
 
@@ -32,7 +34,7 @@ class RandomResizedCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        _check_interpolation(self.interpolation)
+        resize.check(self.interpolation)
 
     def __call__(self, example: Example, rng: np.random.Generator) -> np.ndarray:
         picture = Picture(example)
@@ -63,7 +65,7 @@ class ResizeRandomCrop:
       size: height and width of the result.
       resize: range (both included) of the shorter side's length after resizing; one number twice
         for a fixed length.
-      interpolation: one of `decode.INTERPOLATIONS`.
+      interpolation: one of `resize.INTERPOLATIONS`.
       flip: whether half of the results are mirrored left to right.
     """
 
@@ -73,7 +75,7 @@ class ResizeRandomCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        _check_interpolation(self.interpolation)
+        resize.check(self.interpolation)
         if not self.size <= self.resize[0] <= self.resize[1]:
             raise ValueError(
                 f"cannot cut {self.size} pixels out of images resized to {self.resize}"
@@ -97,7 +99,7 @@ class CenterCrop:
     Attributes:
       size: height and width of the result.
       fraction: 0.875 is 224 out of 256; 1 resizes the shorter side to `size`.
-      interpolation: one of `decode.INTERPOLATIONS`.
+      interpolation: one of `resize.INTERPOLATIONS`.
     """
 
     size: int
@@ -105,7 +107,7 @@ class CenterCrop:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        _check_interpolation(self.interpolation)
+        resize.check(self.interpolation)
         if not 0 < self.fraction <= 1:
             raise ValueError(f"the fraction of a central crop is {self.fraction}, not in (0, 1]")
 
@@ -124,14 +126,14 @@ class Resize:
 
     Attributes:
       size: height and width of the result.
-      interpolation: one of `decode.INTERPOLATIONS`.
+      interpolation: one of `resize.INTERPOLATIONS`.
     """
 
     size: int
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        _check_interpolation(self.interpolation)
+        resize.check(self.interpolation)
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> np.ndarray:
         picture = Picture(example)
@@ -148,11 +150,6 @@ class Pad:
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> np.ndarray:
         sides = (self.padding, self.padding)
         return np.pad(example.image, (sides, sides, (0, 0)))
-
-
-def _check_interpolation(name: str) -> None:
-    if name not in INTERPOLATIONS:
-        raise ValueError(f"interpolation {name!r} is not one of {', '.join(INTERPOLATIONS)}")
 
 
 def _resized(width: int, height: int, shorter: int) -> tuple[int, int]:

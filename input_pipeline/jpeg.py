@@ -1,0 +1,137 @@
+"""Part of a JPEG, at full or reduced resolution, by libjpeg-turbo.
+
+The `turbojpeg` wheel ships the library; it is called through ctypes, which releases the GIL, since
+no binding offers the partial decoding of its interface (version 3). Entropy decoding stops at the
+last row of the part, and only the part goes through the inverse DCT and the colour conversion.
+"""
+
+import ctypes
+import functools
+import importlib.metadata
+import math
+import threading
+
+import numpy as np
+
+Region = tuple[int, int, int, int]  # left, top, right, bottom
+
+# Parameters, colour spaces and constants of turbojpeg.h.
+_SUBSAMPLING, _WIDTH, _HEIGHT, _COLOUR_SPACE = 4, 5, 6, 8
+_RGB_YCC_OR_GREY = (0, 1, 2)
+_BLOCK_WIDTHS = (8, 16, 16, 8, 8, 32, 8)  # of a minimum coded unit, by subsampling
+_DECOMPRESS, _PIXELS_RGB = 1, 0
+
+
+class _Rectangle(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in ("x", "y", "w", "h")]
+
+
+class _Fraction(ctypes.Structure):
+    _fields_ = [("numerator", ctypes.c_int), ("denominator", ctypes.c_int)]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """libjpeg-turbo out of the `turbojpeg` wheel, None where that is not installed."""
+    try:
+        files = importlib.metadata.files("turbojpeg") or ()
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = next((str(f.locate()) for f in files if f.name.startswith("libturbojpeg")), None)
+    if path is None:
+        return None
+    library = ctypes.CDLL(path)
+    handle, content, length, number = (
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+    )
+    library.tj3Init.restype, library.tj3Init.argtypes = handle, [number]
+    library.tj3Destroy.restype, library.tj3Destroy.argtypes = None, [handle]
+    library.tj3Get.argtypes = [handle, number]
+    library.tj3DecompressHeader.argtypes = [handle, content, length]
+    library.tj3SetScalingFactor.argtypes = [handle, _Fraction]
+    library.tj3SetCroppingRegion.argtypes = [handle, _Rectangle]
+    library.tj3Decompress8.argtypes = [handle, content, length, ctypes.c_void_p, number, number]
+    return library
+
+
+class Decoder:
+    """One thread's decompressor and its buffer, which saves the page faults of a new one."""
+
+    def __init__(self, library: ctypes.CDLL):
+        self._library = library
+        self._handle = library.tj3Init(_DECOMPRESS)
+        self._content = None
+        self._buffer = np.empty(0, np.uint8)
+
+    def __del__(self) -> None:
+        self._library.tj3Destroy(self._handle)
+
+    def size(self, content: bytes) -> tuple[int, int] | None:
+        """(width, height); None for what is not a JPEG this decoder can turn into RGB."""
+        self._content = None
+        if self._library.tj3DecompressHeader(self._handle, content, len(content)):
+            return None
+        if self._get(_COLOUR_SPACE) not in _RGB_YCC_OR_GREY or self._get(_SUBSAMPLING) < 0:
+            return None
+        self._content = content
+        return self._get(_WIDTH), self._get(_HEIGHT)
+
+    def part(self, content: bytes, region: Region, reduction: int) -> np.ndarray | None:
+        """The pixels of the region of the image as reduced by 1, 2, 4 or 8.
+
+        Args:
+          region: in pixels of the reduced image, whose sides are rounded up.
+
+        Returns:
+          uint8 [bottom - top, right - left, 3], which the thread's next call overwrites; None if
+          the content is broken or of an unusual kind.
+        """
+        if self._content is not content and self.size(content) is None:
+            return None
+        block = _BLOCK_WIDTHS[self._get(_SUBSAMPLING)] // reduction
+        left, top, right, bottom = region
+        # One pixel more on all sides, which the upsampling of the colours looks at, and a start
+        # at a whole block.
+        x, y = max(0, left - 1) // block * block, max(0, top - 1)
+        width = min(math.ceil(self._get(_WIDTH) / reduction), right + 1) - x
+        height = min(math.ceil(self._get(_HEIGHT) / reduction), bottom + 1) - y
+        if self._buffer.size < width * height * 3:
+            self._buffer = np.empty(width * height * 3, np.uint8)
+        library, handle = self._library, self._handle
+        failed = (
+            library.tj3SetScalingFactor(handle, _Fraction(1, reduction))
+            or library.tj3SetCroppingRegion(handle, _Rectangle(x, y, width, height))
+            or library.tj3Decompress8(
+                handle, content, len(content), self._buffer.ctypes.data, width * 3, _PIXELS_RGB
+            )
+        )
+        # Forgotten region and scale would apply to the header check of the next image.
+        library.tj3SetCroppingRegion(handle, _Rectangle(0, 0, 0, 0))
+        library.tj3SetScalingFactor(handle, _Fraction(1, 1))
+        self._content = None
+        if failed:
+            return None
+        pixels = self._buffer[: width * height * 3].reshape(height, width, 3)
+        return pixels[top - y : bottom - y, left - x : right - x]
+
+    def _get(self, parameter: int) -> int:
+        return self._library.tj3Get(self._handle, parameter)
+
+
+_threads = threading.local()
+
+
+def decoder() -> Decoder | None:
+    """This thread's decoder; None where libjpeg-turbo is not installed."""
+    if not hasattr(_threads, "decoder"):
+        library = _library()
+        _threads.decoder = None if library is None else Decoder(library)
+    return _threads.decoder
+
+
+def reduction(width: float, height: float, size: int) -> int:
+    """The largest of 1, 2, 4, 8 that leaves a part of this size at least `size` on both sides."""
+    return next(r for r in (8, 4, 2, 1) if r == 1 or min(width, height) >= r * size)
