@@ -38,7 +38,9 @@ class Picture:
                 size = Image.open(io.BytesIO(self._content)).size
         self.width, self.height = size
 
-    def resized(self, box: Box, size: int, interpolation: str, *, crop_first: bool) -> np.ndarray:
+    def resized(
+        self, box: Box, size: int, interpolation: str, *, crop_first: bool, mirror: bool = False
+    ) -> np.ndarray:
         """The part `box` of the image, resized with antialiasing.
 
         A JPEG whose box is at least twice (4, 8 times) as large as the result is decoded at a half
@@ -51,6 +53,7 @@ class Picture:
           crop_first: whether pixels outside of the (whole-numbered) box are left out of account,
             as when it is cut out and then resized, or not, as when the full image is resized
             and the box cut out of the result.
+          mirror: whether the result is mirrored left to right.
 
         Returns:
           uint8 [size, size, C].
@@ -68,26 +71,37 @@ class Picture:
             min(math.ceil(self.width / reduction), math.ceil(right + margin_x)),
             min(math.ceil(self.height / reduction), math.ceil(bottom + margin_y)),
         )
-        pixels = self._decoded(region, reduction)
-        x, y = region[:2]
-        return resize(pixels, (left - x, top - y, right - x, bottom - y), size, interpolation)
+        box = (left - region[0], top - region[1], right - region[0], bottom - region[1])
+        if self._decoder is not None:
+            order = "BGR" if mirror else "RGB"
+            pixels = self._decoder.part(self._content, region, reduction, order)
+            if pixels is not None:
+                pixels = resize(pixels, box, size, interpolation)
+                return _reversed_rows(pixels) if mirror else pixels
+        pixels = resize(self._by_pillow(region, reduction), box, size, interpolation)
+        return pixels[:, ::-1] if mirror else pixels
 
-    def _decoded(self, region: jpeg.Region, reduction: int) -> np.ndarray:
+    def _by_pillow(self, region: jpeg.Region, reduction: int) -> np.ndarray:
         left, top, right, bottom = region
         if isinstance(self._content, np.ndarray):
             return self._content[top:bottom, left:right]
-        pixels = None
-        if self._decoder is not None:
-            pixels = self._decoder.part(self._content, region, reduction)
-        if pixels is None:
-            with _errors_of(self._name):
-                image = Image.open(io.BytesIO(self._content))
-                image.draft(None, (self.width // reduction, self.height // reduction))  # JPEG only
-                image = image.convert("RGB")
-                if image.width != math.ceil(self.width / reduction):
-                    image = image.reduce(reduction)
-                pixels = np.asarray(image.crop(region))
-        return pixels
+        with _errors_of(self._name):
+            image = Image.open(io.BytesIO(self._content))
+            image.draft(None, (self.width // reduction, self.height // reduction))  # JPEG only
+            image = image.convert("RGB")
+            if image.width != math.ceil(self.width / reduction):
+                image = image.reduce(reduction)
+            return np.asarray(image.crop(region))
+
+
+def _reversed_rows(pixels: np.ndarray) -> np.ndarray:
+    """Each row's bytes in reverse order: BGR becomes the mirrored RGB.
+
+    Ten times as quick as mirroring by pixels of three bytes, eight bytes at a time.
+    """
+    rows = pixels.reshape(len(pixels), -1)
+    words = rows.view(np.uint64 if rows.shape[1] % 8 == 0 else np.uint8)
+    return words[:, ::-1].byteswap().view(np.uint8).reshape(pixels.shape)
 
 
 def full(content: bytes, name: str) -> np.ndarray:

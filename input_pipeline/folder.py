@@ -53,7 +53,8 @@ class FolderExamples:
     def __getitem__(self, index: int) -> Example:
         path, label = self.files[index]
         try:
-            return Example(Path(path).read_bytes(), label, path)
+            with open(path, "rb", buffering=0) as file:
+                return Example(file.read(), label, path)
         except OSError as error:
             raise UnreadableImage(f"The image {path} cannot be read: {error}.") from error
 

@@ -19,7 +19,8 @@ Region = tuple[int, int, int, int]  # left, top, right, bottom
 _SUBSAMPLING, _WIDTH, _HEIGHT, _COLOUR_SPACE = 4, 5, 6, 8
 _RGB_YCC_OR_GREY = (0, 1, 2)
 _BLOCK_WIDTHS = (8, 16, 16, 8, 8, 32, 8)  # of a minimum coded unit, by subsampling
-_DECOMPRESS, _PIXELS_RGB = 1, 0
+_DECOMPRESS = 1
+_PIXEL_FORMATS = {"RGB": 0, "BGR": 1}
 
 
 class _Rectangle(ctypes.Structure):
@@ -79,11 +80,14 @@ class Decoder:
         self._content = content
         return self._get(_WIDTH), self._get(_HEIGHT)
 
-    def part(self, content: bytes, region: Region, reduction: int) -> np.ndarray | None:
+    def part(
+        self, content: bytes, region: Region, reduction: int, order: str = "RGB"
+    ) -> np.ndarray | None:
         """The pixels of the region of the image as reduced by 1, 2, 4 or 8.
 
         Args:
           region: in pixels of the reduced image, whose sides are rounded up.
+          order: of the channels, "RGB" or "BGR".
 
         Returns:
           uint8 [bottom - top, right - left, 3], which the thread's next call overwrites; None if
@@ -105,7 +109,12 @@ class Decoder:
             library.tj3SetScalingFactor(handle, _Fraction(1, reduction))
             or library.tj3SetCroppingRegion(handle, _Rectangle(x, y, width, height))
             or library.tj3Decompress8(
-                handle, content, len(content), self._buffer.ctypes.data, width * 3, _PIXELS_RGB
+                handle,
+                content,
+                len(content),
+                self._buffer.ctypes.data,
+                width * 3,
+                _PIXEL_FORMATS[order],
             )
         )
         # Forgotten region and scale would apply to the header check of the next image.

@@ -35,7 +35,8 @@ def train_batches(
       batch_size: of all processes together.
       shard: (process_index, process_count); each process gets an equal, consecutive part of every
         batch.
-      workers: worker processes; 0 decodes in threads of this process, one for each core.
+      workers: worker processes; 0 decodes in threads of this process, one for each core it may use.
+        Decoding releases the GIL, so threads do for a few cores; many cores want processes.
 
     Yields:
       {"image": uint8 [B_local, S, S, C], "label": int32 [B_local]}. Where the source skips
@@ -146,7 +147,9 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
 
     batches = grain.MapDataset.source(rows).batch(rows.batch_size)
     if not workers:
-        threads = os.cpu_count() or 1
+        threads = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         return iter(batches.to_iter_dataset(options))
     from absl import flags

@@ -39,8 +39,8 @@ class RandomResizedCrop:
     def __call__(self, example: Example, rng: np.random.Generator) -> np.ndarray:
         picture = Picture(example)
         box = self._box(picture.width, picture.height, rng)
-        pixels = picture.resized(box, self.size, self.interpolation, crop_first=True)
-        return _flipped_at_random(pixels, rng) if self.flip else pixels
+        mirror = self.flip and rng.random() < 0.5
+        return picture.resized(box, self.size, self.interpolation, crop_first=True, mirror=mirror)
 
     def _box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         for _ in range(10):
@@ -88,8 +88,8 @@ class ResizeRandomCrop:
         left = int(rng.integers(width - self.size + 1))
         top = int(rng.integers(height - self.size + 1))
         box = _box_before_resizing(picture, (width, height), (left, top), self.size)
-        pixels = picture.resized(box, self.size, self.interpolation, crop_first=False)
-        return _flipped_at_random(pixels, rng) if self.flip else pixels
+        mirror = self.flip and rng.random() < 0.5
+        return picture.resized(box, self.size, self.interpolation, crop_first=False, mirror=mirror)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,3 @@ def _box_before_resizing(
     scale_x, scale_y = picture.width / resized[0], picture.height / resized[1]
     left, top = corner
     return left * scale_x, top * scale_y, (left + size) * scale_x, (top + size) * scale_y
-
-
-def _flipped_at_random(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
