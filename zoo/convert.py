@@ -71,8 +71,8 @@ def load_torch(
         variables[ours] = value
     if problems:
         raise ValueError(
-            f"These weights do not fit {name} (names as in {origin}): {'; '.join(problems)}. "
-            f"Its reference is {registry.info(name).reference}."
+            f"These weights do not fit {name} (names as in {origin}): {'; '.join(problems)}."
+            f"{_advice(name, problems)}"
         )
     return traverse_util.unflatten_dict(variables, sep="/")
 
@@ -168,6 +168,14 @@ def _to_theirs(value: np.ndarray) -> np.ndarray:
     if value.ndim == 4:
         return value.transpose(3, 2, 0, 1)  # HWIO -> OIHW
     return value.T if value.ndim == 2 else value
+
+
+def _advice(name: str, problems: list[str]) -> str:
+    reference = registry.info(name).reference
+    advice = f" Its reference is {reference}." if reference else ""
+    if any("params/head/" in problem for problem in problems):
+        advice += " To keep all but the classifier, load with num_classes=0."
+    return advice
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -133,7 +133,8 @@ class Subsample(nn.Module):
         # A sum of four inputs is a unit of fan-in four.
         scale = self.param("scale", nn.initializers.constant(0.25), (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        return squash(sums * scale.astype(self.dtype) + bias.astype(self.dtype))
+        scale, bias = (p.astype(self.dtype).reshape(1, 1, 1, -1) for p in (scale, bias))
+        return squash(sums * scale + bias)
 
 
 class TableConv(nn.Module):
@@ -150,7 +151,7 @@ class TableConv(nn.Module):
         kernel = jnp.zeros((5, 5, 6, len(C3_TABLE)), taps.dtype)
         kernel = kernel.at[:, :, inputs, outputs].set(taps).astype(self.dtype)
         x = conv(x.astype(self.dtype), kernel, (1, 1), "VALID")
-        return x + bias.astype(self.dtype)
+        return x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 
 def squash(x: jax.Array) -> jax.Array:
@@ -167,7 +168,7 @@ def uniform_by_fan_in(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32)
 def table_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """As `uniform_by_fan_in`; the fan-in of a map of C3 is 25 times the maps it sees."""
     bound = jnp.asarray([2.4 / (25 * len(sources)) for sources in C3_TABLE for _ in sources], dtype)
-    return jax.random.uniform(key, shape, dtype, -1, 1) * bound
+    return jax.random.uniform(key, shape, dtype, -1, 1) * bound.reshape(1, 1, -1)
 
 
 def output_codes(num_classes: int) -> np.ndarray:

@@ -37,4 +37,4 @@ def _equation(equation) -> int:
         return _count(params["branches"][-1].jaxpr)
     if name == "scan":
         return params["length"] * _count(params["jaxpr"].jaxpr)
-    return sum(_count(inner) for inner in jax.core.jaxprs_in_params(params))
+    return sum(_count(inner) for inner in core.jaxprs_in_params(params))

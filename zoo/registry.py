@@ -100,7 +100,7 @@ class Family:
         """Adds the conversion table from our parameter paths to the names used by `origin`.
 
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
-        "stage1/block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
+        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
         the variant, `rules` is a function from the module to such pairs.
         """
         self.namings[origin] = rules

@@ -107,8 +107,9 @@ class ResNet(nn.Module):
 
         # Stages
         for i, depth in enumerate(self.depths):
-            features, strides = self.width * 2**i, 1 if i == 0 else 2
-            x = Stage(depth, features, strides, block, name=f"stage{i + 1}")(x)
+            for j in range(depth):
+                features, strides = self.width * 2**i, 2 if i > 0 and j == 0 else 1
+                x = block(features, strides, name=f"stage{i + 1}_block{j + 1}")(x)
             self.sow("intermediates", f"stage{i + 1}", x)  # last: [B, H/32, W/32, 512 * expansion]
 
         # Head
@@ -118,22 +119,6 @@ class ResNet(nn.Module):
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
-
-
-class Stage(nn.Module):
-    """`depth` blocks, the first of which takes the stride."""
-
-    depth: int
-    features: int
-    strides: int
-    block: Callable[..., nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for j in range(self.depth):
-            strides = self.strides if j == 0 else 1
-            x = self.block(self.features, strides, name=f"block{j + 1}")(x)
-        return x
 
 
 def same_conv(features: int, size: int, strides: int = 1, **kwargs) -> nn.Module:
@@ -207,7 +192,7 @@ family.naming(
         (r"^stem_conv$", "conv1"),
         (r"^stem_norm$", "bn1"),
         (r"^head$", "fc"),
-        (r"^stage(\d)/block(\d+)", r"layer\1/\2-1"),
+        (r"^stage(\d)_block(\d+)", r"layer\1/\2-1"),
         (r"/norm(\d)$", r"/bn\1"),
         (r"/shortcut_conv$", "/downsample/0"),
         (r"/shortcut_norm$", "/downsample/1"),

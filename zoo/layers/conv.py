@@ -96,7 +96,7 @@ def _matrix_product(images, kernel, *, strides, padding, groups):
 def _depthwise(images, kernel, *, strides, padding, groups):
     """A sum over the taps: shifted images times that tap's row of the kernel."""
     taps = _windows(images, kernel.shape[:2], strides, padding)
-    return functools.reduce(jnp.add, (tap * kernel[at][0] for at, tap in taps))
+    return functools.reduce(jnp.add, (tap * kernel[at].reshape(1, 1, 1, -1) for at, tap in taps))
 
 
 def _super_groups(images, kernel, *, strides, padding, groups):

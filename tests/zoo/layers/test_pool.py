@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, max_pool
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "padding"),
+    [(8, 2, 2, 0), (9, 3, 2, 0), (9, 2, 2, 0), (8, 3, 2, 1)],
+)
+def test_max_pool(size, window, strides, padding):
+    images = np.random.RandomState(0).standard_normal((2, size, size, 3)).astype(np.float32) - 5
+    pads = [(padding, padding)] * 2
+    expected = nn.max_pool(images, (window, window), (strides, strides), pads)
+    np.testing.assert_array_equal(max_pool(images, window, strides, padding), expected)
+
+
+def test_adaptive_average_pool():
+    """Bins as in PyTorch: 5 rows into 2 are rows 0-2 and 2-4."""
+    images = np.arange(30, dtype=np.float32).reshape(1, 5, 6, 1)
+    rows = [[0, 1, 2], [2, 3, 4]]
+    columns = [[0, 1, 2], [3, 4, 5]]
+    expected = [[images[0][np.ix_(r, c)].mean() for c in columns] for r in rows]
+    np.testing.assert_allclose(adaptive_average_pool(images, 2)[0, :, :, 0], expected, rtol=1e-6)
+
+
+def test_adaptive_average_pool_can_enlarge():
+    images = np.array([1.0, 2.0], np.float32).reshape(1, 1, 2, 1)
+    pooled = adaptive_average_pool(images, 4)[0, :, :, 0]
+    np.testing.assert_array_equal(pooled, [[1, 1, 2, 2]] * 4)
+
+
+def test_local_response_norm():
+    x = np.random.RandomState(0).standard_normal((1, 2, 2, 7)).astype(np.float32)
+    out = local_response_norm(x, size=5, alpha=0.1, beta=0.75, k=2.0)
+    energy = (x[..., 1:6] ** 2).sum(-1)
+    np.testing.assert_allclose(out[..., 3], x[..., 3] / (2 + 0.1 / 5 * energy) ** 0.75, rtol=1e-5)
+    edge = (x[..., 0:3] ** 2).sum(-1)
+    np.testing.assert_allclose(out[..., 0], x[..., 0] / (2 + 0.1 / 5 * edge) ** 0.75, rtol=1e-5)

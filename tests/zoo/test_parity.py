@@ -1,0 +1,87 @@
+"""Every model with a golden equals its reference, through the converter that users call."""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import zoo
+
+sys.path.insert(0, str(Path(__file__).parent))
+import goldens
+
+# One of a family in the default run, and those that differ in kind; the others behind `-m full`.
+DEFAULT = {"alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"}
+CASES = [
+    pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
+    for name in goldens.names()
+]
+
+
+def model_without_dropout(name: str, **overrides):
+    if hasattr(zoo.create(name), "dropout"):
+        overrides["dropout"] = 0.0
+    return zoo.create(name, **overrides)
+
+
+def assert_agree(logits, expected: dict, tolerance: float):
+    error = np.abs(logits[:, :8] - np.array(expected["first8"])).max() / expected["std"]
+    assert error <= tolerance
+    for figure, ours in [("std", logits.std()), ("l1", np.abs(logits).mean())]:
+        assert abs(ours - expected[figure]) <= tolerance * expected["std"]
+    assert abs(logits.mean() - expected["mean"]) <= tolerance * expected["std"]
+
+
+@pytest.mark.parametrize("golden_name", CASES)
+def test_evaluation(golden_name):
+    golden = goldens.load(golden_name)
+    name = goldens.OURS.get(golden_name, golden_name)
+    variables = zoo.load_torch(name, goldens.state_dict(golden))
+    images = goldens.images(golden, golden["test_batch"]).astype(np.float32)
+    logits = np.asarray(jax.jit(zoo.create(name).apply)(variables, images))
+    assert_agree(logits, golden["eval"], max(1e-4, 10 * golden["eval"]["fp32_error"]))
+
+
+TRAINED = [case for case in CASES if "train_batch_stats" in goldens.load(case.values[0])]
+
+
+@pytest.mark.parametrize("golden_name", TRAINED)
+def test_training_mode(golden_name):
+    """In float64: batch statistics of a few pixels make float32 of any framework drift, PyTorch's
+    own too (3e-3 for ResNet-152)."""
+    golden = goldens.load(golden_name)
+    name = goldens.OURS.get(golden_name, golden_name)
+    with jax.enable_x64(True):
+        model = model_without_dropout(name, dtype=jnp.float64)
+        variables = zoo.load_torch(name, goldens.state_dict(golden))
+
+        @jax.jit
+        def apply(variables, images):
+            return model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+        logits, _ = apply(variables, goldens.images(golden, 4))
+    assert_agree(np.asarray(logits), golden["train_batch_stats"], 1e-6)
+
+
+@pytest.mark.parametrize("golden_name", CASES)
+def test_conversion_inverts_bit_for_bit(golden_name):
+    golden = goldens.load(golden_name)
+    name = goldens.OURS.get(golden_name, golden_name)
+    tensors = {key: value.astype(np.float32) for key, value in goldens.state_dict(golden).items()}
+    back = zoo.to_torch(name, zoo.load_torch(name, tensors))
+    assert back.keys() == tensors.keys()
+    for key, value in tensors.items():
+        assert back[key].dtype == value.dtype
+        np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize("golden_name", CASES)
+def test_counts(golden_name):
+    golden = goldens.load(golden_name)
+    info = zoo.info(goldens.OURS.get(golden_name, golden_name))
+    assert info.num_params == golden["num_params"]
+    assert info.image_size == golden["native_size"]
+    assert info.gmacs == pytest.approx(golden["gmacs_native"], rel=0.005)
