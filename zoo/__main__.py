@@ -1,0 +1,37 @@
+"""`python -m zoo list [PATTERN]`: the table of models, in Markdown."""
+
+import argparse
+
+from zoo import registry
+
+
+def table(pattern: str = "*") -> str:
+    """One row a model: year, parameters, multiply-adds, published accuracy and its source."""
+    rows = [
+        "| model | year | image | parameters | GMACs | top-1 % | source of the accuracy |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    infos = [registry.info(name) for name in registry.list_models(pattern)]
+    for info in sorted(infos, key=lambda info: (info.year, info.family, info.gmacs, info.name)):
+        size = f"{info.image_size}x{info.image_size}x{info.channels}"
+        accuracy = "" if info.top1 is None else f"{info.top1:.2f}"
+        rows.append(
+            f"| `{info.name}` | {info.year} | {size} | {info.num_params:,} | {info.gmacs:.4g} "
+            f"| {accuracy} | {info.source if accuracy else ''} |"
+        )
+    return "\n".join(rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m zoo", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="the table of models")
+    listing.add_argument("pattern", nargs="?", default="*", help='a wildcard such as "resnet*"')
+    options = parser.parse_args(arguments)
+    if not registry.list_models(options.pattern):
+        parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")
+    print(table(options.pattern))
+
+
+if __name__ == "__main__":
+    main()
