@@ -49,8 +49,8 @@ def random_crop_with_padding(key: jax.Array, images: jax.Array, padding: int) ->
     batch, height, width, _ = images.shape
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     top, left = jax.random.randint(key, (2, batch, 1), 0, 2 * padding + 1)
-    rows = top + jnp.arange(height)  # [B, H]
-    columns = left + jnp.arange(width)  # [B, W]
+    rows = top + jnp.arange(height)[None]  # [B, H]
+    columns = left + jnp.arange(width)[None]  # [B, W]
     return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 

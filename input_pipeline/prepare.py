@@ -10,6 +10,7 @@ by tfds; where its builder needs TensorFlow, `pip install 'flax-zoo[tensorflow]'
 
 import argparse
 import contextlib
+import difflib
 import fcntl
 import os
 import shutil
@@ -75,8 +76,14 @@ def _builder(name: str, data_dir: Path, manual_dir: Path):
 
     try:
         return builders.builder(name, data_dir, manual_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        raise DataError(f"tfds has no data set {name!r}: {error}") from error
+    except (ValueError, AssertionError) as error:  # no such name, configuration or version
+        names = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name.split("/")[0].split(":")[0], names)
+        raise DataError(
+            f"tfds has no data set {name!r} ({str(error).splitlines()[0]}). Similar names: "
+            f"{', '.join(close) or 'none'}. Write NAME, NAME/CONFIG or NAME:VERSION; a folder of "
+            "images needs no preparation: folder:PATH."
+        ) from error
 
 
 def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
@@ -99,7 +106,10 @@ def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
             ),
             file_format="array_record",
         )
-    except ImportError as error:
+    except Exception as error:
+        # tfds wraps the ImportError in some places and not in others.
+        if "No module named" not in str(error):
+            raise
         raise DataError(
             f"tfds's builder of {builder.name} needs a package that is not installed ({error}). "
             "Most need TensorFlow, once, for the preparation: pip install 'flax-zoo[tensorflow]', "

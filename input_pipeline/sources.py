@@ -5,7 +5,6 @@ from typing import Literal
 
 from input_pipeline.example import DataError, Source
 from input_pipeline.folder import open_folder, splits
-from input_pipeline.prepare import default_data_dir, prepare
 from input_pipeline.synthetic import open_synthetic
 
 # Small enough to be prepared when they are first opened.
@@ -69,6 +68,7 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
 
 def _prepared(name: str, data_dir: str | Path | None, manual_dir: str | Path | None) -> Path:
     from input_pipeline import tfds_source
+    from input_pipeline.prepare import default_data_dir, prepare
 
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     folder = tfds_source.find(name, data_dir)
