@@ -1,5 +1,7 @@
 """Pooling: the maximum in the platform's best form, and PyTorch's adaptive average."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +11,41 @@ from flax import linen as nn
 def max_pool(images: jax.Array, window: int, strides: int, padding: int = 0) -> jax.Array:
     """Maximum over square windows, [B, H, W, C] -> [B, H', W', C].
 
-    Padding is on both sides and never the maximum. Windows that tile the image exactly become a
-    reshape and a maximum: XLA's own reduction, and its gradient above all, is slow on CPU.
+    Padding is on both sides and never the maximum. The gradient goes to the first of equal maxima,
+    row by row, as in PyTorch.
     """
-    batch, height, width, channels = images.shape
-    if window == strides and padding == 0 and height % window == 0 and width % window == 0:
-        tiles = images.reshape(batch, height // window, window, width // window, window, channels)
-        return tiles.max((2, 4))
     pads = ((padding, padding), (padding, padding))
-    return nn.max_pool(images, (window, window), (strides, strides), pads)
+    native = functools.partial(
+        nn.max_pool, window_shape=(window, window), strides=(strides, strides), padding=pads
+    )
+    height, width = images.shape[1:3]
+    if window != strides or padding or height % window or width % window:
+        return native(images)
+    on_cpu = functools.partial(_max_of_tiles, window)
+    return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _max_of_tiles(window: int, images: jax.Array) -> jax.Array:
+    """Windows that tile the image exactly. XLA's own gradient of this is slow on CPU."""
+    return _tiles(window, images).max((2, 4))
+
+
+@_max_of_tiles.defjvp
+def _max_of_tiles_jvp(window, primals, tangents):
+    (images,), (tangent,) = primals, tangents
+    largest = _max_of_tiles(window, images)
+    positions = np.arange(window**2, dtype=np.int8).reshape(1, 1, window, 1, window, 1)
+    is_largest = _tiles(window, images) == largest[:, :, None, :, None]
+    candidates = jnp.where(is_largest, positions, np.int8(window**2))
+    is_first = positions == candidates.min((2, 4), keepdims=True)
+    return largest, jnp.where(is_first, _tiles(window, tangent), 0).sum((2, 4))
+
+
+def _tiles(window: int, images: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, H / window, window, W / window, window, C]."""
+    batch, height, width, channels = images.shape
+    return images.reshape(batch, height // window, window, width // window, window, channels)
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
@@ -25,10 +53,10 @@ def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
 
     Bin i reaches from floor(i * H / size) to ceil((i + 1) * H / size), as in PyTorch.
     """
-    rows = _bins(images.shape[1], size).astype(images.dtype)
-    columns = _bins(images.shape[2], size).astype(images.dtype)
     if images.shape[1:3] == (size, size):
         return images
+    rows = _bins(images.shape[1], size).astype(images.dtype)
+    columns = _bins(images.shape[2], size).astype(images.dtype)
     return jnp.einsum("bhwc,ih,jw->bijc", images, rows, columns)
 
 

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -15,6 +16,20 @@ def test_max_pool(size, window, strides, padding):
     pads = [(padding, padding)] * 2
     expected = nn.max_pool(images, (window, window), (strides, strides), pads)
     np.testing.assert_array_equal(max_pool(images, window, strides, padding), expected)
+
+
+def test_gradient_goes_to_the_first_of_equal_maxima():
+    """Small whole numbers, so that windows have ties; equal to XLA's own gradient, and PyTorch's."""
+    images = np.random.RandomState(0).randint(0, 3, (2, 6, 8, 3)).astype(np.float32)
+    weights = np.random.RandomState(1).standard_normal((2, 3, 4, 3)).astype(np.float32)
+
+    def gradient(pool):
+        return jax.grad(lambda x: (pool(x) * weights).sum())(images)
+
+    native = gradient(lambda x: nn.max_pool(x, (2, 2), (2, 2)))
+    np.testing.assert_array_equal(gradient(lambda x: max_pool(x, 2, 2)), native)
+    tied = jax.grad(lambda x: max_pool(x, 2, 2).sum())(np.zeros((1, 2, 2, 1), np.float32))
+    np.testing.assert_array_equal(tied[0, :, :, 0], [[1, 0], [0, 0]])
 
 
 def test_adaptive_average_pool():
