@@ -114,17 +114,17 @@ def finish(config: ConfigDict, arg: str = "") -> ConfigDict:
 
 def smoke(config: ConfigDict) -> ConfigDict:
     """Shrinks what costs time: data, batch and duration. Model, loss and optimizer stay."""
-    channels = 1 if config.data.name.endswith("mnist") else 3
-    classes = 10 if channels == 1 else 1000
-    config.data.name = f"synthetic:classes={classes},channels={channels}"
+    small = config.data.name.endswith("mnist")
+    shape = "classes=10,channels=1" if small else "classes=1000"
+    config.data.name = f"synthetic:examples=5,{shape}"
     config.data.train_split, config.data.eval_split = "train", ""
     config.data.workers = 0
-    config.batch_size, config.eval.batch_size = 4, 4
+    config.batch_size, config.eval.batch_size = 2, 2
     config.duration = "3 steps"
     config.schedule.warmup = "1 steps"
     config.schedule.boundaries = tuple(
         f"{1 + i} steps" for i in range(len(config.schedule.boundaries))
     )
     config.log.every = "1 steps"
-    config.eval.every = config.checkpoint.every = "2 steps"
+    config.eval.every = config.checkpoint.every = "3 steps"
     return config

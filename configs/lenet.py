@@ -1,4 +1,13 @@
-"""LeNet-5, modern (ReLU, max-pooling), on MNIST."""
+"""LeNet-5 as it is taught today (ReLU, max-pooling, softmax) on MNIST, in under a minute.
+
+There is no published recipe; this one is ours: SGD with Nesterov momentum, one cycle of the
+learning rate, label smoothing, and each digit moved by up to one pixel.
+
+Command   python -m train --config=configs/lenet.py
+Hardware  2 CPU cores
+Published about 99.0 to 99.2 top-1
+Ours      not yet run
+"""
 
 from ml_collections import ConfigDict
 
@@ -10,13 +19,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = "lenet5"
     config.data.name = "mnist"
     config.batch_size = 128
-    config.duration = "8 epochs"
-    config.augment.shift = 2
+    config.duration = "6 epochs"
+    config.augment.shift = 1
+    config.loss.label_smoothing = 0.05
     config.optimizer.name = "sgd"
     config.optimizer.options = ConfigDict({"momentum": 0.9, "nesterov": True})
     config.optimizer.weight_decay = 1e-4
     config.schedule.name = "linear"
-    config.schedule.learning_rate = 0.05
+    config.schedule.learning_rate = 0.1
     config.schedule.warmup = "1 epoch"
     config.eval.batch_size = 500
     return base.finish(config, arg)

@@ -1,12 +1,16 @@
 """python -m train --config=configs/lenet.py [--config.key=value ...] [--workdir=...]"""
 
+import difflib
 import os
+import runpy
 import shlex
 import sys
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
+
+from train.report import flat
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: configs/NAME.py[:smoke].")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
@@ -18,8 +22,9 @@ def main(arguments: list[str]) -> int:
         flags.FLAGS(arguments)
         if _CONFIG.value is None:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
+        flat(_CONFIG.value.to_dict())  # raises what went wrong when the recipe was loaded
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        return _fail(_readable(error), 2)
+        return _fail(unknown_key(arguments) or _readable(error), 2)
 
     from input_pipeline.example import DataError  # after the flags, so that a typo shows at once
     from train.errors import Interrupted, TrainError
@@ -42,10 +47,26 @@ def default_workdir(config: str) -> str:
     return f"runs/{Path(file).stem}" + (f"-{argument}" if argument else "")
 
 
+def unknown_key(arguments: list[str]) -> str:
+    """A message that names the first --config.KEY which the recipe has not; "" if it has all."""
+    recipes = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
+    path = Path(recipes[0].partition(":")[0]) if recipes else Path()
+    if not path.is_file():
+        return ""  # which has a message of its own
+    known = flat(runpy.run_path(str(path))["get_config"]().to_dict())
+    for argument in arguments:
+        key = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+        if argument.lstrip("-").startswith("config.") and key not in known:
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+            hint = f"The closest are {', '.join(near)}. " if near else ""
+            return f"There is no config key {key!r}. {hint}configs/base.py explains all of them."
+    return ""
+
+
 def _readable(error: Exception) -> str:
-    """The text of an error; ml_collections wraps its own in quotes, with escaped line ends."""
-    text = str(error).replace("\\n", " ").replace("\\", "").strip("\"' ")
-    return f"{text} (See configs/base.py for all keys.)"
+    """The last line of an error; ml_collections puts the whole traceback of a recipe before it."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _fail(message: str, code: int) -> int:

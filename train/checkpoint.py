@@ -44,6 +44,7 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1)
         self._writing: Future | None = None
         self._written: int | None = None
+        self._failed = False
         self.latest: int | None = None
 
     def save(self, step: int, state) -> None:
@@ -77,9 +78,11 @@ class Checkpoints:
             self._unless_disk_fails(self.latest, writing.result)
 
     def close(self) -> None:
+        """Waits, and lets go of all threads. After a failure orbax would only raise it again."""
         self.wait()
         self._writer.shutdown()
-        self._manager.close()
+        if not self._failed:
+            self._manager.close()
 
     def restore(self, shapes):
         """The newest state that is whole, or None where there is none.
@@ -121,7 +124,7 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
-            self.latest = self._written
+            self._failed, self.latest = True, self._written
             reason = str(error).strip().splitlines()
             raise TrainError(
                 f"The checkpoint of step {step} could not be written to {self._directory}: "
@@ -153,7 +156,7 @@ class Checkpoints:
     def _check_tree(self, step: int, shapes) -> None:
         found = json.loads((self._directory / str(step) / LIST).read_text())["leaves"]
         expected = _describe(shapes)
-        for path in sorted(found.keys() | expected.keys()):
+        for path in sorted(found | expected, key=lambda path: (path[:6] != "params", path)):
             if found.get(path) != expected.get(path):
                 raise TrainError(
                     f"The checkpoint {self._directory / str(step)} is of another model or "

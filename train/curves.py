@@ -24,7 +24,7 @@ def draw_curves(lines: list[dict], path: Path) -> None:
         axes[1].plot(epochs, errors, marker=marker, label=split)
     train = [line for line in lines if line["split"] == "train"]
     axes[2].plot([line["epoch"] for line in train], [line["learning_rate"] for line in train])
-    for axis, title in zip(axes, ("loss", "top-1 error, %", "learning rate")):
+    for axis, title in zip(axes, ("loss", "top-1 error, %", "learning rate"), strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
     for axis in axes[:2]:

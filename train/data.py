@@ -1,4 +1,4 @@
-"""The data of a run: its two splits, how an image becomes a model's input, what stays on the device."""
+"""The data of a run: its two splits, how an image becomes a model's input, what stays on device."""
 
 import dataclasses
 import functools

@@ -1,5 +1,7 @@
 """The training loop: one function, top to bottom."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from train import hosts, step
 from train.checkpoint import Checkpoints
 from train.data import Data, open_data
 from train.durations import Plan
-from train.errors import Interrupted
+from train.errors import Interrupted, TrainError
 from train.interruption import Interruption
 from train.optimizers import make_optimizer, make_schedule
-from train.report import Report
+from train.report import NonFiniteLoss, Report
 from train.runners import ResidentRunner, StreamedRunner
 from train.sharding import check_batch_size, make_mesh, state_shardings
 from train.workspace import check_room, claim_workdir, use_compile_cache
@@ -51,9 +53,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     workdir = claim_workdir(workdir)
     with Interruption() as interruption:
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-        batch_sizes = config.batch_size, config.eval.batch_size or config.batch_size
-        for name, size in zip(("batch_size", "eval.batch_size"), batch_sizes):
-            check_batch_size(name, size, mesh)
+        check_batch_size(config.batch_size, mesh)
         data = interruption.call(open_data, config)
         plan = Plan.of(config, len(data.train))
         task = make_task(config, data, plan, mesh)
@@ -67,16 +67,33 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         progress = Progress(state, int(state.step))
         report = Report(workdir, config, plan, start=progress.step)
         try:
-            runner = interruption.call(make_runner, config, task, shapes, plan, data)
-            run_to_the_end(progress, plan, runner, report, checkpoints, interruption)
-        except (Interrupted, DataError):
-            report.flush()
-            checkpoints.save(progress.step, progress.state)
-            raise
+            with saved_when_stopped(progress, report, checkpoints):
+                runner = interruption.call(make_runner, config, task, shapes, plan, data)
+                run_to_the_end(progress, plan, runner, report, checkpoints, interruption)
+        except NonFiniteLoss as error:
+            checkpoints.wait()
+            raise TrainError(
+                f"The loss is not finite at step {error.step} (learning rate "
+                f"{error.learning_rate:g}). {checkpoints.where_to_go_on()} Lower "
+                "schedule.learning_rate, lengthen schedule.warmup or set optimizer.clip_norm."
+            ) from error
         finally:
             report.close()
             checkpoints.close()
     return [line for line in report.lines if line["split"] == "eval"][-1]
+
+
+@contextlib.contextmanager
+def saved_when_stopped(
+    progress: Progress, report: Report, checkpoints: Checkpoints
+) -> Iterator[None]:
+    """Saves the state where a signal or the data end the run; losses are looked at before."""
+    try:
+        yield
+    except (Interrupted, DataError):
+        report.flush()
+        checkpoints.save(progress.step, progress.state)
+        raise
 
 
 def run_to_the_end(
@@ -101,11 +118,11 @@ def run_to_the_end(
             report.draw()
             return
         report.begin()
-        for state, sums, now in runner.train(progress.state, now, plan.next_stop(now)):
-            progress.state, progress.step = state, now
+        stretch = runner.train(progress.state, now, plan.next_stop(now))
+        for progress.state, sums, progress.step in stretch:  # noqa: B007 (used behind the loop)
             if interruption.wanted:
                 break
-        report.train(now, sums)
+        report.train(progress.step, sums)
         interruption.check()
 
 
@@ -149,7 +166,9 @@ def make_runner(
     config: ConfigDict, task: step.Task, shapes: step.TrainState, plan: Plan, data: Data
 ) -> ResidentRunner | StreamedRunner:
     """Compiles the programs of the run."""
-    batch_sizes = config.batch_size, config.eval.batch_size or config.batch_size
+    eval_batch_size = config.eval.batch_size or config.batch_size
+    # Padding is masked in evaluation, so any size will do that divides over the devices.
+    batch_sizes = config.batch_size, -(-eval_batch_size // task.mesh.size) * task.mesh.size
     if data.on_device:
         return ResidentRunner(task, shapes, plan, data, batch_sizes)
     return StreamedRunner(task, shapes, plan, data, batch_sizes, config.data.workers)

@@ -49,7 +49,7 @@ def _steps(peak: float, boundaries: list[int], factors: tuple[float, ...]) -> op
             f"schedule.boundaries has {len(boundaries)} entries and schedule.factors has "
             f"{len(factors)}: there must be one factor for each boundary."
         )
-    return optax.piecewise_constant_schedule(peak, dict(zip(boundaries, factors)))
+    return optax.piecewise_constant_schedule(peak, dict(zip(boundaries, factors, strict=True)))
 
 
 def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -38,13 +38,13 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
     return Mesh(devices, ("data", "fsdp"))
 
 
-def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Raises TrainError unless the batch divides over the mesh's devices."""
     if batch_size < 1 or batch_size % mesh.size:
         near = max(1, round(batch_size / mesh.size)) * mesh.size
         raise TrainError(
-            f"{name}={batch_size} does not divide over {mesh.size} devices: each must get the same "
-            f"number of images. The nearest that does is {near}; or use fewer devices with "
+            f"batch_size={batch_size} does not divide over {mesh.size} devices: each must get the "
+            f"same number of images. The nearest that does is {near}; or use fewer devices with "
             "mesh.data."
         )
 

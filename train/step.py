@@ -153,11 +153,12 @@ def _gradients(task: Task, params, batch_stats, images, labels, key):
             images,
             train=True,
             rngs={"dropout": key},
-            mutable=["batch_stats", "intermediates"],
+            mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
         )
         main = _losses(task, logits, labels)
+        weights = task.auxiliary_weights
         auxiliary = [_losses(task, aux, labels) for aux in _auxiliary_logits(task, collections)]
-        total = main + sum(w * loss for w, loss in zip(task.auxiliary_weights, auxiliary))
+        total = main + sum(w * loss for w, loss in zip(weights, auxiliary, strict=True))
         sums = _count(logits, labels, main)
         return total.mean(), (collections.get("batch_stats", {}), sums)
 
@@ -177,13 +178,13 @@ def _losses(task: Task, logits: jax.Array, labels: jax.Array) -> jax.Array:
 def _auxiliary_logits(task: Task, collections: dict) -> list[jax.Array]:
     heads = collections.get("intermediates", {})
     names = sorted(name for name in heads if name.startswith("aux"))
-    if task.auxiliary_weights and len(names) != len(task.auxiliary_weights):
+    if len(names) != len(task.auxiliary_weights):
         raise TrainError(
             f"loss.auxiliary_weights has {len(task.auxiliary_weights)} entries and the model has "
-            f"{len(names)} auxiliary heads ({', '.join(names) or 'none'}): there must be one weight "
-            "for each head."
+            f"{len(names)} auxiliary heads ({', '.join(names) or 'none'}): there must be one "
+            "weight for each head."
         )
-    return [heads[name][0] for name in names] if task.auxiliary_weights else []
+    return [heads[name][0] for name in names]
 
 
 def _count(logits, labels, example_losses, mask=None) -> Sums:
@@ -258,7 +259,7 @@ def counted_eval_step(task: Task, state: TrainState, sums: Sums, batch: Batch) -
 
 def take(data: Batch, indices: jax.Array) -> Batch:
     """The batch of `indices` [B] out of data that lies on the device whole."""
-    return {name: array.at[indices].get(mode="clip") for name, array in data.items()}
+    return {name: jnp.take(array, indices, axis=0, mode="clip") for name, array in data.items()}
 
 
 def train_stretch(task: Task, state: TrainState, data: Batch, indices: jax.Array, count):

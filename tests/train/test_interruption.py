@@ -1,0 +1,47 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from train.errors import Interrupted
+from train.interruption import Interruption
+
+
+def test_work_is_done_and_its_errors_are_raised():
+    with Interruption() as interruption:
+        assert interruption.call(lambda a, b: a + b, 1, 2) == 3
+        with pytest.raises(ZeroDivisionError):
+            interruption.call(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_work_behind_that_cannot_be_stopped(signum):
+    never = threading.Event()
+
+    def work():
+        os.kill(os.getpid(), signum)
+        never.wait()
+
+    with Interruption() as interruption:
+        with pytest.raises(Interrupted) as caught:
+            interruption.call(work)
+    assert caught.value.signum == signum
+    never.set()
+
+
+def test_a_second_signal_changes_nothing():
+    with Interruption() as interruption:
+        interruption.check()
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(signum)
+        with pytest.raises(Interrupted) as caught:
+            interruption.check()
+    assert caught.value.signum == signal.SIGTERM
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with Interruption():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

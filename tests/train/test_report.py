@@ -1,0 +1,101 @@
+import json
+
+import jax.numpy as jnp
+import pytest
+
+from configs import base
+from train import step
+from train.durations import Plan
+from train.errors import TrainError
+from train.report import NonFiniteLoss, Report, cut_after
+
+PLAN = Plan(steps=40, log=10, evaluate=20, checkpoint=20, steps_per_epoch=16.0)
+
+
+@pytest.fixture
+def report(tmp_path):
+    report = Report(tmp_path, base.get_config(), PLAN, start=0)
+    yield report
+    report.close()
+
+
+def sums(**values):
+    given = {"loss": 30.0, "top1": 5.0, "top5": 9.0, "examples": 10.0, "learning_rate": 0.1}
+    return step.no_sums() | {k: jnp.float32(v) for k, v in (given | values).items()}
+
+
+def lines(folder):
+    return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_stretch_is_reported_when_the_next_one_is_on_its_way(report, tmp_path):
+    report.begin()
+    report.train(10, sums())
+    assert lines(tmp_path) == []
+    report.train(20, sums(loss=20.0))
+    (line,) = lines(tmp_path)
+    assert line.pop("images_per_second") > 0
+    assert line == {
+        "split": "train",
+        "step": 10,
+        "epoch": 0.625,
+        "loss": 3.0,
+        "top1": 0.5,
+        "top5": 0.9,
+        "learning_rate": pytest.approx(0.1),
+    }
+
+
+def test_a_line_is_the_mean_over_all_stretches_since_the_last(report, tmp_path):
+    report.begin()
+    report.train(5, sums(loss=10.0))
+    report.train(10, sums(loss=90.0, examples=30.0))
+    report.flush()
+    (line,) = lines(tmp_path)
+    assert line["loss"] == 2.5 and line["step"] == 10
+
+
+def test_an_evaluation_line_holds_no_times(report, tmp_path):
+    report.evaluation(20, sums())
+    (line,) = lines(tmp_path)
+    assert line.keys() == {"split", "step", "epoch", "loss", "top1", "top5", "examples"}
+    assert line["examples"] == 10 and report.has_evaluation(20) and not report.has_evaluation(40)
+
+
+def test_losses_that_are_not_finite_are_raised_and_not_written(report, tmp_path):
+    report.begin()
+    report.train(10, sums() | {"bad_step": jnp.int32(7)})
+    with pytest.raises(NonFiniteLoss) as caught:
+        report.flush()
+    assert caught.value.step == 7
+    with pytest.raises(TrainError, match="not finite"):
+        report.evaluation(20, sums(loss=float("nan")))
+    assert lines(tmp_path) == []
+
+
+def test_the_picture_shows_all_lines(report, tmp_path):
+    report.begin()
+    report.train(10, sums())
+    report.flush()
+    report.evaluation(20, sums())
+    report.draw()
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("rest", ['{"split": "train", "st', "\x00\x00\x00", ""])
+def test_lines_behind_the_step_and_half_lines_are_cut(tmp_path, rest):
+    path = tmp_path / "metrics.jsonl"
+    whole = [json.dumps({"split": "train", "step": s, "loss": 1 / 3}) for s in (10, 20, 30)]
+    path.write_text("\n".join(whole) + "\n" + rest)
+    assert [line["step"] for line in cut_after(path, 20)] == [10, 20]
+    assert path.read_text() == "\n".join(whole[:2]) + "\n"
+
+
+def test_other_settings_in_the_same_workdir_are_told(tmp_path, capsys):
+    Report(tmp_path, base.get_config(), PLAN, start=0).close()
+    changed = base.get_config()
+    changed.schedule.learning_rate = 0.7
+    Report(tmp_path, changed, PLAN, start=0).close()
+    assert "schedule.learning_rate" in capsys.readouterr().out
+    assert json.loads((tmp_path / "config.json").read_text())["schedule"]["learning_rate"] == 0.7
+    assert len(json.loads((tmp_path / "environment.json").read_text())) == 2

@@ -1,0 +1,219 @@
+"""The steps on a tiny network with everything: BatchNorm, dropout and an auxiliary head."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding
+
+from train import losses, step
+from train.errors import TrainError
+from train.loop import initial_state, state_shapes
+from train.sharding import BATCH, make_mesh, state_shardings
+
+CLASSES = 7
+RANDOM = np.random.RandomState(0)
+BATCH_OF_16 = {
+    "image": RANDOM.randint(0, 256, (16, 8, 8, 3), dtype=np.uint8),
+    "label": RANDOM.randint(0, CLASSES, 16).astype(np.int32),
+}
+
+
+class Tiny(nn.Module):
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = nn.Conv(16, (3, 3), name="conv")(images)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x))
+        x = x.mean((1, 2))
+        self.sow("intermediates", "aux1", nn.Dense(CLASSES, name="aux_head")(x))
+        x = nn.relu(nn.Dense(128, name="fc")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(CLASSES, name="head")(x)
+
+
+def to_float(images):
+    return images.astype(jnp.float32) / 255 - 0.5
+
+
+def make_task(mesh=None, dropout=0.0, learning_rate=0.1, **settings):
+    schedule = optax.constant_schedule(learning_rate)
+    return step.Task(
+        model=Tiny(dropout),
+        optimizer=optax.sgd(schedule, momentum=0.9),
+        schedule=schedule,
+        augment=lambda key, images: to_float(images),
+        normalize=to_float,
+        image_shape=(8, 8, 3),
+        mesh=mesh or make_mesh(1, 1),
+        **settings,
+    )
+
+
+def run(task, steps=3, batch=BATCH_OF_16):
+    """The state and the sums of each step."""
+    state = initial_state(task, state_shapes(task))
+    states = state_shardings(state, task.mesh)
+    batches = NamedSharding(task.mesh, BATCH)
+    train = jax.jit(
+        functools.partial(step.train_step, task),
+        in_shardings=(states, batches),
+        out_shardings=(states, None),
+    )
+    history = []
+    for _ in range(steps):
+        state, sums = train(state, batch)
+        history.append(jax.device_get(sums))
+    return state, history
+
+
+def evaluated(task, state, batch):
+    return jax.jit(functools.partial(step.eval_step, task))(state, batch)
+
+
+def assert_close(tree, other, rtol=1e-5, atol=1e-6):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol), tree, other)
+
+
+def test_a_step_counts_and_learns():
+    state, history = run(make_task(), steps=20)
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert history[0]["examples"] == 16 and int(state.step) == 20
+    assert history[0]["learning_rate"] == np.float32(0.1) and history[0]["bad_step"] == -1
+
+
+def test_training_is_a_function_of_the_seed():
+    first, again, other = (run(make_task(dropout=0.5, seed=seed))[0] for seed in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.allclose(first.params["head"]["kernel"], other.params["head"]["kernel"])
+
+
+def test_dropout_differs_from_step_to_step():
+    task = make_task(dropout=0.5, learning_rate=0.0)
+    _, history = run(task, steps=2)
+    assert history[0]["loss"] != history[1]["loss"]
+
+
+@pytest.mark.parametrize("data, fsdp", [(8, 1), (1, 8), (4, 2)])
+def test_eight_devices_take_the_steps_of_one(data, fsdp):
+    one, history_of_one = run(make_task(dropout=0.5))
+    many, history = run(make_task(make_mesh(data, fsdp), dropout=0.5))
+    assert_close(history, history_of_one)
+    assert_close(jax.device_get(many), jax.device_get(one))
+
+
+def test_fsdp_splits_parameters_and_optimizer_state():
+    state, _ = run(make_task(make_mesh(2, 4)))
+    for tree in (state.params, state.opt_state[0].trace):
+        kernel = tree["fc"]["kernel"]
+        assert kernel.shape == (16, 128)
+        assert {shard.data.shape for shard in kernel.addressable_shards} == {(16, 32)}
+
+
+def test_statistics_per_device_are_those_of_each_part():
+    mesh = make_mesh(2, 1)
+    images, labels = BATCH_OF_16["image"], BATCH_OF_16["label"]
+    halves = [
+        run(make_task(), 1, {"image": images[part], "label": labels[part]})
+        for part in (slice(0, 8), slice(8, 16))
+    ]
+    state, history = run(make_task(mesh, batch_norm="per_device"), 1)
+    for name in ("loss", "top1", "examples"):
+        assert history[0][name] == pytest.approx(sum(h[0][name] for _, h in halves), rel=1e-5)
+    for collection in ("params", "batch_stats"):
+        trees = [jax.device_get(getattr(half, collection)) for half, _ in halves]
+        mean = jax.tree.map(lambda a, b: (a + b) / 2, *trees)
+        assert_close(jax.device_get(getattr(state, collection)), mean)
+    whole, _ = run(make_task(mesh), 1)
+    kernel = whole.params["conv"]["kernel"]
+    assert np.abs(kernel - state.params["conv"]["kernel"]).max() > 1e-5
+
+
+def test_per_device_works_with_split_parameters():
+    expected, _ = run(make_task(make_mesh(8, 1), batch_norm="per_device"))
+    state, _ = run(make_task(make_mesh(1, 8), batch_norm="per_device"))
+    assert_close(jax.device_get(state), jax.device_get(expected))
+
+
+def test_auxiliary_heads_learn_by_their_weight():
+    without, _ = run(make_task(), 1)
+    light, _ = run(make_task(auxiliary_weights=(0.3,)), 1)
+    heavy, _ = run(make_task(auxiliary_weights=(0.6,)), 1)
+    start = jax.device_get(initial_state(make_task(), state_shapes(make_task())).params)
+    moved = [s.params["aux_head"]["kernel"] - start["aux_head"]["kernel"] for s in (light, heavy)]
+    np.testing.assert_allclose(moved[1], 2 * moved[0], rtol=1e-3, atol=1e-7)
+    assert np.abs(moved[0]).max() > 0
+    np.testing.assert_array_equal(without.params["aux_head"]["kernel"], start["aux_head"]["kernel"])
+
+
+def test_a_wrong_number_of_auxiliary_weights_is_refused():
+    with pytest.raises(TrainError, match=r"2 entries and the model has 1 auxiliary heads \(aux1\)"):
+        run(make_task(auxiliary_weights=(0.3, 0.3)), 1)
+
+
+def test_unknown_batch_norm_is_refused():
+    with pytest.raises(TrainError, match="batch_norm='local'"):
+        make_task(batch_norm="local")
+
+
+def test_the_average_of_the_parameters_is_evaluated():
+    task = make_task(ema_decay=0.9)
+    state = initial_state(task, state_shapes(task))
+    expected = jax.device_get(state.params)
+    train = jax.jit(functools.partial(step.train_step, task))
+    for i in range(3):
+        state, _ = train(state, BATCH_OF_16)
+        decay = min(0.9, (1 + i) / (10 + i))
+        expected = jax.tree.map(
+            lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), expected, state.params
+        )
+    assert_close(jax.device_get(state.ema_params), expected)
+    batch = BATCH_OF_16 | {"mask": np.ones(16, np.float32)}
+    sums = evaluated(task, state, batch)
+    plain = evaluated(make_task(), state.replace(params=state.ema_params), batch)
+    assert sums["loss"] == plain["loss"]
+
+
+def test_padding_counts_nothing():
+    task = make_task(label_smoothing=0.1)
+    state = initial_state(task, state_shapes(task))
+    mask = np.arange(16) < 11
+    sums = evaluated(task, state, BATCH_OF_16 | {"mask": mask.astype(np.float32)})
+    part = {name: array[:11] for name, array in BATCH_OF_16.items()}
+    expected = evaluated(task, state, part | {"mask": np.ones(11, bool)})
+    assert sums["examples"] == 11
+    assert_close(jax.device_get(sums), jax.device_get(expected))
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    logits = task.model.apply(variables, to_float(part["image"]))
+    plain = losses.cross_entropy(logits, part["label"]).sum()  # without smoothing
+    assert sums["loss"] == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_the_first_step_that_is_not_finite_is_told():
+    task = make_task(learning_rate=1e38)
+    data, rows = BATCH_OF_16, jnp.tile(jnp.arange(16), (6, 1))
+    state = initial_state(task, state_shapes(task))
+    _, sums = jax.jit(functools.partial(step.train_stretch, task))(state, data, rows, 6)
+    losses_by_step = [history["loss"] for history in run(task, 6)[1]]
+    first = next(i for i, loss in enumerate(losses_by_step) if not np.isfinite(loss))
+    assert sums["bad_step"] == first + 1
+
+
+def test_a_stretch_is_its_steps():
+    task = make_task(dropout=0.5)
+    rows = jnp.asarray(RANDOM.randint(0, 16, (5, 8)))
+    state = initial_state(task, state_shapes(task))
+    stretch = jax.jit(functools.partial(step.train_stretch, task))
+    stretched, sums = stretch(state, BATCH_OF_16, rows, 3)  # not all rows
+    total = step.no_sums()
+    one_step = jax.jit(functools.partial(step.counted_train_step, task))
+    for row in np.asarray(rows[:3]):
+        batch = {name: array[row] for name, array in BATCH_OF_16.items()}
+        state, total = one_step(state, total, batch)
+    assert_close(jax.device_get(stretched), jax.device_get(state))
+    assert_close(jax.device_get(sums), jax.device_get(total))
