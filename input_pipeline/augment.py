@@ -65,7 +65,7 @@ def lighting(key: jax.Array, images: jax.Array, std: float = 0.1) -> jax.Array:
       float32 [B, H, W, 3], on the scale 0..255 and up to some tens outside of it.
     """
     alpha = std * jax.random.normal(key, (images.shape[0], 3))
-    components = jnp.asarray(LIGHTING_EIGENVECTORS) * jnp.asarray(LIGHTING_EIGENVALUES)
+    components = jnp.asarray(LIGHTING_EIGENVECTORS) * jnp.asarray(LIGHTING_EIGENVALUES)[None]
     offset = 255 * jnp.einsum("rc,bc->br", components, alpha, precision="highest")
     return images.astype(jnp.float32) + offset[:, None, None, :]
 

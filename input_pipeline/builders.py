@@ -124,15 +124,15 @@ class _ImagenetExamples:
 
     def _generate_examples(self, path: Path) -> Iterator:
         """The train tar: one tar a class, named by the class."""
-        for class_tar, content in _members(path):
-            for name, image in _members(io.BytesIO(content)):
+        for class_tar, content in _members(path, str(path)):
+            for name, image in _members(io.BytesIO(content), f"{class_tar} in {path}"):
                 if name in imagenet.CMYK_IMAGES or name in imagenet.PNG_IMAGES:
                     image = _rgb_jpeg(image, name)
                 label = Path(class_tar).stem
                 yield name, {"file_name": name, "image": image, "label": label}
 
     def _flat_examples(self, path: Path, labels: dict[str, str] | None) -> Iterator:
-        for name, image in _members(path):
+        for name, image in _members(path, str(path)):
             label = -1 if labels is None else labels[name]
             yield name, {"file_name": name, "image": image, "label": label}
 
@@ -198,13 +198,18 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
         return np.frombuffer(file.read(), np.uint8, offset=header)
 
 
-def _members(tar: Path | BinaryIO) -> Iterator[tuple[str, bytes]]:
+def _members(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, bytes]]:
     """(name, content) of a tar's files, read from front to back."""
     where = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
-    with tarfile.open(mode="r|", **where) as archive:
-        for member in archive:
-            if member.isfile():
-                yield member.name, archive.extractfile(member).read()
+    try:
+        with tarfile.open(mode="r|", **where) as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, archive.extractfile(member).read()
+    except tarfile.TarError as error:
+        raise DataError(
+            f"{title} is cut short or is not a tar ({error}). Download it again."
+        ) from error
 
 
 def _validation_labels(tar: Path) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Antialiased resizing of a box of an image, with Pillow's filters.
 
-`cykooz-resizer` gives Pillow's results to within one grey level in a third of the time, and
-releases the GIL; where it has no wheel Pillow itself does the work.
+`cykooz-resizer` gives Pillow's results in a third of the time, and releases the GIL; where it has
+no wheel Pillow itself does the work. They agree to within one grey level, except that the bicubic
+and Lanczos filters overshoot at sharp edges, which the two clip in different order: one value in
+a thousand differs by up to 15.
 """
 
 import functools

@@ -1,5 +1,6 @@
 """Random access to TFRecord files in place, by an index of record offsets that is built once."""
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -26,8 +27,13 @@ def open_records(instructions: Sequence) -> "TfrecordRecords":
     offsets = _offsets(paths)
     files, starts = [], []
     for number, instruction in enumerate(instructions):
-        part = offsets[number][instruction.skip :]
-        part = part if instruction.take < 0 else part[: instruction.take]
+        found, described = len(offsets[number]), instruction.examples_in_shard
+        if found != described:
+            raise DataError(
+                f"{paths[number]} holds {found} records where the data set's dataset_info.json "
+                f"says {described}. Copy or prepare the data set again."
+            )
+        part = offsets[number][instruction.skip :][: instruction.take]
         files.append(np.full(len(part), number, np.int32))
         starts.append(part)
     return TfrecordRecords(tuple(map(str, paths)), np.concatenate(files), np.concatenate(starts))
@@ -133,6 +139,7 @@ def _save(places: Sequence[Path], index: _Index) -> None:
             part.replace(place)
             return
         except OSError as error:
-            part.unlink(missing_ok=True)
             refused = error
+            with contextlib.suppress(OSError):  # where it could not be made there is no file
+                part.unlink()
     print(f"The index of record offsets could not be kept for the next run: {refused}", flush=True)

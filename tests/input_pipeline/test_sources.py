@@ -1,0 +1,71 @@
+import pickle
+
+import numpy as np
+import pytest
+
+import input_pipeline
+from input_pipeline import in_memory
+
+
+def test_mnist_has_the_official_examples_in_tfds_order(mnist_dir):
+    train = input_pipeline.open("mnist", "train", mnist_dir)
+    test = input_pipeline.open("mnist", "test", mnist_dir)
+    assert (len(train), len(test)) == (60_000, 10_000)
+    assert train.image_shape == (28, 28, 1) and train.class_names == tuple("0123456789")
+    assert [train[i].label for i in range(12)] == [4, 1, 0, 7, 8, 1, 2, 7, 1, 6, 6, 4]
+    assert [test[i].label for i in range(12)] == [2, 0, 4, 8, 7, 6, 0, 6, 3, 1, 8, 0]
+    images, labels = in_memory.load(test)
+    assert images.shape == (10_000, 28, 28, 1)
+    # Mean grey level and class counts of the published test set.
+    assert abs(images.mean() / 255 - 0.1325) < 1e-4
+    assert np.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_sources_are_picklable_and_take_any_index(mnist_dir):
+    source = input_pipeline.open("mnist", "test", mnist_dir)
+    again = pickle.loads(pickle.dumps(source))
+    assert (again[np.int64(3)].image == source[3].image).all()
+    assert [e.label for e in source.__getitems__([0, 2])] == [2, 4]
+    assert source[3].name == "mnist/test example 3"
+
+
+def test_parts_of_splits(mnist_dir):
+    part = input_pipeline.open("mnist", "train[:10%]", mnist_dir)
+    assert len(part) == 6000 and part[5].label == 1
+
+
+def test_a_version_can_be_asked_for(mnist_dir):
+    assert len(input_pipeline.open("mnist:3.0.1", "test", mnist_dir)) == 10_000
+
+
+def test_an_unknown_split_lists_the_known_ones(mnist_dir):
+    with pytest.raises(input_pipeline.DataError, match="It has: test, train"):
+        input_pipeline.open("mnist", "validation", mnist_dir)
+
+
+def test_a_missing_data_set_is_answered_with_the_command_that_prepares_it(tmp_path):
+    command = f"python -m input_pipeline.prepare imagenet2012 --data_dir={tmp_path} --manual_dir="
+    with pytest.raises(input_pipeline.DataError, match=command):
+        input_pipeline.open("imagenet2012", "train", tmp_path)
+
+
+def test_the_data_dir_of_tfds_is_the_default(mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_dir))
+    assert len(input_pipeline.open("mnist", "test")) == 10_000
+
+
+def test_evaluation_splits(mnist_dir, image_folder, tmp_path, imagenet_dir):
+    assert input_pipeline.eval_split("mnist") == "test"
+    assert input_pipeline.eval_split("imagenet2012") == "validation"
+    assert input_pipeline.eval_split("synthetic:classes=3") == "test"
+    for split in ("train", "test", "val"):
+        (tmp_path / split).mkdir()
+    assert input_pipeline.eval_split(f"folder:{tmp_path}") == "val"
+    with pytest.raises(input_pipeline.DataError, match="it has: train"):
+        input_pipeline.eval_split(f"folder:{image_folder}")
+    assert input_pipeline.eval_split("mnist:3.0.1", mnist_dir) == "test"
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(input_pipeline.DataError, match="'stop'.*'skip'"):
+        input_pipeline.open("synthetic", "train", on_unreadable="ignore")
