@@ -19,7 +19,7 @@ def test_max_pool(size, window, strides, padding):
 
 
 def test_gradient_goes_to_the_first_of_equal_maxima():
-    """Small whole numbers, so that windows have ties; equal to XLA's own gradient, and PyTorch's."""
+    """Small whole numbers, so that windows have ties; equal to XLA's own gradient."""
     images = np.random.RandomState(0).randint(0, 3, (2, 6, 8, 3)).astype(np.float32)
     weights = np.random.RandomState(1).standard_normal((2, 3, 4, 3)).astype(np.float32)
 
