@@ -107,7 +107,9 @@ def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
             file_format="array_record",
         )
     except Exception as error:
-        # tfds wraps the ImportError in some places and not in others.
+        # tfds and array_record wrap the system's and Python's errors in types of their own.
+        if "No space left on device" in str(error):
+            raise OSError(str(error).splitlines()[0]) from error
         if "No module named" not in str(error):
             raise
         raise DataError(

@@ -1,5 +1,6 @@
 """Data sets that tfds has prepared, as array_record or as TFRecord, without TensorFlow."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,16 @@ class Records(Protocol):
 
 
 def find(name: str, data_dir: Path) -> Path | None:
-    """The newest prepared version of NAME, NAME/CONFIG or NAME:VERSION below data_dir."""
+    """The newest prepared version of NAME, NAME/CONFIG or NAME:VERSION below data_dir.
+
+    NAME alone means its default configuration, where it has several.
+    """
     name, _, version = name.partition(":")
-    found = [p.parent for p in (data_dir / name).glob(f"{version or '*'}/dataset_info.json")]
+    folder = data_dir / name
+    default = folder / ".config" / "metadata.json"
+    if default.exists():
+        folder = folder / json.loads(default.read_text())["default_config_name"]
+    found = [p.parent for p in folder.glob(f"{version or '*'}/dataset_info.json")]
     versions = {p: _version(p.name) for p in found if _version(p.name)}
     return max(versions, key=versions.get, default=None)
 
