@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import re
 import signal
 import subprocess
 
@@ -164,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_run):
     run = make_run(schedule__learning_rate=1e30, schedule__warmup="25 steps", log__every="5 steps")
     run.command += ["--config.checkpoint.every=1 steps"]
     output = run.finish(code=1)
-    assert "The loss is not finite at step 3 (learning rate 1.2e+29)" in output
+    assert re.search(r"The loss is not finite at step \d \(learning rate .*e\+", output)
     assert "The last good checkpoint is" in output
     assert max(run.checkpoints()) <= 3
 
