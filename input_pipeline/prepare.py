@@ -46,7 +46,9 @@ def prepare(
 
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     if manual_dir is None:
-        manual_dir = builders.EMBEDDED.get(name, data_dir / "downloads" / "manual")
+        manual_dir = builders.EMBEDDED.get(
+            name.partition(":")[0], data_dir / "downloads" / "manual"
+        )
     elif not Path(manual_dir).expanduser().is_dir():
         raise DataError(
             f"The folder {manual_dir} given as manual_dir does not exist. Name the folder that "
