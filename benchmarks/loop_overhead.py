@@ -68,14 +68,14 @@ class Case:
     def bare(self) -> float:
         """Seconds a step of the compiled program alone."""
         runner, batch = self.runner, self.config.batch_size
-        program, data = runner._train_program, runner._train
+        program, data = runner.train_program, runner.train_data
         rows = jax.device_put(np.zeros((self.plan.longest_stretch, batch), np.int32))
         row, count, sums = rows[0], jax.device_put(np.int32(len(rows))), no_sums()
         jax.block_until_ready((rows, row, count, sums, self.state))
-        calls = self.steps // len(rows) if runner._one_call else self.steps
+        calls = self.steps // len(rows) if runner.one_call else self.steps
         begin = time.perf_counter()
         for _ in range(calls):
-            if runner._one_call:
+            if runner.one_call:
                 self.state, sums = program(self.state, data, rows, count)
             else:
                 self.state, sums = program(self.state, sums, data, row)

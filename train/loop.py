@@ -159,7 +159,10 @@ def state_shapes(task: step.Task) -> step.TrainState:
 def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
     """The state at step 0, each part made where it belongs."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
-    return jax.jit(lambda: step.init_state(task), out_shardings=shardings)()
+    program = jax.jit(lambda: step.init_state(task), out_shardings=shardings).lower()
+    # It runs once, and XLA's optimiser would take seconds over the random numbers on CPU.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return program.compile(compiler_options=quick)()
 
 
 def make_runner(

@@ -111,6 +111,30 @@ def make_run(mnist, tmp_path_factory):
     return make
 
 
+# Few enough that no ReLU falls on the other side of zero by a rounding, which is a jump.
+FIRST_STEPS = {"duration": "5 steps", "log.every": "1 steps"}
+
+
+@pytest.fixture(scope="session")
+def assert_first_steps(make_run):
+    """assert_first_steps(run): its losses are those of one device to float32 rounding."""
+    alone = make_run(**FIRST_STEPS)
+    alone.finish()
+
+    def check(run: Run) -> None:
+        for ours, theirs in zip(run.all_lines(), alone.all_lines(), strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+            assert ours.get("examples") == theirs.get("examples")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def make_first_steps(make_run):
+    """As make_run, for 5 steps that are all reported."""
+    return lambda *environment, **settings: make_run(*environment, **FIRST_STEPS, **settings)
+
+
 @pytest.fixture(scope="session")
 def uninterrupted(make_run) -> Run:
     """The small run, never stopped."""

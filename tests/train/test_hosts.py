@@ -13,24 +13,22 @@ def coordinator() -> str:
 
 
 @pytest.mark.parametrize("on_device", ["yes", "no"])
-def test_two_processes_give_the_losses_of_one(make_run, uninterrupted, coordinator, on_device):
-    first = make_run(
+def test_two_processes_give_the_losses_of_one(
+    make_first_steps, assert_first_steps, coordinator, on_device
+):
+    run = make_first_steps(
         hosts__coordinator=coordinator,
         hosts__count=2,
         data__on_device=on_device,
         data__workers=0,
     )
-    command = list(first.command)
-    first.command = [*command, "--config.hosts.index=1"]
-    other = first.start()
-    first.command = [*command, "--config.hosts.index=0"]
-    first.finish()
+    command = list(run.command)
+    run.command = [*command, "--config.hosts.index=1"]
+    other = run.start()
+    run.command = [*command, "--config.hosts.index=0"]
+    run.finish()
     assert other.wait(timeout=60) == 0, other.communicate()[0]
-    lines = [line for line in first.all_lines() if line["step"] <= 100]
-    expected = [line for line in uninterrupted.all_lines() if line["step"] <= 100]
-    for ours, theirs in zip(lines, expected, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-        assert ours.get("examples") == theirs.get("examples")
+    assert_first_steps(run)
 
 
 def test_a_host_that_does_not_come_is_told(make_run, coordinator):

@@ -106,26 +106,20 @@ def test_a_signal_in_compilation_saves_the_start(make_run, tmp_path):
     assert run.checkpoints() == [0] and not run.lines("train")
 
 
-def test_streamed_data_train_as_resident_data(make_run, uninterrupted):
-    run = make_run(data__on_device="no", data__workers=0)
+def test_streamed_data_train_as_resident_data(make_first_steps, assert_first_steps):
+    run = make_first_steps(data__on_device="no", data__workers=0)
     run.finish()
-    for ours, theirs in zip(run.lines("eval"), uninterrupted.lines("eval"), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
-        assert ours["examples"] == theirs["examples"]
+    assert_first_steps(run)
 
 
 DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 
 @pytest.mark.parametrize("mesh", [{}, {"mesh__fsdp": 8}, {"mesh__fsdp": 2}])
-def test_eight_devices_give_the_losses_of_one(make_run, uninterrupted, mesh):
-    run = make_run(DEVICES, **mesh)
+def test_eight_devices_give_the_losses_of_one(make_first_steps, assert_first_steps, mesh):
+    run = make_first_steps(DEVICES, **mesh)
     run.finish()
-    # Later a ReLU near zero may fall on the other side of it, which is more than rounding.
-    lines = [line for line in run.all_lines() if line["step"] <= 100]
-    expected = [line for line in uninterrupted.all_lines() if line["step"] <= 100]
-    for ours, theirs in zip(lines, expected, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+    assert_first_steps(run)
 
 
 def test_a_checkpoint_of_eight_devices_goes_on_with_one(make_run, uninterrupted):
