@@ -36,7 +36,7 @@ class Run:
         recipe = f"--config={ROOT / 'configs' / 'lenet.py'}"
         self.command = [sys.executable, "-m", "train", recipe, f"--workdir={workdir}", *arguments]
 
-    def start(self) -> subprocess.Popen:
+    def start(self, **how) -> subprocess.Popen:
         return subprocess.Popen(
             self.command,
             cwd=ROOT,
@@ -44,6 +44,7 @@ class Run:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            **how,
         )
 
     def finish(self, code: int = 0) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import re
 import signal
@@ -78,6 +79,16 @@ def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     assert run.lines("eval")[-1]["top1"] == pytest.approx(
         uninterrupted.lines("eval")[-1]["top1"], abs=0.01
     )
+
+
+def test_a_signal_that_the_loaders_processes_get_too(make_run):
+    run = make_run(data__on_device="no", data__workers=2, duration="2000 steps")
+    process = run.start(start_new_session=True)
+    run.wait_for(process, lambda: run.lines("train"))
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert run.checkpoints()[-1] >= 20
 
 
 def test_a_signal_in_evaluation_saves_and_evaluates_later(make_run):
