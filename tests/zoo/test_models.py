@@ -24,9 +24,7 @@ MODELS = [
 
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
     info = zoo.info(name)
-    size = (
-        info.image_size if name == "alexnet" else SIZES.get(info.family, min(64, info.image_size))
-    )
+    size = SIZES.get(info.family, min(64, info.image_size))
     size = 227 if name == "alexnet_one_gpu" else 64 if name == "alexnet_owt" else size
     shape = (batch, size, size, channels or info.channels)
     return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
