@@ -19,7 +19,21 @@ from flax import linen as nn
 from zoo import macs
 
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
-FAMILIES = ("alexnet", "lenet", "mlp", "resnet", "vgg")
+FAMILIES = (
+    "alexnet",
+    "densenet",
+    "lenet",
+    "mlp",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "resnet",
+    "shufflenet_v1",
+    "shufflenet_v2",
+    "squeezenet",
+    "vgg",
+    "xception",
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

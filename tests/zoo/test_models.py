@@ -11,7 +11,11 @@ import zoo
 
 # The smallest of each family, at the smallest image that all its layers take.
 SIZES = {"alexnet": 227, "lenet": 32, "mlp": 28}
-DEFAULT = {"alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"}
+DEFAULT = {"alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"} | {
+    *("densenet_40_12_cifar", "squeezenet1_1", "xception"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"),
+    *("shufflenet_v1_g3_0_5x", "shufflenet_v2_x0_5"),
+}
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
     for name in zoo.list_models()
@@ -20,7 +24,7 @@ MODELS = [
 
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
     info = zoo.info(name)
-    size = info.image_size if name == "alexnet" else SIZES.get(info.family, 64)
+    size = SIZES.get(info.family, min(64, info.image_size))
     size = 227 if name == "alexnet_one_gpu" else 64 if name == "alexnet_owt" else size
     shape = (batch, size, size, channels or info.channels)
     return np.random.RandomState(0).standard_normal(shape).astype(np.float32)

@@ -14,7 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import goldens
 
 # One of a family in the default run, and those that differ in kind; the others behind `-m full`.
-DEFAULT = {"alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"}
+DEFAULT = {"alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"} | {
+    *("densenet_bc_100_12_cifar", "squeezenet1_1", "xception"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
+    *("shufflenet_v1_g3_1_0x", "shufflenet_v2_x1_0"),
+}
 CASES = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
     for name in goldens.names()

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -6,6 +7,25 @@ import pytest
 import zoo
 from zoo import registry
 
+
+def shufflenet_v1(groups: int, width: int, stem: int) -> int:
+    """Parameters of the paper's Table 1 for stages of width, 2 * width and 4 * width features.
+
+    A unit has two 1x1 convolutions in groups and nine weights for each feature between them, and
+    each convolution a scale and a bias; the classifier has no bias.
+    """
+    total, old = 27 * stem + 2 * stem, stem
+    for features, depth in ((width, 4), (2 * width, 8), (4 * width, 4)):
+        middle = math.ceil(features / 4 / groups) * groups
+        for unit in range(depth):
+            new = features if unit else features - old
+            first_groups = 1 if old == stem else groups
+            total += old * middle // first_groups + 9 * middle + middle * new // groups
+            total += 2 * (middle + middle + new)
+            old = features
+    return total + 1000 * old
+
+
 # Trainable parameters with the native number of classes: the reference's, or the paper's layers
 # added up where there is no reference.
 PARAMETERS = {
@@ -13,10 +33,21 @@ PARAMETERS = {
     # alexnet, and the connections that its groups leave out: 256*48*25 + 384*192*9 + 256*192*9
     "alexnet_one_gpu": 60_965_224 + 307_200 + 663_552 + 442_368,
     "alexnet_owt": 61_100_840,
+    "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "densenet264": 33_337_704,
+    "densenet_40_12_cifar": 1_059_298,
+    "densenet_bc_100_12_cifar": 769_162,
     # 6*26 + 16*151 + 120*401 + 84*121 + 10*85
     "lenet5": 156 + 2_416 + 48_120 + 10_164 + 850,
     # C1 + S2 + C3 (60 kernels of 25 and 16 biases) + S4 + C5 + F6
     "lenet5_1998": 156 + 12 + 1_516 + 32 + 48_120 + 10_164,
+    "mobilenet_v1": 4_231_976,
+    "mobilenet_v2": 3_504_872,
+    "mobilenet_v3_small": 2_542_856,
+    "mobilenet_v3_large": 5_483_032,
     "mlp": 785 * 300 + 301 * 100 + 101 * 10,
     # resnet18 and 34 less their three projections with BatchNorm
     "plain18": 11_689_512 - (64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)),
@@ -26,6 +57,35 @@ PARAMETERS = {
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "shufflenet_v1_g1_0_5x": shufflenet_v1(1, 72, 12),
+    "shufflenet_v1_g1_1_0x": shufflenet_v1(1, 144, 24),
+    "shufflenet_v1_g1_1_5x": shufflenet_v1(1, 216, 24),
+    "shufflenet_v1_g1_2_0x": shufflenet_v1(1, 288, 48),
+    "shufflenet_v1_g2_0_5x": shufflenet_v1(2, 100, 12),
+    "shufflenet_v1_g2_1_0x": shufflenet_v1(2, 200, 24),
+    "shufflenet_v1_g2_1_5x": shufflenet_v1(2, 300, 24),
+    "shufflenet_v1_g2_2_0x": shufflenet_v1(2, 400, 48),
+    "shufflenet_v1_g3_0_5x": 717_324,
+    "shufflenet_v1_g3_1_0x": 1_864_728,
+    "shufflenet_v1_g3_1_5x": 3_441_168,
+    "shufflenet_v1_g3_2_0x": 5_449_776,
+    "shufflenet_v1_g4_0_5x": shufflenet_v1(4, 136, 12),
+    "shufflenet_v1_g4_1_0x": shufflenet_v1(4, 272, 24),
+    "shufflenet_v1_g4_1_5x": shufflenet_v1(4, 408, 24),
+    "shufflenet_v1_g4_2_0x": shufflenet_v1(4, 544, 48),
+    "shufflenet_v1_g8_0_5x": 1_010_448,
+    "shufflenet_v1_g8_1_0x": 2_433_768,
+    "shufflenet_v1_g8_1_5x": 4_268_952,
+    "shufflenet_v1_g8_2_0x": 6_521_232,
+    "shufflenet_v2_x0_5": 1_366_792,
+    "shufflenet_v2_x1_0": 2_278_604,
+    "shufflenet_v2_x1_5": 3_503_624,
+    "shufflenet_v2_x2_0": 7_393_996,
+    "squeezenet1_0": 1_248_424,
+    "squeezenet1_1": 1_235_496,
+    "squeezenet1_0_simple_bypass": 1_248_424,
+    # squeezenet1_0 and the 1x1 convolutions around fire2, fire4, fire6 and fire8
+    "squeezenet1_0_complex_bypass": 1_248_424 + 97 * 128 + 129 * 256 + 257 * 384 + 385 * 512,
     "vgg11": 132_863_336,
     "vgg11_lrn": 132_863_336,
     "vgg13": 133_047_848,
@@ -37,6 +97,7 @@ PARAMETERS = {
     "vgg13_bn": 133_053_736,
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
+    "xception": 22_855_952,
 }
 
 
