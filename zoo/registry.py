@@ -19,7 +19,11 @@ from flax import linen as nn
 from zoo import macs
 
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
-FAMILIES = ("alexnet", "lenet", "mlp", "resnet", "vgg")
+FAMILIES = (
+    *("alexnet", "lenet", "mlp", "resnet", "vgg"),
+    *("googlenet", "inception_resnet", "inception_v2", "inception_v3", "inception_v4", "nin"),
+    *("polynet", "zfnet"),
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -100,8 +104,9 @@ class Family:
         """Adds the conversion table from our parameter paths to the names used by `origin`.
 
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
-        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
-        the variant, `rules` is a function from the module to such pairs.
+        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash that
+        the name itself has. Where names depend on the variant, `rules` is a function from the
+        module to such pairs.
         """
         self.namings[origin] = rules
 

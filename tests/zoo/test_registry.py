@@ -13,19 +13,39 @@ PARAMETERS = {
     # alexnet, and the connections that its groups leave out: 256*48*25 + 384*192*9 + 256*192*9
     "alexnet_one_gpu": 60_965_224 + 307_200 + 663_552 + 442_368,
     "alexnet_owt": 61_100_840,
+    "googlenet": 13_378_280,
+    "googlenet_bn": 13_004_888,
+    "inception_resnet_v1": 24_357_096,
+    "inception_resnet_v2": 55_843_464,
+    "inception_v2": 11_295_240,
+    "inception_v3": 27_161_264,
+    "inception_v4": 42_679_816,
     # 6*26 + 16*151 + 120*401 + 84*121 + 10*85
     "lenet5": 156 + 2_416 + 48_120 + 10_164 + 850,
     # C1 + S2 + C3 (60 kernels of 25 and 16 biases) + S4 + C5 + F6
     "lenet5_1998": 156 + 12 + 1_516 + 32 + 48_120 + 10_164,
     "mlp": 785 * 300 + 301 * 100 + 101 * 10,
+    "nin": 7_595_176,
+    "nin_cifar": 966_986,
     # resnet18 and 34 less their three projections with BatchNorm
     "plain18": 11_689_512 - (64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)),
     "plain34": 21_797_672 - (64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)),
+    "polynet": 95_366_600,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    # inception_v2 less the biases of its convolutions, and a gate on the output of each module
+    "se_inception_v2": 11_295_240
+    - 10_016
+    + sum(2 * c * (c // 16) + c + c // 16 for c in (256, 320, *3 * [576], *2 * [608], 1056))
+    + 2 * (2 * 1024 * 64 + 1024 + 64),
+    # inception_resnet_v2 and a gate in each residual module, of 320, 1088 and 2080 channels
+    "se_inception_resnet_v2": 55_843_464
+    + 10 * (2 * 320 * 20 + 320 + 20)
+    + 20 * (2 * 1088 * 68 + 1088 + 68)
+    + 10 * (2 * 2080 * 130 + 2080 + 130),
     "vgg11": 132_863_336,
     "vgg11_lrn": 132_863_336,
     "vgg13": 133_047_848,
@@ -37,6 +57,15 @@ PARAMETERS = {
     "vgg13_bn": 133_053_736,
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
+    "zfnet": 62_357_608,
+    # convolutions 1 to 5, fc6 on 6x6x512, fc7 and the head
+    "zfnet_big": (512 * 36 + 1) * 4096
+    + 4097 * (4096 + 1000)
+    + (147 + 1) * 96
+    + (96 * 25 + 1) * 256
+    + (256 * 9 + 1) * 512
+    + (512 * 9 + 1) * 1024
+    + (1024 * 9 + 1) * 512,
 }
 
 
