@@ -21,7 +21,6 @@ from flax import linen as nn
 
 from zoo.layers.branches import Branches, average, branch
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
@@ -76,7 +75,7 @@ STAGES = (
 
 
 class InceptionV2(nn.Module):
-    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+    """Images [B, H, W, C] whose sides are multiples of 32 -> logits [B, num_classes].
 
     Attributes:
       squeeze_excite: a gate on the channels of each module; then convolutions have no biases.
@@ -90,7 +89,6 @@ class InceptionV2(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "Inception v2")
         conv = partial(ConvNorm, use_bias=not self.squeeze_excite, epsilon=1e-5)
         conv = partial(conv, train=train, dtype=self.dtype)
         gate = partial(SqueezeExcite, dtype=self.dtype) if self.squeeze_excite else None
@@ -101,6 +99,7 @@ class InceptionV2(nn.Module):
         x = conv(64, 1, name="stem_conv2")(x)
         x = conv(192, 3, name="stem_conv3")(x)
         x = max_pool(x, 3, 2, ceil_mode=True)  # [B, H/8, W/8, 192]
+        require_even_stages(images, x)
         self.sow("intermediates", "stem", x)
 
         # Stages
@@ -116,6 +115,16 @@ class InceptionV2(nn.Module):
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+def require_even_stages(images: jax.Array, x: jax.Array) -> None:
+    """Pooling and convolutions of a module that halves the image agree on even sides only."""
+    if any(side % 4 for side in x.shape[1:3]):
+        height, width = images.shape[1:3]
+        raise ValueError(
+            "Inception v2 takes images whose sides are multiples of 32, such as 224x224 pixels, "
+            f"got {height}x{width}."
+        )
 
 
 # Of images in [0, 1]; Caffe takes them in [0, 255] and only subtracts.
