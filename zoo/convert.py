@@ -135,7 +135,8 @@ def _names(name, expected, origin, overrides) -> dict[str, str]:
         theirs = "/".join(module)
         for pattern, replacement in rules:
             theirs = re.sub(pattern, lambda match, to=replacement: _expand(match, to), theirs)
-        names[path] = ".".join(filter(None, (theirs.replace("/", "."), _LEAVES.get(leaf, leaf))))
+        theirs = re.sub(r"(?<!\\)/", ".", theirs).replace("\\/", "/")
+        names[path] = ".".join(filter(None, (theirs, _LEAVES.get(leaf, leaf))))
     return names
 
 

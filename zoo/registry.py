@@ -33,6 +33,9 @@ FAMILIES = (
     "squeezenet",
     "vgg",
     "xception",
+    *("alexnet", "lenet", "mlp", "resnet", "vgg"),
+    *("googlenet", "inception_resnet", "inception_v2", "inception_v3", "inception_v4", "nin"),
+    *("polynet", "zfnet"),
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -114,8 +117,9 @@ class Family:
         """Adds the conversion table from our parameter paths to the names used by `origin`.
 
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
-        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
-        the variant, `rules` is a function from the module to such pairs.
+        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash that
+        the name itself has. Where names depend on the variant, `rules` is a function from the
+        module to such pairs.
         """
         self.namings[origin] = rules
 

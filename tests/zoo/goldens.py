@@ -13,7 +13,12 @@ import numpy as np
 FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
-OURS = {"alexnet_bvlc": "alexnet"}
+OURS = {
+    "alexnet_bvlc": "alexnet",
+    "bn_inception": "inception_v2",
+    "googlenet_bvlc": "googlenet",
+    "nin_imagenet": "nin",
+}
 
 POSITIONS = (
     *("pos_embed", "position_embedding", "cls_token", "class_token", "dist_token"),

@@ -15,6 +15,13 @@ DEFAULT = {"alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"
     *("densenet_40_12_cifar", "squeezenet1_1", "xception"),
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"),
     *("shufflenet_v1_g3_0_5x", "shufflenet_v2_x0_5"),
+SIZES = {
+    **{"alexnet": 227, "inception_resnet": 75, "inception_v3": 75, "inception_v4": 75},
+    **{"lenet": 32, "mlp": 28, "polynet": 75, "zfnet": 224},
+}
+DEFAULT = {
+    *("alexnet_owt", "googlenet_bn", "lenet5", "lenet5_1998", "mlp", "nin_cifar"),
+    *("resnet18", "vgg11_bn"),
 }
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -50,10 +57,12 @@ def test_training_step(name):
                 {**variables, "params": params},
                 images,
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "intermediates"],
                 rngs={"dropout": jax.random.key(1)},
             )
-            return -jax.nn.log_softmax(logits)[:, 3].mean(), updates
+            heads = updates.pop("intermediates")
+            auxiliary = sum(heads[name][0] for name in heads if name in ("aux", "aux1", "aux2"))
+            return -jax.nn.log_softmax(logits + auxiliary)[:, 3].mean(), updates
 
         return jax.grad(loss, has_aux=True)(params)
 
@@ -117,15 +126,25 @@ def test_other_channels_and_classes(name):
 
 @pytest.mark.parametrize(
     ("name", "sizes"),
-    [("lenet5", "32x32"), ("lenet5_1998", "32x32"), ("alexnet", "227x227")],
+    [
+        *(("lenet5", "32x32"), ("lenet5_1998", "32x32"), ("alexnet", "227x227")),
+        *(
+            ("inception_v2", "224x224"),
+            ("inception_v3", "75x75"),
+            ("polynet", "75x75"),
+            ("zfnet", "224x224"),
+        ),
+    ],
 )
 def test_wrong_size_names_the_sizes_that_work(name, sizes):
     model = zoo.create(name)
-    with pytest.raises(ValueError, match=f"{sizes} pixels, got 50x50"):
+    with pytest.raises(ValueError, match=f"{sizes} pixels.*, got 50x50"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 50, 50, 3)))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "alexnet_owt"])
+@pytest.mark.parametrize(
+    "name", ["alexnet_owt", "googlenet", "inception_v3", "nin", "resnet18", "vgg11"]
+)
 def test_other_image_sizes(name):
     """The same parameters take any size, also one that is not square."""
     model = zoo.create(name)

@@ -18,6 +18,9 @@ DEFAULT = {"alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"} | 
     *("densenet_bc_100_12_cifar", "squeezenet1_1", "xception"),
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
     *("shufflenet_v1_g3_1_0x", "shufflenet_v2_x1_0"),
+DEFAULT = {
+    *("alexnet_bvlc", "alexnet_owt", "bn_inception", "googlenet_bvlc", "inception_resnet_v1"),
+    *("nin_cifar", "nin_imagenet", "resnet18", "resnet50", "vgg11_bn", "zfnet"),
 }
 CASES = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -25,10 +28,17 @@ CASES = [
 ]
 
 
+# Our auxiliary head -> the golden's key, whichever it has.
+AUXILIARY = {
+    "aux": ("train_aux_logits",),
+    "aux1": ("train_aux1", "train_aux_logits1"),
+    "aux2": ("train_aux2", "train_aux_logits2"),
+}
+
+
 def model_without_dropout(name: str, **overrides):
-    if hasattr(zoo.create(name), "dropout"):
-        overrides["dropout"] = 0.0
-    return zoo.create(name, **overrides)
+    rates = [rate for rate in ("dropout", "aux_dropout") if hasattr(zoo.create(name), rate)]
+    return zoo.create(name, **dict.fromkeys(rates, 0.0), **overrides)
 
 
 def assert_agree(logits, expected: dict, tolerance: float):
@@ -64,10 +74,15 @@ def test_training_mode(golden_name):
 
         @jax.jit
         def apply(variables, images):
-            return model.apply(variables, images, train=True, mutable=["batch_stats"])
+            collections = ["batch_stats", "intermediates"]
+            return model.apply(variables, images, train=True, mutable=collections)
 
-        logits, _ = apply(variables, goldens.images(golden, 4))
+        logits, state = apply(variables, goldens.images(golden, 4))
     assert_agree(np.asarray(logits), golden["train_batch_stats"], 1e-6)
+    for ours, keys in AUXILIARY.items():
+        for key in keys:
+            if key in golden:
+                assert_agree(np.asarray(state["intermediates"][ours][0]), golden[key], 1e-6)
 
 
 @pytest.mark.parametrize("golden_name", CASES)

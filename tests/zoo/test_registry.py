@@ -40,6 +40,13 @@ PARAMETERS = {
     "densenet264": 33_337_704,
     "densenet_40_12_cifar": 1_059_298,
     "densenet_bc_100_12_cifar": 769_162,
+    "googlenet": 13_378_280,
+    "googlenet_bn": 13_004_888,
+    "inception_resnet_v1": 24_357_096,
+    "inception_resnet_v2": 55_843_464,
+    "inception_v2": 11_295_240,
+    "inception_v3": 27_161_264,
+    "inception_v4": 42_679_816,
     # 6*26 + 16*151 + 120*401 + 84*121 + 10*85
     "lenet5": 156 + 2_416 + 48_120 + 10_164 + 850,
     # C1 + S2 + C3 (60 kernels of 25 and 16 biases) + S4 + C5 + F6
@@ -49,9 +56,12 @@ PARAMETERS = {
     "mobilenet_v3_small": 2_542_856,
     "mobilenet_v3_large": 5_483_032,
     "mlp": 785 * 300 + 301 * 100 + 101 * 10,
+    "nin": 7_595_176,
+    "nin_cifar": 966_986,
     # resnet18 and 34 less their three projections with BatchNorm
     "plain18": 11_689_512 - (64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)),
     "plain34": 21_797_672 - (64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)),
+    "polynet": 95_366_600,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
@@ -86,6 +96,16 @@ PARAMETERS = {
     "squeezenet1_0_simple_bypass": 1_248_424,
     # squeezenet1_0 and the 1x1 convolutions around fire2, fire4, fire6 and fire8
     "squeezenet1_0_complex_bypass": 1_248_424 + 97 * 128 + 129 * 256 + 257 * 384 + 385 * 512,
+    # inception_v2 less the biases of its convolutions, and a gate on the output of each module
+    "se_inception_v2": 11_295_240
+    - 10_016
+    + sum(2 * c * (c // 16) + c + c // 16 for c in (256, 320, *3 * [576], *2 * [608], 1056))
+    + 2 * (2 * 1024 * 64 + 1024 + 64),
+    # inception_resnet_v2 and a gate in each residual module, of 320, 1088 and 2080 channels
+    "se_inception_resnet_v2": 55_843_464
+    + 10 * (2 * 320 * 20 + 320 + 20)
+    + 20 * (2 * 1088 * 68 + 1088 + 68)
+    + 10 * (2 * 2080 * 130 + 2080 + 130),
     "vgg11": 132_863_336,
     "vgg11_lrn": 132_863_336,
     "vgg13": 133_047_848,
@@ -98,6 +118,15 @@ PARAMETERS = {
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
     "xception": 22_855_952,
+    "zfnet": 62_357_608,
+    # convolutions 1 to 5, fc6 on 6x6x512, fc7 and the head
+    "zfnet_big": (512 * 36 + 1) * 4096
+    + 4097 * (4096 + 1000)
+    + (147 + 1) * 96
+    + (96 * 25 + 1) * 256
+    + (256 * 9 + 1) * 512
+    + (512 * 9 + 1) * 1024
+    + (1024 * 9 + 1) * 512,
 }
 
 

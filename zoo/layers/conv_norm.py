@@ -1,0 +1,63 @@
+"""Convolution, BatchNorm and ReLU as one unit."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers.conv import Conv
+
+conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+
+class ConvNorm(nn.Module):
+    """[B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    Attributes:
+      features: of the convolution.
+      size: of its window, one side or (height, width).
+      strides: of its window.
+      padding: "half" the window on each side, or "valid", which is none.
+      relu: False for none.
+      use_bias: of the convolution, besides BatchNorm's.
+      epsilon: of BatchNorm.
+      train: normalise by the batch's statistics.
+      dtype: of the computation.
+    """
+
+    features: int
+    size: int | tuple[int, int]
+    strides: int = 1
+    padding: str = "half"
+    relu: bool = True
+    use_bias: bool = False
+    epsilon: float = 1e-3
+    train: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = Conv(
+            self.features,
+            window(self.size),
+            self.strides,
+            padding=half(self.size) if self.padding == "half" else "VALID",
+            use_bias=self.use_bias,
+            kernel_init=conv_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        x = nn.BatchNorm(
+            not self.train, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
+        )(x)
+        return nn.relu(x) if self.relu else x
+
+
+def window(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def half(size: int | tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Padding by half the window on each side, which keeps an odd window's image as large."""
+    return tuple((side // 2, side // 2) for side in window(size))
