@@ -19,7 +19,10 @@ from flax import linen as nn
 from zoo import macs
 
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
-FAMILIES = ("alexnet", "lenet", "mlp", "resnet", "vgg")
+FAMILIES = (
+    *("alexnet", "lenet", "mlp", "resnet", "resnet_cifar", "resnet_v2", "resnext", "vgg"),
+    *("wide_resnet",),
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -82,6 +85,7 @@ class Family:
     namings: dict[str, Rules | Callable[[nn.Module], Rules]] = dataclasses.field(
         default_factory=dict
     )
+    pointwise: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def variant(self, **facts) -> Callable:
         """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
@@ -96,14 +100,21 @@ class Family:
 
         return register
 
-    def naming(self, origin: str, rules: Rules | Callable[[nn.Module], Rules]) -> None:
+    def naming(
+        self,
+        origin: str,
+        rules: Rules | Callable[[nn.Module], Rules],
+        pointwise: Sequence[str] = (),
+    ) -> None:
         """Adds the conversion table from our parameter paths to the names used by `origin`.
 
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
         "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
-        the variant, `rules` is a function from the module to such pairs.
+        the variant, `rules` is a function from the module to such pairs. `pointwise` are paths of
+        our dense layers that are 1x1 convolutions there.
         """
         self.namings[origin] = rules
+        self.pointwise[origin] = pointwise
 
 
 @dataclasses.dataclass(frozen=True)
