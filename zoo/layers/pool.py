@@ -8,21 +8,33 @@ import numpy as np
 from flax import linen as nn
 
 
-def max_pool(images: jax.Array, window: int, strides: int, padding: int = 0) -> jax.Array:
+def max_pool(
+    images: jax.Array, window: int, strides: int, padding: int = 0, ceil_mode: bool = False
+) -> jax.Array:
     """Maximum over square windows, [B, H, W, C] -> [B, H', W', C].
 
-    Padding is on both sides and never the maximum. The gradient goes to the first of equal maxima,
-    row by row, as in PyTorch.
+    Padding is on both sides and never the maximum. With `ceil_mode` a last window that reaches over
+    the end counts too, as in Caffe and PyTorch. The gradient goes to the first of equal maxima, row
+    by row, as in PyTorch.
     """
-    pads = ((padding, padding), (padding, padding))
+    over = [_overhang(n, window, strides, padding) if ceil_mode else 0 for n in images.shape[1:3]]
+    pads = tuple((padding, padding + beyond) for beyond in over)
     native = functools.partial(
         nn.max_pool, window_shape=(window, window), strides=(strides, strides), padding=pads
     )
     height, width = images.shape[1:3]
-    if window != strides or padding or height % window or width % window:
+    if window != strides or any(map(any, pads)) or height % window or width % window:
         return native(images)
     on_cpu = functools.partial(_max_of_tiles, window)
     return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+
+
+def _overhang(length: int, window: int, strides: int, padding: int) -> int:
+    """How far the last window reaches over the end; it has to start before the end's padding."""
+    steps = -(-(length + 2 * padding - window) // strides)
+    if steps * strides >= length + padding:
+        steps -= 1
+    return max(0, steps * strides + window - length - 2 * padding)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -18,6 +18,19 @@ def test_max_pool(size, window, strides, padding):
     np.testing.assert_array_equal(max_pool(images, window, strides, padding), expected)
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "padding", "expected"),
+    [(8, 3, 2, 0, 4), (9, 3, 2, 0, 4), (2, 3, 2, 0, 1), (3, 2, 2, 0, 2), (5, 2, 2, 1, 3)],
+)
+def test_ceil_mode_keeps_the_last_window(size, window, strides, padding, expected):
+    """Sizes as PyTorch's: a window that reaches over the end counts, one in the padding not."""
+    images = -1 - np.random.RandomState(0).rand(2, size, size, 3).astype(np.float32)
+    pooled = max_pool(images, window, strides, padding, ceil_mode=True)
+    assert pooled.shape == (2, expected, expected, 3)
+    start = (expected - 1) * strides - padding
+    np.testing.assert_array_equal(pooled[:, -1, -1], images[:, start:, start:].max((1, 2)))
+
+
 def test_gradient_goes_to_the_first_of_equal_maxima():
     """Small whole numbers, so that windows have ties; equal to XLA's own gradient."""
     images = np.random.RandomState(0).randint(0, 3, (2, 6, 8, 3)).astype(np.float32)
