@@ -20,8 +20,8 @@ from zoo import macs
 
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
 FAMILIES = (
-    *("alexnet", "lenet", "mlp", "resnet", "resnet_cifar", "resnet_v2", "resnext", "vgg"),
-    *("wide_resnet",),
+    *("alexnet", "lenet", "mlp", "resnet", "resnet_cifar", "resnet_v2", "resnext", "senet"),
+    *("vgg", "wide_resnet"),
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,7 +45,8 @@ class Info:
       mean, std: per channel, of images scaled to [0, 1]: the input is `(image / 255 - mean) / std`.
       interpolation: of the resize before evaluation, "bilinear" or "bicubic".
       crop: share of the shorter side that the evaluation's centre crop keeps.
-      top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST); None without one.
+      top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST; those for CIFAR:
+        CIFAR-10); None without one.
       source: where that accuracy stands.
     """
 

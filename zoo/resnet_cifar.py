@@ -140,63 +140,63 @@ family = Family(
 
 
 @family.variant(reference="akamaster resnet20", top1=91.25)
-def resnet20_cifar(**kwargs) -> ResNetCifar:
+def resnet20_cifar(*, depth: int = 20, **kwargs) -> ResNetCifar:
     """269,722 parameters, 0.04 G multiply-adds, 91.2 % top-1 on CIFAR-10."""
-    return ResNetCifar(20, **kwargs)
+    return ResNetCifar(depth, **kwargs)
 
 
 @family.variant(reference="akamaster resnet32", top1=92.49)
-def resnet32_cifar(**kwargs) -> ResNetCifar:
+def resnet32_cifar(*, depth: int = 32, **kwargs) -> ResNetCifar:
     """464,154 parameters, 0.07 G multiply-adds, 92.5 % top-1 on CIFAR-10."""
-    return ResNetCifar(32, **kwargs)
+    return ResNetCifar(depth, **kwargs)
 
 
 @family.variant(reference="akamaster resnet44", top1=92.83)
-def resnet44_cifar(**kwargs) -> ResNetCifar:
+def resnet44_cifar(*, depth: int = 44, **kwargs) -> ResNetCifar:
     """658,586 parameters, 0.10 G multiply-adds, 92.8 % top-1 on CIFAR-10."""
-    return ResNetCifar(44, **kwargs)
+    return ResNetCifar(depth, **kwargs)
 
 
 @family.variant(reference="akamaster resnet56", top1=93.03)
-def resnet56_cifar(**kwargs) -> ResNetCifar:
+def resnet56_cifar(*, depth: int = 56, **kwargs) -> ResNetCifar:
     """853,018 parameters, 0.13 G multiply-adds, 93.0 % top-1 on CIFAR-10."""
-    return ResNetCifar(56, **kwargs)
+    return ResNetCifar(depth, **kwargs)
 
 
 @family.variant(reference="akamaster resnet110", top1=93.57)
-def resnet110_cifar(**kwargs) -> ResNetCifar:
+def resnet110_cifar(*, depth: int = 110, **kwargs) -> ResNetCifar:
     """1,727,962 parameters, 0.25 G multiply-adds, 93.6 % top-1 on CIFAR-10."""
-    return ResNetCifar(110, **kwargs)
+    return ResNetCifar(depth, **kwargs)
 
 
 @family.variant(reference="akamaster resnet1202", top1=92.07)
-def resnet1202_cifar(**kwargs) -> ResNetCifar:
+def resnet1202_cifar(*, depth: int = 1202, **kwargs) -> ResNetCifar:
     """19,421,274 parameters, 2.83 G multiply-adds, 92.1 % top-1 on CIFAR-10."""
-    return ResNetCifar(1202, **kwargs)
+    return ResNetCifar(depth, **kwargs)
 
 
 @family.variant(source="")
-def plain20_cifar(**kwargs) -> ResNetCifar:
+def plain20_cifar(*, depth: int = 20, **kwargs) -> ResNetCifar:
     """269,722 parameters, 0.04 G multiply-adds: resnet20_cifar without shortcuts."""
-    return ResNetCifar(20, residual=False, **kwargs)
+    return ResNetCifar(depth, residual=False, **kwargs)
 
 
 @family.variant(source="")
-def plain32_cifar(**kwargs) -> ResNetCifar:
+def plain32_cifar(*, depth: int = 32, **kwargs) -> ResNetCifar:
     """464,154 parameters, 0.07 G multiply-adds: resnet32_cifar without shortcuts."""
-    return ResNetCifar(32, residual=False, **kwargs)
+    return ResNetCifar(depth, residual=False, **kwargs)
 
 
 @family.variant(source="")
-def plain44_cifar(**kwargs) -> ResNetCifar:
+def plain44_cifar(*, depth: int = 44, **kwargs) -> ResNetCifar:
     """658,586 parameters, 0.10 G multiply-adds: resnet44_cifar without shortcuts."""
-    return ResNetCifar(44, residual=False, **kwargs)
+    return ResNetCifar(depth, residual=False, **kwargs)
 
 
 @family.variant(source="")
-def plain56_cifar(**kwargs) -> ResNetCifar:
+def plain56_cifar(*, depth: int = 56, **kwargs) -> ResNetCifar:
     """853,018 parameters, 0.13 G multiply-adds: resnet56_cifar without shortcuts."""
-    return ResNetCifar(56, residual=False, **kwargs)
+    return ResNetCifar(depth, residual=False, **kwargs)
 
 
 family.naming(

@@ -63,7 +63,10 @@ class WideResNet(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         blocks, rest = divmod(self.depth - 4, 6)
         if blocks < 1 or rest:
-            raise ValueError(f"depth is 6 n + 4, such as 16, 22, 28 or 40, not {self.depth}.")
+            raise ValueError(
+                f"depth is 6 n + 4, such as 16, 22, 28 or 40, not {self.depth}. "
+                "(WRN-68-3, of ILSVRC 2016, is an ImageNet model: wrn_68_3.)"
+            )
         conv = partial(same_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         block = partial(WideBlock, dropout=self.dropout, conv=conv, norm=norm)

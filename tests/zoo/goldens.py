@@ -13,7 +13,11 @@ import numpy as np
 FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
-OURS = {"alexnet_bvlc": "alexnet"}
+OURS = {
+    "alexnet_bvlc": "alexnet",
+    "preresnet18_pytorchcv": "preresnet18",
+    "preresnet50_pytorchcv": "preresnet50",
+}
 
 POSITIONS = (
     *("pos_embed", "position_embedding", "cls_token", "class_token", "dist_token"),

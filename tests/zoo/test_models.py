@@ -11,7 +11,10 @@ import zoo
 
 # The smallest of each family, at the smallest image that all its layers take.
 SIZES = {"alexnet": 227, "lenet": 32, "mlp": 28}
-DEFAULT = {"alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"}
+DEFAULT = {
+    *("alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"),
+    *("preresnet18", "resnet20_cifar", "resnext50_32x4d", "seresnet18", "wrn_16_8_cifar"),
+}
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
     for name in zoo.list_models()
@@ -20,7 +23,9 @@ MODELS = [
 
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
     info = zoo.info(name)
-    size = info.image_size if name == "alexnet" else SIZES.get(info.family, 64)
+    size = (
+        info.image_size if name == "alexnet" else SIZES.get(info.family, min(64, info.image_size))
+    )
     size = 227 if name == "alexnet_one_gpu" else 64 if name == "alexnet_owt" else size
     shape = (batch, size, size, channels or info.channels)
     return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
