@@ -102,7 +102,11 @@ def to_torch(
     values = traverse_util.flatten_dict(jax.device_get(dict(variables)), sep="/")
     if different := set(values) ^ set(names):
         raise ValueError(f"These are not the variables of {name}: {_some(sorted(different))}.")
-    return {theirs: _to_theirs(np.asarray(values[ours])) for ours, theirs in names.items()}
+    tensors = {theirs: _to_theirs(np.asarray(values[ours])) for ours, theirs in names.items()}
+    for module in registry.lookup(name).family.pointwise[origin]:
+        if (kernel := f"params/{module}/kernel") in names:
+            tensors[names[kernel]] = tensors[names[kernel]][:, :, None, None]  # OI -> OIHW
+    return tensors
 
 
 def _state_dict(source) -> dict[str, np.ndarray]:
@@ -162,6 +166,8 @@ def _to_ours(tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
         value = value.astype(np.float32)
     if value.ndim == 4 and len(shape) == 4:
         return value.transpose(2, 3, 1, 0)  # OIHW -> HWIO
+    if value.ndim == 4 and len(shape) == 2 and value.shape[2:] == (1, 1):
+        value = value[:, :, 0, 0]  # a 1x1 convolution there, a dense layer here
     return value.T if value.ndim == 2 else value
 
 

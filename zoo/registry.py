@@ -36,6 +36,8 @@ FAMILIES = (
     *("alexnet", "lenet", "mlp", "resnet", "vgg"),
     *("googlenet", "inception_resnet", "inception_v2", "inception_v3", "inception_v4", "nin"),
     *("polynet", "zfnet"),
+    *("alexnet", "lenet", "mlp", "resnet", "resnet_cifar", "resnet_v2", "resnext", "senet"),
+    *("vgg", "wide_resnet"),
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -59,7 +61,8 @@ class Info:
       mean, std: per channel, of images scaled to [0, 1]: the input is `(image / 255 - mean) / std`.
       interpolation: of the resize before evaluation, "bilinear" or "bicubic".
       crop: share of the shorter side that the evaluation's centre crop keeps.
-      top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST); None without one.
+      top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST; those for CIFAR:
+        CIFAR-10); None without one.
       source: where that accuracy stands.
     """
 
@@ -99,6 +102,7 @@ class Family:
     namings: dict[str, Rules | Callable[[nn.Module], Rules]] = dataclasses.field(
         default_factory=dict
     )
+    pointwise: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def variant(self, **facts) -> Callable:
         """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
@@ -113,15 +117,24 @@ class Family:
 
         return register
 
-    def naming(self, origin: str, rules: Rules | Callable[[nn.Module], Rules]) -> None:
+    def naming(
+        self,
+        origin: str,
+        rules: Rules | Callable[[nn.Module], Rules],
+        pointwise: Sequence[str] = (),
+    ) -> None:
         """Adds the conversion table from our parameter paths to the names used by `origin`.
 
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
         "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash that
         the name itself has. Where names depend on the variant, `rules` is a function from the
         module to such pairs.
+        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
+        the variant, `rules` is a function from the module to such pairs. `pointwise` are paths of
+        our dense layers that are 1x1 convolutions there.
         """
         self.namings[origin] = rules
+        self.pointwise[origin] = pointwise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """ResNet: residual networks, and the plain networks they were compared with.
 
-Deep Residual Learning for Image Recognition, He et al. 2015, arXiv:1512.03385, Table 1.
-Reference: torchvision `resnet18` ... `resnet152`.
+Deep Residual Learning for Image Recognition, He et al. 2015, arXiv:1512.03385, Table 1, and with
+wider bottlenecks, Wide Residual Networks, Zagoruyko and Komodakis 2016, arXiv:1605.07146.
+Reference: torchvision `resnet18` ... `resnet152`, `wide_resnet*_2`; timm `resnet200`, whose depths
+(3, 24, 36, 3) are those of Identity Mappings in Deep Residual Networks, arXiv:1603.05027.
 
 Differences from the paper:
 - the stride of a bottleneck is in its 3x3 convolution, not in the first 1x1 ("v1.5");
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.drop_path import DropPath
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
@@ -24,54 +27,65 @@ conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+def add(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The sum of a block's input and branch; a projection (option B) where the shape changes."""
+    if x.shape != y.shape:
+        x = block.conv(y.shape[-1], 1, block.strides, name="shortcut_conv")(x)
+        x = block.norm(name="shortcut_norm")(x)
+    return x + y
+
+
+def plain(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+    """No shortcut at all."""
+    return y
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
 
     features: int
     strides: int
-    residual: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-
-    expansion = 1
+    join: Callable[..., jax.Array] = add  # of the block, its input x and its branch y
+    drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         y = self.conv(self.features, 3, self.strides, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
-        return nn.relu(y + shortcut(self, x, y.shape) if self.residual else y)
+        y = DropPath(self.drop_path)(y, train=train)
+        return nn.relu(self.join(self, x, y))
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, 4 * features]."""
+    """1x1, 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, 4 * features].
+
+    The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each.
+    """
 
     features: int
     strides: int
-    residual: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-
-    expansion = 4
+    join: Callable[..., jax.Array] = add
+    drop_path: float = 0.0
+    groups: int = 1
+    group_width: int = 64
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.conv(self.features, 1, name="conv1")(x)
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        inner, grouped = self.groups * (self.features * self.group_width // 64), self.groups
+        y = self.conv(inner, 1, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = self.conv(self.features, 3, self.strides, name="conv2")(y)
+        y = self.conv(inner, 3, self.strides, feature_group_count=grouped, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
-        y = self.conv(self.expansion * self.features, 1, name="conv3")(y)
+        y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
-        return nn.relu(y + shortcut(self, x, y.shape) if self.residual else y)
-
-
-def shortcut(block: BasicBlock | Bottleneck, x: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """The identity, or a projection where the block changes the shape (option B)."""
-    if x.shape == shape:
-        return x
-    x = block.conv(shape[-1], 1, block.strides, name="shortcut_conv")(x)
-    return block.norm(name="shortcut_norm")(x)
+        y = DropPath(self.drop_path)(y, train=train)
+        return nn.relu(self.join(self, x, y))
 
 
 class ResNet(nn.Module):
@@ -80,16 +94,18 @@ class ResNet(nn.Module):
     Attributes:
       depths: number of blocks in each of the four stages.
       block: `BasicBlock` or `Bottleneck`.
-      width: features of the first stage; they double with every stage.
+      widen: factor of all widths but the stem's: 64 * widen in stage 1, twice that in stage 2, ...
       residual: False gives the plain network, without shortcuts.
+      drop_path: rate of stochastic depth in the last block; block l of L has l / L of it.
       num_classes: 0 for no classifier; the pooled embedding comes out.
       dtype: of the computation; parameters, statistics and logits stay float32.
     """
 
     depths: Sequence[int]
     block: Callable[..., nn.Module]
-    width: int = 64
+    widen: int = 1
     residual: bool = True
+    drop_path: float = 0.0
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
@@ -97,23 +113,26 @@ class ResNet(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(same_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        block = partial(self.block, residual=self.residual, conv=conv, norm=norm)
+        join = add if self.residual else plain
+        block = partial(self.block, conv=conv, norm=norm, join=join)
 
         # Stem
-        x = conv(self.width, 7, 2, name="stem_conv")(images)  # [B, H/2, W/2, 64]
+        x = conv(64, 7, 2, name="stem_conv")(images)  # [B, H/2, W/2, 64]
         x = nn.relu(norm(name="stem_norm")(x))
         x = max_pool(x, 3, 2, padding=1)  # [B, H/4, W/4, 64]
         self.sow("intermediates", "stem", x)
 
         # Stages
-        for i, depth in enumerate(self.depths):
-            for j in range(depth):
-                features, strides = self.width * 2**i, 2 if i > 0 and j == 0 else 1
-                x = block(features, strides, name=f"stage{i + 1}_block{j + 1}")(x)
-            self.sow("intermediates", f"stage{i + 1}", x)  # last: [B, H/32, W/32, 512 * expansion]
+        rates = iter(linear_rates(self.drop_path, sum(self.depths)))
+        for i, depth in enumerate(self.depths, 1):
+            for j in range(1, depth + 1):
+                features, strides = 32 * self.widen * 2**i, 2 if i > 1 and j == 1 else 1
+                name = f"stage{i}_block{j}"
+                x = block(features, strides, drop_path=next(rates), name=name)(x, train=train)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 * expansion]
+        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
         self.sow("intermediates", "embedding", x)
         if not self.num_classes:
             return x
@@ -121,17 +140,15 @@ class ResNet(nn.Module):
         return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
-def same_conv(features: int, size: int, strides: int = 1, **kwargs) -> nn.Module:
-    """A square convolution without bias, padded by half its size on both sides."""
-    return Conv(
-        features,
-        (size, size),
-        strides,
-        padding=size // 2,
-        use_bias=False,
-        kernel_init=conv_init,
-        **kwargs,
-    )
+def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Module:
+    """A square convolution, padded by half its size on both sides; by default without bias."""
+    settings = {"use_bias": False, "kernel_init": conv_init} | settings
+    return Conv(features, (size, size), strides, padding=size // 2, **settings)
+
+
+def linear_rates(last: float, num_blocks: int) -> list[float]:
+    """Drop rates that grow linearly to `last`, as in the paper: already the first is above zero."""
+    return [last * block / num_blocks for block in range(1, num_blocks + 1)]
 
 
 family = Family(
@@ -142,6 +159,7 @@ family = Family(
         source="torchvision, weights IMAGENET1K_V1",
     ),
 )
+wide = partial(family.variant, paper="Wide Residual Networks, arXiv:1605.07146", year=2016)
 
 
 @family.variant(reference="torchvision resnet18", top1=69.758, top5=89.078)
@@ -174,6 +192,39 @@ def resnet152(**kwargs) -> ResNet:
     return ResNet((3, 8, 36, 3), Bottleneck, **kwargs)
 
 
+@family.variant(
+    reference="timm resnet200",
+    year=2016,
+    top1=78.2,
+    top5=94.0,
+    source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, 320 pixels",
+)
+def resnet200(**kwargs) -> ResNet:
+    """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
+    return ResNet((3, 24, 36, 3), Bottleneck, **kwargs)
+
+
+@wide(reference="torchvision wide_resnet50_2", top1=78.468, top5=94.086)
+def wide_resnet50_2(**kwargs) -> ResNet:
+    """68,883,240 parameters, 11.40 G multiply-adds, 78.5 % top-1."""
+    return ResNet((3, 4, 6, 3), partial(Bottleneck, group_width=128), **kwargs)
+
+
+@wide(reference="torchvision wide_resnet101_2", top1=78.848, top5=94.284)
+def wide_resnet101_2(**kwargs) -> ResNet:
+    """126,886,696 parameters, 22.75 G multiply-adds, 78.8 % top-1."""
+    return ResNet((3, 4, 23, 3), partial(Bottleneck, group_width=128), **kwargs)
+
+
+@wide()
+def wrn_68_3(**kwargs) -> ResNet:
+    """373,251,240 parameters, 66.75 G multiply-adds: WRN-68-3 of the ensemble that won ILSVRC 2016.
+
+    Its authors published the name only. ResNet-101's depths give 68 layers of basic blocks.
+    """
+    return ResNet((3, 4, 23, 3), BasicBlock, widen=3, **kwargs)
+
+
 @family.variant(top1=72.06, source="paper, Table 2: 27.94 % error, 10-crop")
 def plain18(**kwargs) -> ResNet:
     """11,515,688 parameters: ResNet-18 without shortcuts."""
@@ -186,15 +237,14 @@ def plain34(**kwargs) -> ResNet:
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)
 
 
-family.naming(
-    "torchvision",
-    (
-        (r"^stem_conv$", "conv1"),
-        (r"^stem_norm$", "bn1"),
-        (r"^head$", "fc"),
-        (r"^stage(\d)_block(\d+)", r"layer\1/\2-1"),
-        (r"/norm(\d)$", r"/bn\1"),
-        (r"/shortcut_conv$", "/downsample/0"),
-        (r"/shortcut_norm$", "/downsample/1"),
-    ),
+# Torchvision's names, which timm shares.
+TORCHVISION = (
+    (r"^stem_conv$", "conv1"),
+    (r"^stem_norm$", "bn1"),
+    (r"^head$", "fc"),
+    (r"^stage(\d)_block(\d+)", r"layer\1/\2-1"),
+    (r"/norm(\d)$", r"/bn\1"),
+    (r"/shortcut_conv$", "/downsample/0"),
+    (r"/shortcut_norm$", "/downsample/1"),
 )
+family.naming("torchvision", TORCHVISION)

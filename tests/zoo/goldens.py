@@ -18,6 +18,8 @@ OURS = {
     "bn_inception": "inception_v2",
     "googlenet_bvlc": "googlenet",
     "nin_imagenet": "nin",
+    "preresnet18_pytorchcv": "preresnet18",
+    "preresnet50_pytorchcv": "preresnet50",
 }
 
 POSITIONS = (

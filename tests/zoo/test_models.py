@@ -22,6 +22,9 @@ SIZES = {
 DEFAULT = {
     *("alexnet_owt", "googlenet_bn", "lenet5", "lenet5_1998", "mlp", "nin_cifar"),
     *("resnet18", "vgg11_bn"),
+DEFAULT = {
+    *("alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"),
+    *("preresnet18", "resnet20_cifar", "resnext50_32x4d", "seresnet18", "wrn_16_8_cifar"),
 }
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -32,6 +35,9 @@ MODELS = [
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
     info = zoo.info(name)
     size = SIZES.get(info.family, min(64, info.image_size))
+    size = (
+        info.image_size if name == "alexnet" else SIZES.get(info.family, min(64, info.image_size))
+    )
     size = 227 if name == "alexnet_one_gpu" else 64 if name == "alexnet_owt" else size
     shape = (batch, size, size, channels or info.channels)
     return np.random.RandomState(0).standard_normal(shape).astype(np.float32)

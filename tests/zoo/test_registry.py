@@ -26,6 +26,7 @@ def shufflenet_v1(groups: int, width: int, stem: int) -> int:
     return total + 1000 * old
 
 
+WRN_68_3 = (192, 384, 768, 1536)
 # Trainable parameters with the native number of classes: the reference's, or the paper's layers
 # added up where there is no reference.
 PARAMETERS = {
@@ -106,6 +107,52 @@ PARAMETERS = {
     + 10 * (2 * 320 * 20 + 320 + 20)
     + 20 * (2 * 1088 * 68 + 1088 + 68)
     + 10 * (2 * 2080 * 130 + 2080 + 130),
+    "resnet200": 64_673_832,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
+    # stem, 33 basic blocks of ResNet-101's depths, four projections, head; norms with each
+    "wrn_68_3": (9_408 + 128)
+    + sum(depth * (18 * w * w + 4 * w) for depth, w in zip((3, 4, 23, 3), WRN_68_3, strict=True))
+    - sum(9 * (w * w - c * w) for c, w in zip((64, *WRN_68_3), WRN_68_3, strict=False))
+    + sum(c * w + 2 * w for c, w in zip((64, *WRN_68_3), WRN_68_3, strict=False))
+    + 1_537_000,
+    "resnet20_cifar": 269_722,
+    "resnet32_cifar": 464_154,
+    "resnet44_cifar": 658_586,
+    "resnet56_cifar": 853_018,
+    "resnet110_cifar": 1_727_962,
+    "resnet1202_cifar": 19_421_274,
+    # shortcuts of option A have no parameters
+    "plain20_cifar": 269_722,
+    "plain32_cifar": 464_154,
+    "plain44_cifar": 658_586,
+    "plain56_cifar": 853_018,
+    "resnetv2_50": 25_549_352,
+    "resnetv2_101": 44_541_480,
+    "resnetv2_152": 60_185_128,
+    "preresnet18": 11_687_848,
+    "preresnet50": 25_549_480,
+    "preresnet101": 44_541_608,
+    "preresnet152": 60_185_256,
+    "preresnet200": 64_666_280,
+    "preresnet110_cifar": 1_730_522,
+    "preresnet164_cifar": 1_703_258,
+    "preresnet1001_cifar": 10_327_706,
+    "wrn_16_8_cifar": 10_961_370,
+    "wrn_28_10_cifar": 36_479_194,
+    "wrn_40_4_cifar": 8_949_210,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x4d": 44_177_704,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
+    "seresnet18": 11_778_592,
+    "seresnet34": 21_958_868,
+    "seresnet50": 28_088_024,
+    "seresnet101": 49_326_872,
+    "seresnet152": 66_821_848,
+    "seresnext50_32x4d": 27_559_896,
+    "seresnext101_32x4d": 48_955_416,
+    "senet154": 115_088_984,
     "vgg11": 132_863_336,
     "vgg11_lrn": 132_863_336,
     "vgg13": 133_047_848,
@@ -152,13 +199,7 @@ def test_docstring_multiply_adds_are_the_counted_ones(name):
 
 
 def test_list_models_takes_wildcards():
-    assert zoo.list_models("resnet*") == [
-        "resnet101",
-        "resnet152",
-        "resnet18",
-        "resnet34",
-        "resnet50",
-    ]
+    assert zoo.list_models("vgg*_bn") == ["vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
     assert zoo.list_models("nothing*") == []
 
 
