@@ -120,6 +120,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.data.train_split, config.data.eval_split = "train", ""
     config.data.workers = 0
     config.batch_size, config.eval.batch_size = 2, 2
+    config.mesh.data, config.mesh.fsdp = 1, 1
     config.duration = "3 steps"
     config.schedule.warmup = "1 steps"
     config.schedule.boundaries = tuple(

@@ -35,19 +35,20 @@ def builder(name: str, data_dir: Path, manual_dir: Path) -> tfds.core.DatasetBui
     Args:
       manual_dir: where ours look for the original files first.
     """
-    if name not in _EXAMPLES:
+    base, _, version = name.partition(":")
+    stock = tfds.builder_cls(base) if base in _EXAMPLES else None
+    if stock is None or version not in ("", str(stock.VERSION)):
         return tfds.builder(name, data_dir=data_dir)
-    stock = tfds.builder_cls(name)
     with registered.skip_registration():
         # Files next to the stock builder's module (citation, checksums) are found by its package.
         attributes = {
-            "name": name,
+            "name": base,
             "pkg_dir_path": stock.pkg_dir_path,
             "__module__": __name__,
             "url_infos": stock.url_infos,
             "originals_dir": manual_dir,
         }
-        cls = type(stock.__name__, (_EXAMPLES[name], stock), attributes)
+        cls = type(stock.__name__, (_EXAMPLES[base], stock), attributes)
     return cls(data_dir=data_dir)
 
 

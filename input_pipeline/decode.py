@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from input_pipeline import jpeg, png
 from input_pipeline.example import Example, UnreadableImage
@@ -126,8 +126,10 @@ def _errors_of(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "not an image of a known format" if unknown else error
         raise UnreadableImage(
-            f"The image {name} cannot be decoded: {error}. Replace the file or record by a good "
+            f"The image {name} cannot be decoded: {reason}. Replace the file or record by a good "
             "one, or open the data set with on_unreadable='skip', which passes over such images "
             "and counts them."
         ) from error

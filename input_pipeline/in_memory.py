@@ -15,6 +15,8 @@ def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
       DataError: the images have no common shape (`source.image_shape` is None).
+      UnreadableImage: an image cannot be read, whatever `source.on_unreadable` says: these data
+        sets are small and checked when they are prepared.
     """
     if source.image_shape is None:
         raise DataError(

@@ -117,7 +117,7 @@ class Decoder:
                 _PIXEL_FORMATS[order],
             )
         )
-        # Forgotten region and scale would apply to the header check of the next image.
+        # Left behind, they would be applied to the next image, which may be smaller.
         library.tj3SetCroppingRegion(handle, _Rectangle(0, 0, 0, 0))
         library.tj3SetScalingFactor(handle, _Fraction(1, 1))
         self._content = None

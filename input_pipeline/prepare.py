@@ -46,7 +46,9 @@ def prepare(
 
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     if manual_dir is None:
-        manual_dir = builders.EMBEDDED.get(name, data_dir / "downloads" / "manual")
+        manual_dir = builders.EMBEDDED.get(
+            name.partition(":")[0], data_dir / "downloads" / "manual"
+        )
     elif not Path(manual_dir).expanduser().is_dir():
         raise DataError(
             f"The folder {manual_dir} given as manual_dir does not exist. Name the folder that "
@@ -107,7 +109,9 @@ def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
             file_format="array_record",
         )
     except Exception as error:
-        # tfds wraps the ImportError in some places and not in others.
+        # tfds and array_record wrap the system's and Python's errors in types of their own.
+        if "No space left on device" in str(error):
+            raise OSError(str(error).splitlines()[0]) from error
         if "No module named" not in str(error):
             raise
         raise DataError(

@@ -72,7 +72,9 @@ def _prepared(name: str, data_dir: str | Path | None, manual_dir: str | Path | N
 
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     folder = tfds_source.find(name, data_dir)
-    if folder is None and (manual_dir is not None or name in _PREPARED_ON_FIRST_USE):
+    if folder is None and (
+        manual_dir is not None or name.partition(":")[0] in _PREPARED_ON_FIRST_USE
+    ):
         folder = prepare(name, data_dir, manual_dir)
     if folder is None:
         raise DataError(

@@ -1,15 +1,17 @@
 """Data sets that tfds has prepared, as array_record or as TFRecord, without TensorFlow."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_generated_pb2 as example_proto
 
 from input_pipeline import decode, tfrecord
-from input_pipeline.example import DataError, Example, Source
+from input_pipeline.example import DataError, Example, Source, UnreadableImage
 
 
 class Records(Protocol):
@@ -21,9 +23,16 @@ class Records(Protocol):
 
 
 def find(name: str, data_dir: Path) -> Path | None:
-    """The newest prepared version of NAME, NAME/CONFIG or NAME:VERSION below data_dir."""
+    """The newest prepared version of NAME, NAME/CONFIG or NAME:VERSION below data_dir.
+
+    NAME alone means its default configuration, where it has several.
+    """
     name, _, version = name.partition(":")
-    found = [p.parent for p in (data_dir / name).glob(f"{version or '*'}/dataset_info.json")]
+    folder = data_dir / name
+    default = folder / ".config" / "metadata.json"
+    if default.exists():
+        folder = folder / json.loads(default.read_text())["default_config_name"]
+    found = [p.parent for p in folder.glob(f"{version or '*'}/dataset_info.json")]
     versions = {p: _version(p.name) for p in found if _version(p.name)}
     return max(versions, key=versions.get, default=None)
 
@@ -74,18 +83,30 @@ class TfdsExamples:
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         indices = [int(i) for i in indices]
-        records = self.records.__getitems__(indices)
+        try:
+            records = self.records.__getitems__(indices)
+        except RuntimeError as error:  # array_record's, for a chunk whose check sum is wrong
+            which = f"example {indices[0]}" if len(indices) == 1 else "one of several examples"
+            raise UnreadableImage(
+                f"{self.title} {which} cannot be read: {error}. Prepare the data set again."
+            ) from error
         return [self._example(i, record) for i, record in zip(indices, records, strict=True)]
 
     def _example(self, index: int, record: bytes) -> Example:
-        feature = example_proto.Example.FromString(record).features.feature
         name = f"{self.title} example {index}"
-        if self.name_key is not None:
-            name += f" ({feature[self.name_key].bytes_list.value[0].decode()})"
-        image = feature[self.image_key].bytes_list.value[0]
+        try:
+            feature = example_proto.Example.FromString(record).features.feature
+            image = feature[self.image_key].bytes_list.value[0]
+            label = feature[self.label_key].int64_list.value[0]
+            if self.name_key is not None:
+                name += f" ({feature[self.name_key].bytes_list.value[0].decode()})"
+        except (DecodeError, IndexError, UnicodeDecodeError) as error:
+            raise UnreadableImage(
+                f"The record of {name} is broken ({error}). Prepare the data set again."
+            ) from error
         if self.shape is not None:
             image = decode.of_shape(image, self.shape, name)
-        return Example(image, feature[self.label_key].int64_list.value[0], name)
+        return Example(image, label, name)
 
 
 def _records(info: tfds.core.DatasetInfo, folder: Path, split: str) -> Records:

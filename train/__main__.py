@@ -4,6 +4,7 @@ import difflib
 import os
 import runpy
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config n
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
+    command = shlex.join([Path(sys.executable).name, "-m", "train", *arguments[1:]])
+    resume = f"Stopped. The same command goes on from here: {command}"
+    for signum in (signal.SIGTERM, signal.SIGINT):  # the loop takes over when there is a state
+        signal.signal(signum, lambda signum, _: os._exit(_fail(resume, 128 + signum)))
     try:
         flags.FLAGS(arguments)
         if _CONFIG.value is None:
@@ -31,13 +36,12 @@ def main(arguments: list[str]) -> int:
     from train.loop import train_and_evaluate
 
     workdir = _WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename)
-    command = shlex.join([Path(sys.executable).name, "-m", "train", *arguments[1:]])
     try:
         train_and_evaluate(_CONFIG.value, workdir)
     except (TrainError, DataError) as error:
         return _fail(str(error), 1)
     except Interrupted as error:
-        return _fail(f"Stopped. The same command goes on from here: {command}", 128 + error.signum)
+        return _fail(resume, 128 + error.signum)
     return 0
 
 

@@ -75,9 +75,7 @@ def open_data(config: ConfigDict) -> Data:
         evaluation=evaluation,
         train_transform=train_transform,
         eval_transform=eval_transform,
-        augment=functools.partial(
-            _augmented, config.augment.copy_and_resolve_references(), input_of
-        ),
+        augment=functools.partial(_augmented, config.augment, input_of),
         normalize=input_of,
         image_shape=(size, size, channels),
         on_device=_on_device(config, train, evaluation, train_transform),

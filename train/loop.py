@@ -67,7 +67,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         progress = Progress(state, int(state.step))
         report = Report(workdir, config, plan, start=progress.step)
         try:
-            with saved_when_stopped(progress, report, checkpoints):
+            with saved_when_stopped(progress, report, checkpoints, interruption):
                 runner = interruption.call(make_runner, config, task, shapes, plan, data)
                 run_to_the_end(progress, plan, runner, report, checkpoints, interruption)
         except NonFiniteLoss as error:
@@ -85,14 +85,22 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
 @contextlib.contextmanager
 def saved_when_stopped(
-    progress: Progress, report: Report, checkpoints: Checkpoints
+    progress: Progress, report: Report, checkpoints: Checkpoints, interruption: Interruption
 ) -> Iterator[None]:
     """Saves the state where a signal or the data end the run; losses are looked at before."""
     try:
         yield
-    except (Interrupted, DataError):
+    except (NonFiniteLoss, TrainError):
+        raise
+    except Exception as error:
+        # A terminal's Ctrl-C reaches the loader's processes too, and what they raise then is the
+        # interrupt as well.
+        if interruption.signum is None and not isinstance(error, DataError):
+            raise
         report.flush()
         checkpoints.save(progress.step, progress.state)
+        if interruption.signum is not None:
+            raise Interrupted(interruption.signum) from error
         raise
 
 
@@ -159,7 +167,10 @@ def state_shapes(task: step.Task) -> step.TrainState:
 def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
     """The state at step 0, each part made where it belongs."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
-    return jax.jit(lambda: step.init_state(task), out_shardings=shardings)()
+    program = jax.jit(lambda: step.init_state(task), out_shardings=shardings).lower()
+    # It runs once, and XLA's optimiser would take seconds over the random numbers on CPU.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return program.compile(compiler_options=quick)()
 
 
 def make_runner(

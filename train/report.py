@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from train.checkpoint import write_whole
 from train.errors import TrainError
+from train.workspace import disk_errors
 
 METRICS = "metrics.jsonl"
 CURVES_EVERY = 60.0  # seconds; drawing takes one
@@ -43,19 +44,19 @@ class Report:
 
     def __init__(self, workdir: Path, config: ConfigDict, plan, start: int):
         self._workdir, self._plan, self._batch_size = workdir, plan, config.batch_size
-        self._schedule_name = config.schedule.name
         self._writes = jax.process_index() == 0
         self._pending: tuple | None = None
         self._totals: dict[str, float] = {}
         self._seconds = self._last_time = 0.0
         self._drawn = time.monotonic()
-        self.lines = cut_after(workdir / METRICS, start, write=self._writes)
-        if self._writes:
-            from tensorboardX import SummaryWriter
+        with disk_errors(workdir):
+            self.lines = cut_after(workdir / METRICS, start, write=self._writes)
+            if self._writes:
+                from tensorboardX import SummaryWriter
 
-            _describe_run(workdir, config)
-            self._metrics = (workdir / METRICS).open("a")
-            self._events = SummaryWriter(str(workdir), purge_step=start + 1)
+                _describe_run(workdir, config)
+                self._metrics = (workdir / METRICS).open("a")
+                self._events = SummaryWriter(str(workdir), purge_step=start + 1)
         self._bar = tqdm(
             total=plan.steps, initial=start, unit="step", disable=None if self._writes else True
         )
@@ -131,7 +132,8 @@ class Report:
         if self._writes and self.lines:
             from train.curves import draw_curves
 
-            draw_curves(self.lines, self._workdir / "curves.png")
+            with disk_errors(self._workdir):
+                draw_curves(self.lines, self._workdir / "curves.png")
             self._drawn = time.monotonic()
 
     def close(self) -> None:
@@ -148,18 +150,13 @@ class Report:
         self.lines.append(line)
         if not self._writes:
             return
-        try:
+        with disk_errors(self._workdir):
             self._metrics.write(json.dumps(line) + "\n")
             self._metrics.flush()
             for name, value in line.items():
                 if name not in ("split", "step"):
                     self._events.add_scalar(f"{line['split']}/{name}", value, line["step"])
             self._events.flush()
-        except OSError as error:
-            raise TrainError(
-                f"The report could not be written to {self._workdir}: {error}. Checkpoints already "
-                "there are whole. Make room, and run the same command again to go on."
-            ) from error
 
     def _say(self, text: str) -> None:
         if self._writes:

@@ -38,7 +38,7 @@ class ResidentRunner:
         mesh = task.mesh
         self._whole = NamedSharding(mesh, WHOLE)
         self._rows = NamedSharding(mesh, PartitionSpec(None, *BATCH))
-        self._train, self._eval = (
+        self.train_data, self.eval_data = (
             {name: _place(array, self._whole) for name, array in data.load(source).items()}
             for source in (data.train, data.evaluation)
         )
@@ -55,21 +55,21 @@ class ResidentRunner:
             in_shardings=(states, whole, self._rows, whole),
             out_shardings=(states, whole),
             donate_argnums=0,
-        ).lower(shapes, self._train, rows, count)
-        self._one_call = not _loops_are_slow(stretch)
-        if not self._one_call:
+        ).lower(shapes, self.train_data, rows, count)
+        self.one_call = not _loops_are_slow(stretch)
+        if not self.one_call:
             stretch = jax.jit(
                 partial(_indexed_train_step, task),
                 in_shardings=(states, whole, whole, NamedSharding(task.mesh, BATCH)),
                 out_shardings=(states, whole),
                 donate_argnums=0,
-            ).lower(shapes, sums, self._train, _shape((self._batch_size,), np.int32))
+            ).lower(shapes, sums, self.train_data, _shape((self._batch_size,), np.int32))
         evaluation = jax.jit(
             partial(step.eval_stretch, task),
             in_shardings=(states, whole, whole, self._rows, self._rows, whole),
             out_shardings=whole,
-        ).lower(shapes, sums, self._eval, *eval_rows, count)
-        self._train_program, self._eval_program = _compile_all(stretch, evaluation)
+        ).lower(shapes, sums, self.eval_data, *eval_rows, count)
+        self.train_program, self.eval_program = _compile_all(stretch, evaluation)
 
     def train(self, state, start: int, stop: int) -> Iterator[tuple]:
         """Runs steps start to stop; yields (state, sums since start, step) now and then.
@@ -79,11 +79,11 @@ class ResidentRunner:
         positions = start * self._batch_size, stop * self._batch_size
         rows = order.indices(self._seed, *positions, self._num_examples).astype(np.int32)
         rows = rows.reshape(stop - start, self._batch_size)
-        if self._one_call:
+        if self.one_call:
             rows = np.pad(rows, ((0, self._longest - len(rows)), (0, 0)))
             rows = _place(rows, self._rows)
-            state, sums = self._train_program(
-                state, self._train, rows, _place(np.int32(stop - start), self._whole)
+            state, sums = self.train_program(
+                state, self.train_data, rows, _place(np.int32(stop - start), self._whole)
             )
             yield state, sums, stop
             return
@@ -91,7 +91,7 @@ class ResidentRunner:
         throttle = _Throttle()
         for index, row in enumerate(rows):
             row = _place(row, NamedSharding(self._whole.mesh, BATCH))
-            state, sums = self._train_program(state, sums, self._train, row)
+            state, sums = self.train_program(state, sums, self.train_data, row)
             throttle(sums)
             yield state, sums, start + index + 1
 
@@ -104,7 +104,7 @@ class ResidentRunner:
             count = _place(np.int32(len(parts[0])), self._whole)
             parts = [np.pad(a, ((0, EVAL_STRETCH - len(a)), (0, 0))) for a in parts]
             parts = [_place(array, self._rows) for array in parts]
-            sums = self._eval_program(state, sums, self._eval, *parts, count)
+            sums = self.eval_program(state, sums, self.eval_data, *parts, count)
         return sums
 
 
@@ -121,7 +121,7 @@ class StreamedRunner:
         self._batches, self._next_step = iter(()), None
         self.skipped = 0  # images passed over because they cannot be read
         states = state_shardings(shapes, task.mesh)
-        self._train_program, self._eval_program = _compile_all(
+        self.train_program, self.eval_program = _compile_all(
             jax.jit(
                 partial(step.counted_train_step, task),
                 in_shardings=(states, self._whole, self._split),
@@ -161,7 +161,7 @@ class StreamedRunner:
         throttle = _Throttle()
         for index in range(start, stop):
             batch = self._to_device(next(self._batches), self._data.train)
-            state, sums = self._train_program(state, sums, batch)
+            state, sums = self.train_program(state, sums, batch)
             self._next_step = index + 1
             throttle(sums)
             yield state, sums, index + 1
@@ -179,7 +179,7 @@ class StreamedRunner:
         throttle = _Throttle()
         for batch in batches:
             check()
-            sums = self._eval_program(state, sums, self._to_device(batch, self._data.evaluation))
+            sums = self.eval_program(state, sums, self._to_device(batch, self._data.evaluation))
             throttle(sums)
         return sums
 

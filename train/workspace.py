@@ -1,8 +1,10 @@
 """The places outside of the program that a run writes to: its workdir and the compile cache."""
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -29,6 +31,18 @@ def claim_workdir(workdir: str | Path) -> Path:
             "permissions or make room, or name another folder with --workdir."
         ) from error
     return path
+
+
+@contextlib.contextmanager
+def disk_errors(workdir: Path) -> Iterator[None]:
+    """An OSError inside becomes a TrainError for the person who owns the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainError(
+            f"The report could not be written to {workdir}: {error}. Checkpoints already there are "
+            "whole. Make room or mend the disk, and run the same command again to go on."
+        ) from error
 
 
 def check_room(workdir: Path, shapes) -> None:

@@ -1,8 +1,12 @@
-"""`python -m zoo list [PATTERN]`: the table of models, in Markdown."""
+"""Tables of the models.
+
+python -m zoo list [PATTERN]    all models, or those that match a wildcard, in Markdown
+python -m zoo summary NAME      one model layer by layer
+"""
 
 import argparse
 
-from zoo import registry
+from zoo import registry, summary
 
 
 def table(pattern: str = "*") -> str:
@@ -23,14 +27,26 @@ def table(pattern: str = "*") -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m zoo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="the table of models")
     listing.add_argument("pattern", nargs="?", default="*", help='a wildcard such as "resnet*"')
+    layers = commands.add_parser("summary", help="one model layer by layer")
+    layers.add_argument("name", help="a registered model")
     options = parser.parse_args(arguments)
-    if not registry.list_models(options.pattern):
-        parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")
-    print(table(options.pattern))
+    if options.command == "list":
+        if not registry.list_models(options.pattern):
+            parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")
+        print(table(options.pattern))
+        return
+    try:
+        print(summary.table(options.name))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Multiply-adds of a function, counted from its jaxpr: exact, and the same rule for every model."""
 
+import collections
 import math
 from collections.abc import Callable
 
@@ -13,28 +14,40 @@ def count(function: Callable, *args) -> int:
     `args` may be arrays or `jax.ShapeDtypeStruct`s; nothing is computed. A padded position counts
     like any other, as papers and other counters do.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return count_by_scope(function, *args).total()
 
 
-def _count(jaxpr: core.Jaxpr) -> int:
-    return sum(_equation(equation) for equation in jaxpr.eqns)
+def count_by_scope(function: Callable, *args) -> collections.Counter[str]:
+    """The same, by name scope: Flax opens one for each module, "ResNet/stage1_block1/conv1"."""
+    counts = collections.Counter()
+    _count(jax.make_jaxpr(function)(*args).jaxpr, "", 1, counts)
+    return counts
 
 
-def _equation(equation) -> int:
-    name, params = equation.primitive.name, equation.params
-    if name == "conv_general_dilated":
-        # The kernel's axes, input features first: each output is a sum over them and the window.
-        kernel = equation.invars[1].aval.shape
-        _, features_in, *window = params["dimension_numbers"].rhs_spec
-        taps = kernel[features_in] * math.prod(kernel[axis] for axis in window)
-        return equation.outvars[0].aval.size * taps
-    if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
+def _count(jaxpr: core.Jaxpr, outer: str, times: int, counts: collections.Counter) -> None:
+    for equation in jaxpr.eqns:
+        scope = f"{outer}/{equation.source_info.name_stack}"
+        name, params = equation.primitive.name, equation.params
+        if name in ("conv_general_dilated", "dot_general"):
+            counts[scope] += times * _products(equation)
+        elif name == "cond":
+            # lax.platform_dependent becomes a cond, and its last branch is the plain formulation.
+            _count(params["branches"][-1].jaxpr, scope, times, counts)
+        elif name == "scan":
+            _count(params["jaxpr"].jaxpr, scope, times * params["length"], counts)
+        else:
+            for inner in core.jaxprs_in_params(params):
+                _count(inner, scope, times, counts)
+
+
+def _products(equation: core.JaxprEqn) -> int:
+    """Multiply-adds of one convolution or matrix product."""
+    output = equation.outvars[0].aval.size
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
-        return equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted)
-    if name == "cond":
-        # lax.platform_dependent becomes a cond; its last branch is the default, plain formulation.
-        return _count(params["branches"][-1].jaxpr)
-    if name == "scan":
-        return params["length"] * _count(params["jaxpr"].jaxpr)
-    return sum(_count(inner) for inner in core.jaxprs_in_params(params))
+        return output * math.prod(lhs[axis] for axis in contracted)
+    # The kernel's axes, input features first: each output is a sum over them and the window.
+    kernel = equation.invars[1].aval.shape
+    _, features_in, *window = equation.params["dimension_numbers"].rhs_spec
+    return output * kernel[features_in] * math.prod(kernel[axis] for axis in window)

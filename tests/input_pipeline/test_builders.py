@@ -1,4 +1,5 @@
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -45,6 +46,23 @@ def test_original_bytes_are_kept_but_for_the_odd_ones(imagenet_dir, imagenet_tar
         decoded = Image.open(io.BytesIO(train[index].image)).convert("RGB")
         original = np.asarray(Image.open(io.BytesIO(originals[name])).convert("RGB")).astype(int)
         assert np.abs(original - np.asarray(decoded)).mean() < 3
+
+
+def test_a_damaged_file_makes_unreadable_images_that_are_named(imagenet_dir, tmp_path):
+    shutil.copytree(imagenet_dir, tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.glob("imagenet2012/*/*train.array_record*")
+    content = bytearray(path.read_bytes())
+    content[70_000] ^= 255
+    path.write_bytes(content)
+    source = input_pipeline.open("imagenet2012", "train", tmp_path)
+    unreadable = []
+    for index in range(len(source)):
+        try:
+            source[index]
+        except input_pipeline.UnreadableImage as error:
+            unreadable.append(str(error))
+    assert len(unreadable) == 1
+    assert "imagenet2012/train example" in unreadable[0]
 
 
 def test_stock_tfds_reads_it(imagenet_dir):

@@ -108,7 +108,9 @@ def test_evaluation_keeps_the_order_of_the_source(source):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_stops_the_run_and_is_named(broken_folder, workers):
     source = input_pipeline.open(f"folder:{broken_folder}", "train")
-    with pytest.raises(Exception, match=r"train/(cat/4|cup/5).jpg cannot be decoded"):
+    with pytest.raises(
+        input_pipeline.UnreadableImage, match=r"train/(cat/4|cup/5).jpg cannot be decoded"
+    ):
         train(source, workers=workers)
 
 

@@ -85,6 +85,15 @@ def test_a_builder_that_needs_tensorflow_is_answered_with_the_extra(error, tmp_p
         prepare.prepare("beans", tmp_path)
 
 
+def test_a_full_disk_is_answered_with_where_to_go(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("Failed to finalize writing: write() failed: No space left on device")
+
+    monkeypatch.setattr(builders.tfds.core.GeneratorBasedBuilder, "download_and_prepare", fail)
+    with pytest.raises(input_pipeline.DataError, match="No space left on device.*--data_dir"):
+        prepare.prepare("mnist", tmp_path)
+
+
 def test_an_unknown_name_is_answered_with_similar_ones(tmp_path):
     with pytest.raises(input_pipeline.DataError, match="no data set 'minst'.*mnist"):
         prepare.prepare("minst", tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import input_pipeline
-from input_pipeline import in_memory
+from input_pipeline import in_memory, tfds_source
 
 
 def test_mnist_has_the_official_examples_in_tfds_order(mnist_dir):
@@ -36,6 +36,24 @@ def test_parts_of_splits(mnist_dir):
 
 def test_a_version_can_be_asked_for(mnist_dir):
     assert len(input_pipeline.open("mnist:3.0.1", "test", mnist_dir)) == 10_000
+
+
+def test_the_default_configuration_and_the_newest_version_are_found(mnist_dir, tmp_path):
+    for folder in ("digits/1.9.0", "digits/1.10.0", "letters/3.0.0"):
+        (tmp_path / "emnist" / folder).mkdir(parents=True)
+        (tmp_path / "emnist" / folder / "dataset_info.json").write_text("{}")
+    (tmp_path / "emnist" / ".config").mkdir()
+    (tmp_path / "emnist" / ".config" / "metadata.json").write_text(
+        '{"default_config_name": "digits"}'
+    )
+    for name, expected in (
+        ("emnist", "digits/1.10.0"),
+        ("emnist:1.9.0", "digits/1.9.0"),
+        ("emnist/letters", "letters/3.0.0"),
+        ("emnist:2.0.0", None),
+    ):
+        found = tfds_source.find(name, tmp_path)
+        assert found == (expected and tmp_path / "emnist" / expected)
 
 
 def test_an_unknown_split_lists_the_known_ones(mnist_dir):

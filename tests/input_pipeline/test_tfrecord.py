@@ -81,6 +81,17 @@ def test_a_file_with_records_missing_is_named(imagenet_as_tfrecord):
         input_pipeline.open("imagenet2012", "train", imagenet_as_tfrecord)
 
 
+def test_a_record_of_garbage_is_an_unreadable_image(imagenet_as_tfrecord):
+    source = input_pipeline.open("imagenet2012", "train", imagenet_as_tfrecord)
+    path = next(imagenet_as_tfrecord.rglob("*train*00000-of-00002"))
+    content = bytearray(path.read_bytes())
+    content[12:40] = b"\xff" * 28  # the head of the first record
+    path.write_bytes(content)
+    with pytest.raises(input_pipeline.UnreadableImage, match="train example 0 is broken"):
+        source[0]
+    assert source[1].label >= 0
+
+
 def test_a_file_cut_short_after_opening_is_an_unreadable_image(imagenet_as_tfrecord):
     source = input_pipeline.open("imagenet2012", "train", imagenet_as_tfrecord)
     path = next(imagenet_as_tfrecord.rglob("*train*00001-of-00002"))

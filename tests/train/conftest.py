@@ -36,7 +36,7 @@ class Run:
         recipe = f"--config={ROOT / 'configs' / 'lenet.py'}"
         self.command = [sys.executable, "-m", "train", recipe, f"--workdir={workdir}", *arguments]
 
-    def start(self) -> subprocess.Popen:
+    def start(self, **how) -> subprocess.Popen:
         return subprocess.Popen(
             self.command,
             cwd=ROOT,
@@ -44,6 +44,7 @@ class Run:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            **how,
         )
 
     def finish(self, code: int = 0) -> str:
@@ -109,6 +110,30 @@ def make_run(mnist, tmp_path_factory):
         return Run(workdir, SMALL | given | settings, environment or {})
 
     return make
+
+
+# Few enough that no ReLU falls on the other side of zero by a rounding, which is a jump.
+FIRST_STEPS = {"duration": "5 steps", "log.every": "1 steps"}
+
+
+@pytest.fixture(scope="session")
+def assert_first_steps(make_run):
+    """assert_first_steps(run): its losses are those of one device to float32 rounding."""
+    alone = make_run(**FIRST_STEPS)
+    alone.finish()
+
+    def check(run: Run) -> None:
+        for ours, theirs in zip(run.all_lines(), alone.all_lines(), strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+            assert ours.get("examples") == theirs.get("examples")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def make_first_steps(make_run):
+    """As make_run, for 5 steps that are all reported."""
+    return lambda *environment, **settings: make_run(*environment, **FIRST_STEPS, **settings)
 
 
 @pytest.fixture(scope="session")

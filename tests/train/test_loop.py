@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 
@@ -79,6 +81,16 @@ def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     )
 
 
+def test_a_signal_that_the_loaders_processes_get_too(make_run):
+    run = make_run(data__on_device="no", data__workers=2, duration="2000 steps")
+    process = run.start(start_new_session=True)
+    run.wait_for(process, lambda: run.lines("train"))
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert run.checkpoints()[-1] >= 20
+
+
 def test_a_signal_in_evaluation_saves_and_evaluates_later(make_run):
     slow = dict(duration="20 steps", data__on_device="no", data__workers=0, eval__batch_size=1)
     slow["data__eval_split"] = "test[:3000]"
@@ -105,26 +117,20 @@ def test_a_signal_in_compilation_saves_the_start(make_run, tmp_path):
     assert run.checkpoints() == [0] and not run.lines("train")
 
 
-def test_streamed_data_train_as_resident_data(make_run, uninterrupted):
-    run = make_run(data__on_device="no", data__workers=0)
+def test_streamed_data_train_as_resident_data(make_first_steps, assert_first_steps):
+    run = make_first_steps(data__on_device="no", data__workers=0)
     run.finish()
-    for ours, theirs in zip(run.lines("eval"), uninterrupted.lines("eval"), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
-        assert ours["examples"] == theirs["examples"]
+    assert_first_steps(run)
 
 
 DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 
 @pytest.mark.parametrize("mesh", [{}, {"mesh__fsdp": 8}, {"mesh__fsdp": 2}])
-def test_eight_devices_give_the_losses_of_one(make_run, uninterrupted, mesh):
-    run = make_run(DEVICES, **mesh)
+def test_eight_devices_give_the_losses_of_one(make_first_steps, assert_first_steps, mesh):
+    run = make_first_steps(DEVICES, **mesh)
     run.finish()
-    # Later a ReLU near zero may fall on the other side of it, which is more than rounding.
-    lines = [line for line in run.all_lines() if line["step"] <= 100]
-    expected = [line for line in uninterrupted.all_lines() if line["step"] <= 100]
-    for ours, theirs in zip(lines, expected, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+    assert_first_steps(run)
 
 
 def test_a_checkpoint_of_eight_devices_goes_on_with_one(make_run, uninterrupted):
@@ -164,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_run):
     run = make_run(schedule__learning_rate=1e30, schedule__warmup="25 steps", log__every="5 steps")
     run.command += ["--config.checkpoint.every=1 steps"]
     output = run.finish(code=1)
-    assert "The loss is not finite at step 3 (learning rate 1.2e+29)" in output
+    assert re.search(r"The loss is not finite at step \d \(learning rate .*e\+", output)
     assert "The last good checkpoint is" in output
     assert max(run.checkpoints()) <= 3
 

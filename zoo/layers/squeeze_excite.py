@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation (Hu et al. 2017, arXiv:1709.01507): one gate a channel, from all pixels."""
+"""Squeeze-and-excitation, Hu et al. 2017, arXiv:1709.01507: a gate on each channel."""
 
 from collections.abc import Callable
 from typing import Any

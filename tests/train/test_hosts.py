@@ -1,0 +1,41 @@
+"""Several processes as one run."""
+
+import socket
+
+import pytest
+
+
+@pytest.fixture
+def coordinator() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("on_device", ["yes", "no"])
+def test_two_processes_give_the_losses_of_one(
+    make_first_steps, assert_first_steps, coordinator, on_device
+):
+    run = make_first_steps(
+        hosts__coordinator=coordinator,
+        hosts__count=2,
+        data__on_device=on_device,
+        data__workers=0,
+    )
+    command = list(run.command)
+    run.command = [*command, "--config.hosts.index=1"]
+    other = run.start()
+    run.command = [*command, "--config.hosts.index=0"]
+    run.finish()
+    assert other.wait(timeout=60) == 0, other.communicate()[0]
+    assert_first_steps(run)
+
+
+def test_a_host_that_does_not_come_is_told(make_run, coordinator):
+    run = make_run(hosts__coordinator=coordinator, hosts__count=2, hosts__timeout=3)
+    for index in (0, 1):
+        command = list(run.command)
+        run.command += [f"--config.hosts.index={index}"]
+        output = run.finish(code=1)
+        run.command = command
+        assert f"Process {index} could not join the 2 processes of {coordinator}" in output
