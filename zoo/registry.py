@@ -19,7 +19,17 @@ from flax import linen as nn
 from zoo import macs
 
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
-FAMILIES = ("alexnet", "lenet", "mlp", "resnet", "vgg")
+FAMILIES = (
+    "alexnet",
+    "efficientnet",
+    "efficientnet_lite",
+    "efficientnet_v2",
+    "lenet",
+    "mlp",
+    "regnet",
+    "resnet",
+    "vgg",
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -11,7 +11,10 @@ import zoo
 
 # The smallest of each family, at the smallest image that all its layers take.
 SIZES = {"alexnet": 227, "lenet": 32, "mlp": 28}
-DEFAULT = {"alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"}
+DEFAULT = {
+    *("alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"),
+    *("efficientnet_b0", "regnet_y_400mf"),
+}
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
     for name in zoo.list_models()
@@ -121,7 +124,7 @@ def test_wrong_size_names_the_sizes_that_work(name, sizes):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 50, 50, 3)))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "alexnet_owt"])
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "alexnet_owt", "efficientnet_lite0"])
 def test_other_image_sizes(name):
     """The same parameters take any size, also one that is not square."""
     model = zoo.create(name)
