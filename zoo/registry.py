@@ -26,6 +26,8 @@ FAMILIES = (
     "efficientnet_v2",
     "lenet",
     "mlp",
+    "nasnet",
+    "pnasnet",
     "regnet",
     "resnet",
     "vgg",
