@@ -85,7 +85,8 @@ def to_torch(
     Args:
       name: a registered model.
       variables: its variables, {"params": ..., "batch_stats": ...}.
-      origin: whose names to use, where several are known; by default the first.
+      origin: whose names to use, where several are known; by default those of the model's
+        reference (`zoo.info(name).reference`).
       **overrides: attributes the model was created with.
 
     Returns:
@@ -95,7 +96,7 @@ def to_torch(
       ValueError: the variables are not those of the model, or `origin` is unknown.
     """
     namings = registry.lookup(name).family.namings
-    origin = origin or next(iter(namings))
+    origin = origin or _reference(name)
     if origin not in namings:
         raise ValueError(f"{name} has names as in {', '.join(namings)}, not {origin!r}.")
     names = _names(name, registry.abstract_variables(name, **overrides), origin, overrides)
@@ -126,6 +127,13 @@ def _best_naming(name, expected, tensors, overrides) -> tuple[dict[str, str], st
     namings = registry.lookup(name).family.namings
     candidates = [(_names(name, expected, origin, overrides), origin) for origin in namings]
     return max(candidates, key=lambda candidate: len(set(candidate[0].values()) & set(tensors)))
+
+
+def _reference(name) -> str:
+    """The naming of the model's reference; the first one where that has no table of its own."""
+    namings = registry.lookup(name).family.namings
+    origin = registry.info(name).reference.partition(" ")[0]
+    return origin if origin in namings else next(iter(namings))
 
 
 def _names(name, expected, origin, overrides) -> dict[str, str]:

@@ -38,6 +38,16 @@ FAMILIES = (
     *("polynet", "zfnet"),
     *("alexnet", "lenet", "mlp", "resnet", "resnet_cifar", "resnet_v2", "resnext", "senet"),
     *("vgg", "wide_resnet"),
+    "efficientnet",
+    "efficientnet_lite",
+    "efficientnet_v2",
+    "lenet",
+    "mlp",
+    "nasnet",
+    "pnasnet",
+    "regnet",
+    "resnet",
+    "vgg",
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

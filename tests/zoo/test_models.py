@@ -25,6 +25,9 @@ DEFAULT = {
 DEFAULT = {
     *("alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"),
     *("preresnet18", "resnet20_cifar", "resnext50_32x4d", "seresnet18", "wrn_16_8_cifar"),
+DEFAULT = {
+    *("alexnet_owt", "lenet5", "lenet5_1998", "mlp", "resnet18", "vgg11_bn"),
+    *("efficientnet_b0", "regnet_y_400mf"),
 }
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -151,6 +154,7 @@ def test_wrong_size_names_the_sizes_that_work(name, sizes):
 @pytest.mark.parametrize(
     "name", ["alexnet_owt", "googlenet", "inception_v3", "nin", "resnet18", "vgg11"]
 )
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "alexnet_owt", "efficientnet_lite0"])
 def test_other_image_sizes(name):
     """The same parameters take any size, also one that is not square."""
     model = zoo.create(name)

@@ -25,6 +25,9 @@ DEFAULT = {
     *("alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"),
     *("preresnet18_pytorchcv", "resnet20_cifar", "resnetv2_50", "resnext50_32x4d", "seresnet18"),
     *("wrn_28_10_cifar",),
+DEFAULT = {
+    *("alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"),
+    *("efficientnet_b0", "efficientnet_lite0", "regnet_y_400mf"),
 }
 CASES = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
