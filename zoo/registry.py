@@ -22,32 +22,36 @@ from zoo import macs
 FAMILIES = (
     "alexnet",
     "densenet",
+    "efficientnet",
+    "efficientnet_lite",
+    "efficientnet_v2",
+    "googlenet",
+    "inception_resnet",
+    "inception_v2",
+    "inception_v3",
+    "inception_v4",
     "lenet",
     "mlp",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3",
+    "nasnet",
+    "nin",
+    "pnasnet",
+    "polynet",
+    "regnet",
     "resnet",
+    "resnet_cifar",
+    "resnet_v2",
+    "resnext",
+    "senet",
     "shufflenet_v1",
     "shufflenet_v2",
     "squeezenet",
     "vgg",
+    "wide_resnet",
     "xception",
-    *("alexnet", "lenet", "mlp", "resnet", "vgg"),
-    *("googlenet", "inception_resnet", "inception_v2", "inception_v3", "inception_v4", "nin"),
-    *("polynet", "zfnet"),
-    *("alexnet", "lenet", "mlp", "resnet", "resnet_cifar", "resnet_v2", "resnext", "senet"),
-    *("vgg", "wide_resnet"),
-    "efficientnet",
-    "efficientnet_lite",
-    "efficientnet_v2",
-    "lenet",
-    "mlp",
-    "nasnet",
-    "pnasnet",
-    "regnet",
-    "resnet",
-    "vgg",
+    "zfnet",
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -138,10 +142,8 @@ class Family:
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
         "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash that
         the name itself has. Where names depend on the variant, `rules` is a function from the
-        module to such pairs.
-        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one. Where names depend on
-        the variant, `rules` is a function from the module to such pairs. `pointwise` are paths of
-        our dense layers that are 1x1 convolutions there.
+        module to such pairs. `pointwise` are paths of our dense layers that are 1x1 convolutions
+        there.
         """
         self.namings[origin] = rules
         self.pointwise[origin] = pointwise

@@ -14,20 +14,35 @@ sys.path.insert(0, str(Path(__file__).parent))
 import goldens
 
 # One of a family in the default run, and those that differ in kind; the others behind `-m full`.
-DEFAULT = {"alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"} | {
-    *("densenet_bc_100_12_cifar", "squeezenet1_1", "xception"),
-    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
-    *("shufflenet_v1_g3_1_0x", "shufflenet_v2_x1_0"),
 DEFAULT = {
-    *("alexnet_bvlc", "alexnet_owt", "bn_inception", "googlenet_bvlc", "inception_resnet_v1"),
-    *("nin_cifar", "nin_imagenet", "resnet18", "resnet50", "vgg11_bn", "zfnet"),
-DEFAULT = {
-    *("alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"),
-    *("preresnet18_pytorchcv", "resnet20_cifar", "resnetv2_50", "resnext50_32x4d", "seresnet18"),
-    *("wrn_28_10_cifar",),
-DEFAULT = {
-    *("alexnet_bvlc", "alexnet_owt", "resnet18", "resnet50", "vgg11_bn"),
-    *("efficientnet_b0", "efficientnet_lite0", "regnet_y_400mf"),
+    "alexnet_bvlc",
+    "alexnet_owt",
+    "bn_inception",
+    "densenet_bc_100_12_cifar",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "googlenet_bvlc",
+    "inception_resnet_v1",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "nin_cifar",
+    "nin_imagenet",
+    "preresnet18_pytorchcv",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet20_cifar",
+    "resnet50",
+    "resnetv2_50",
+    "resnext50_32x4d",
+    "seresnet18",
+    "shufflenet_v1_g3_1_0x",
+    "shufflenet_v2_x1_0",
+    "squeezenet1_1",
+    "vgg11_bn",
+    "wrn_28_10_cifar",
+    "xception",
+    "zfnet",
 }
 CASES = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -44,8 +59,8 @@ AUXILIARY = {
 
 
 def model_without_dropout(name: str, **overrides):
-    rates = [rate for rate in ("dropout", "aux_dropout") if hasattr(zoo.create(name), rate)]
-    rates = [rate for rate in ("dropout", "drop_path") if hasattr(zoo.create(name), rate)]
+    rates = ("dropout", "aux_dropout", "drop_path")
+    rates = [rate for rate in rates if hasattr(zoo.create(name), rate)]
     return zoo.create(name, **dict.fromkeys(rates, 0.0), **overrides)
 
 
