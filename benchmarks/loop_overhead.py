@@ -31,7 +31,7 @@ from train.sharding import make_mesh
 from train.step import no_sums
 
 CASES = {
-    "resnet18": {"data": "synthetic:examples=512,size=64", "size": 64, "batch": 16, "steps": 10},
+    "resnet18": {"data": "synthetic:examples=512,size=64", "size": 64, "batch": 8, "steps": 6},
     "lenet5": {"data": "synthetic:examples=512,size=28,channels=1", "size": 32, "batch": 128},
 }
 

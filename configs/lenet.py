@@ -1,4 +1,4 @@
-"""LeNet-5 as it is taught today (ReLU, max-pooling, softmax) on MNIST, in under a minute.
+"""LeNet-5 as it is taught today (ReLU, max-pooling, softmax) on MNIST.
 
 There is no published recipe; this one is ours: SGD with Nesterov momentum, one cycle of the
 learning rate, label smoothing, and each digit moved by up to one pixel.
@@ -6,7 +6,8 @@ learning rate, label smoothing, and each digit moved by up to one pixel.
 Command   python -m train --config=configs/lenet.py
 Hardware  2 CPU cores
 Published about 99.0 to 99.2 top-1
-Ours      not yet run
+Ours      verified: 99.44, 99.37, 99.33 top-1 (seeds 0 to 2). Its time on a machine with nothing
+          else to do is not yet measured: benchmarks/lenet_mnist.py
 """
 
 from ml_collections import ConfigDict

@@ -14,7 +14,7 @@ What differs from the paper:
 Command   python -m train --config=configs/lenet5_1998.py
 Hardware  2 CPU cores
 Published 99.05 top-1 (0.95 % error)
-Ours      not yet run
+Ours      not yet run to the end; 96.6 after 1 pass of 20
 """
 
 from ml_collections import ConfigDict
