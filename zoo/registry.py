@@ -218,7 +218,7 @@ def abstract_variables(name: str, **overrides) -> dict[str, Any]:
     return _abstract_variables(name, tuple(sorted(overrides.items())))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _abstract_variables(name: str, overrides: tuple) -> dict[str, Any]:
     model = create(name, **dict(overrides))
     return jax.eval_shape(model.init, jax.random.key(0), _image(name))

@@ -1,7 +1,5 @@
 """What every model must do, whatever its family."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,17 +55,21 @@ def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.nd
     return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=1)
 def init(name: str):
     """The model as it is by default, its first variables and images for it."""
     model, images = zoo.create(name), image_batch(name)
     return model, jax.jit(model.init)(jax.random.key(0), images), images
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_training_step(name):
+@pytest.fixture(scope="module", params=MODELS)
+def initialised(request):
+    """The name and `init` of each model; its tests run one after the other and share it."""
+    return request.param, *init(request.param)
+
+
+def test_training_step(initialised):
     """Gradients are finite and reach every parameter; only batch_stats change."""
-    model, variables, images = init(name)
+    _, model, variables, images = initialised
     assert set(variables) <= {"params", "batch_stats"}
 
     @jax.jit
@@ -96,9 +98,8 @@ def test_training_step(name):
     assert all(jax.tree.leaves(changed))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_features_and_embedding(name):
-    model, variables, images = init(name)
+def test_features_and_embedding(initialised):
+    name, model, variables, images = initialised
     headless = zoo.create(name, num_classes=0)
     wanted = jax.eval_shape(headless.init, jax.random.key(0), images)["params"]
 
