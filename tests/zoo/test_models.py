@@ -15,31 +15,18 @@ SIZES = {
     "polynet": 75,
     "zfnet": 224,
 }
-# A small model of each family; the others behind `-m full`.
+# Small models of different kinds; all others behind `-m full`.
 DEFAULT = {
     "alexnet_owt",
-    "densenet_40_12_cifar",
-    "efficientnet_b0",
-    "googlenet_bn",
     "lenet5",
     "lenet5_1998",
     "mlp",
-    "mobilenet_v1",
     "mobilenet_v2",
-    "mobilenet_v3_small",
     "nin_cifar",
-    "preresnet18",
-    "regnet_y_400mf",
     "resnet18",
     "resnet20_cifar",
-    "resnext50_32x4d",
-    "seresnet18",
-    "shufflenet_v1_g3_0_5x",
-    "shufflenet_v2_x0_5",
     "squeezenet1_1",
     "vgg11_bn",
-    "wrn_16_8_cifar",
-    "xception",
 }
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -135,7 +122,7 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32(name):
     assert jax.eval_shape(model.apply, variables, images).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", ["densenet_40_12_cifar", "lenet5", "lenet5_1998", "resnet18"])
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "resnet18"])
 def test_bfloat16_is_near(name):
     exact_model, variables, images = init(name)
     model = zoo.create(name, dtype=jnp.bfloat16)
