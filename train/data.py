@@ -64,6 +64,7 @@ def open_data(config: ConfigDict) -> Data:
         config.data.name, config.data.dir or None
     )
     evaluation = _open(config, split)
+    _check_classes(train, evaluation)
     size = config.data.image_size or info.image_size
     train_transform, eval_transform = _transforms(config, train, size)
     channels = train.image_shape[2] if train.image_shape else 3
@@ -115,6 +116,18 @@ def _open(config: ConfigDict, split: str) -> Source:
     if len(source) == 0:
         raise TrainError(f"The split {split} of the data set {data.name} has no images.")
     return source
+
+
+def _check_classes(train: Source, evaluation: Source) -> None:
+    """Labels are positions among the class names: both splits must have the same ones."""
+    ours, theirs = set(train.class_names), set(evaluation.class_names)
+    if ours != theirs:
+        raise DataError(
+            f"The splits {train.split} and {evaluation.split} of {train.dataset} have different "
+            f"classes, so their labels would not mean the same: {len(ours)} and {len(theirs)}; "
+            f"only in one of them: {', '.join(sorted(ours ^ theirs)[:5])}. Give both splits the "
+            "same classes (an empty folder will do for a class without images)."
+        )
 
 
 def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import base
+from input_pipeline.example import DataError
+from train.data import open_data
+
+
+def write_folder(root, classes: dict[str, list[str]]) -> None:
+    for split, names in classes.items():
+        for name in names:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / "image.png")
+
+
+def test_splits_with_different_classes_are_an_error(tmp_path):
+    write_folder(tmp_path, {"train": ["cat", "dog"], "validation": ["cat", "emu"]})
+    config = base.get_config()
+    config.model.name = "resnet18"
+    config.data.name = f"folder:{tmp_path}"
+    with pytest.raises(DataError, match="different classes.*dog, emu"):
+        open_data(config)
+
+
+def test_splits_with_the_same_classes_open(tmp_path):
+    write_folder(tmp_path, {"train": ["cat", "dog"], "validation": ["cat", "dog"]})
+    config = base.get_config()
+    config.model.name = "resnet18"
+    config.data.name = f"folder:{tmp_path}"
+    data = open_data(config)
+    assert data.num_classes == 2
+    assert data.image_shape == (224, 224, 3)
