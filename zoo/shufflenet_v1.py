@@ -31,6 +31,8 @@ dense_init = nn.initializers.normal(0.01)
 
 # Features of the first stage at scale 1, by groups: about the same cost for each (Table 1).
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
+# Features of the stem, by scale.
+STEM_WIDTHS = {0.5: 12, 1.0: 24, 1.5: 24, 2.0: 48}
 DEPTHS = (4, 8, 4)
 
 
@@ -96,7 +98,12 @@ class ShuffleNetV1(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        stem_width = {0.5: 12, 1.0: 24, 1.5: 24, 2.0: 48}[self.scale]
+        if self.groups not in WIDTHS or self.scale not in STEM_WIDTHS:
+            raise ValueError(
+                f"ShuffleNet has {', '.join(map(str, WIDTHS))} groups and the scales "
+                f"{', '.join(map(str, STEM_WIDTHS))}, got {self.groups} and {self.scale}."
+            )
+        stem_width = STEM_WIDTHS[self.scale]
         if (self.groups, self.scale) == (8, 0.5):
             stem_width = 16  # what the first unit adds to it has to divide into the groups
 

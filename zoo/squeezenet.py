@@ -27,6 +27,10 @@ head_init = nn.initializers.normal(0.01)
 # the two together 8 times as many.
 SQUEEZE = (16, 16, 32, 32, 48, 48, 64, 64)
 
+# First convolution's features and size, and the fire modules with a pooling after them.
+VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
+BYPASSES = ("", "simple", "complex")
+
 
 class Fire(nn.Module):
     """Squeeze by a 1x1 convolution, expand by 1x1 and 3x3. [B, H, W, C] -> [B, H, W, 8 * squeeze].
@@ -74,7 +78,12 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        width, size, pooled = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}[self.version]
+        if self.version not in VERSIONS or self.bypass not in BYPASSES:
+            raise ValueError(
+                f"SqueezeNet has the versions {', '.join(VERSIONS)} and the bypasses {BYPASSES}, "
+                f"got {self.version!r} and {self.bypass!r}."
+            )
+        width, size, pooled = VERSIONS[self.version]
         require_size(images, smallest=14 + size)
         conv = partial(Conv, padding=0, kernel_init=conv_init, dtype=self.dtype)
         pool = partial(max_pool, window=3, strides=2, ceil_mode=True)

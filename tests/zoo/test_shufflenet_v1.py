@@ -1,3 +1,5 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,3 +25,9 @@ def test_the_widths_make_the_groups_cost_the_same(groups, mflops):
     """Table 1, last line."""
     gmacs = zoo.info(f"shufflenet_v1_g{groups}_1_0x").gmacs
     assert gmacs * 1000 == pytest.approx(mflops, rel=0.015)
+
+
+def test_unknown_scale_names_those_there_are():
+    model = zoo.create("shufflenet_v1_g3_1_0x", scale=0.75)
+    with pytest.raises(ValueError, match="scales 0.5, 1.0, 1.5, 2.0, got 3 and 0.75"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))

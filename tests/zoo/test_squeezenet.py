@@ -69,3 +69,9 @@ def test_too_small_an_image_is_an_error(name, smallest):
     with pytest.raises(ValueError, match=f"at least {smallest}x{smallest} pixels, got"):
         images = jnp.zeros((1, smallest - 1, smallest, 3))
         jax.eval_shape(model.init, jax.random.key(0), images)
+
+
+def test_unknown_bypass_names_those_there_are():
+    model = zoo.create("squeezenet1_0", bypass="residual")
+    with pytest.raises(ValueError, match="'simple', 'complex'.*got '1.0' and 'residual'"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
