@@ -185,27 +185,21 @@ def list_models(pattern: str = "*") -> list[str]:
 def create(name: str, **overrides) -> nn.Module:
     """Builds the module called `name`.
 
-    `overrides` are attributes of its class: `num_classes`, `dtype` and what the family adds.
+    `overrides` are attributes of its class, also those that the variant sets: `num_classes`,
+    `dtype`, and what the family adds.
 
     Raises:
       ValueError: no such model (the message has the closest names).
       TypeError: the model has no such attribute (the message lists those it has).
     """
-    build = lookup(name).build
-    try:
-        return build(**overrides)
-    except TypeError as error:
-        attributes = set(_attributes(build))
-        unknown = sorted(set(overrides) - attributes)
-        if not unknown:
-            raise
+    model = lookup(name).build(parent=None)
+    names = {field.name for field in dataclasses.fields(model)} - {"parent", "name"}
+    attributes = {name: getattr(model, name) for name in sorted(names)}
+    if unknown := sorted(set(overrides) - names):
         raise TypeError(
-            f"{name} has no attribute {', '.join(unknown)}; it has {', '.join(sorted(attributes))}."
-        ) from error
-
-
-def _attributes(build: Callable[..., nn.Module]) -> list[str]:
-    return [f.name for f in dataclasses.fields(build()) if f.name not in ("parent", "name")]
+            f"{name} has no attribute {', '.join(unknown)}; it has {', '.join(attributes)}."
+        )
+    return type(model)(**attributes | overrides)
 
 
 def info(name: str) -> Info:

@@ -254,6 +254,11 @@ def test_unknown_attribute_lists_those_there_are():
         zoo.create("resnet18", classes=10)
 
 
+def test_attributes_that_the_variant_sets_can_be_overridden():
+    assert zoo.create("resnet18", depths=(1, 1, 1, 1)).depths == (1, 1, 1, 1)
+    assert zoo.create("resnet18").depths == (2, 2, 2, 2)
+
+
 def test_duplicate_registration_is_an_error():
     family = registry.Family("twice", {"paper": "", "year": 2000})
 
