@@ -216,7 +216,7 @@ def wide_resnet101_2(**kwargs) -> ResNet:
     return ResNet((3, 4, 23, 3), partial(Bottleneck, group_width=128), **kwargs)
 
 
-@wide()
+@wide(source="")
 def wrn_68_3(**kwargs) -> ResNet:
     """373,251,240 parameters, 66.75 G multiply-adds: WRN-68-3 of the ensemble that won ILSVRC 2016.
 
