@@ -117,6 +117,9 @@ def test_training_mode(golden_name):
         for key in keys:
             if key in golden:
                 assert_agree(np.asarray(state["intermediates"][ours][0]), golden[key], 1e-6)
+        logits, _ = apply(variables, goldens.images(golden, 4))
+    expected = golden.get("train_without_dropout", golden["train_batch_stats"])
+    assert_agree(np.asarray(logits), expected, 1e-6)
 
 
 @pytest.mark.parametrize("golden_name", CASES)
