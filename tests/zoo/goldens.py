@@ -20,6 +20,7 @@ OURS = {
     "nin_imagenet": "nin",
     "preresnet18_pytorchcv": "preresnet18",
     "preresnet50_pytorchcv": "preresnet50",
+    "senet154_scaled": "senet154",
 }
 
 POSITIONS = (
@@ -38,7 +39,11 @@ def load(name: str) -> dict:
 
 
 def state_dict(golden: dict) -> dict[str, np.ndarray]:
-    return {name: fill(name, shape) for name, shape in golden["state_dict"]}
+    scales = golden.get("fill_scale", {})
+    return {
+        name: fill(name, shape) * next((scales[end] for end in scales if name.endswith(end)), 1)
+        for name, shape in golden["state_dict"]
+    }
 
 
 def images(golden: dict, batch: int) -> np.ndarray:
