@@ -11,6 +11,7 @@ import pytest
 import zoo
 
 sys.path.insert(0, str(Path(__file__).parent))
+import agreement
 import goldens
 
 # One of a family in the default run, and those that differ in kind; the others behind `-m full`.
@@ -58,20 +59,6 @@ AUXILIARY = {
 }
 
 
-def model_without_dropout(name: str, **overrides):
-    rates = ("dropout", "aux_dropout", "drop_path")
-    rates = [rate for rate in rates if hasattr(zoo.create(name), rate)]
-    return zoo.create(name, **dict.fromkeys(rates, 0.0), **overrides)
-
-
-def assert_agree(logits, expected: dict, tolerance: float):
-    error = np.abs(logits[:, :8] - np.array(expected["first8"])).max() / expected["std"]
-    assert error <= tolerance
-    for figure, ours in [("std", logits.std()), ("l1", np.abs(logits).mean())]:
-        assert abs(ours - expected[figure]) <= tolerance * expected["std"]
-    assert abs(logits.mean() - expected["mean"]) <= tolerance * expected["std"]
-
-
 # Where the reference's float32 is off by more than its logits, no other arithmetic can agree, and
 # another golden of the same network, with tamer weights, stands for it.
 EVALUATED = [case for case in CASES if goldens.load(case.values[0])["eval"]["fp32_error"] < 1]
@@ -89,7 +76,7 @@ def test_evaluation(golden_name):
         images = goldens.images(golden, golden["test_batch"]).astype(dtype)
         logits = np.asarray(jax.jit(zoo.create(name, dtype=dtype).apply)(variables, images))
     tolerance = 1e-6 if amplifies else max(1e-4, 10 * golden["eval"]["fp32_error"])
-    assert_agree(logits, golden["eval"], tolerance)
+    agreement.assert_agree(logits, golden["eval"], tolerance)
 
 
 # In float64 these cost more: fewer of them in the default run.
@@ -108,7 +95,7 @@ def test_training_mode(golden_name):
     golden = goldens.load(golden_name)
     name = goldens.OURS.get(golden_name, golden_name)
     with jax.enable_x64(True):
-        model = model_without_dropout(name, dtype=jnp.float64)
+        model = agreement.model_without_dropout(name, dtype=jnp.float64)
         variables = zoo.load_torch(name, goldens.state_dict(golden))
 
         @jax.jit
@@ -119,11 +106,13 @@ def test_training_mode(golden_name):
         logits, state = apply(variables, goldens.images(golden, 4))
     # "train_without_dropout": made again where the reference's dropout could not be switched off.
     expected = golden.get("train_without_dropout", golden["train_batch_stats"])
-    assert_agree(np.asarray(logits), expected, 1e-6)
+    agreement.assert_agree(np.asarray(logits), expected, 1e-6)
     for ours, keys in AUXILIARY.items():
         for key in keys:
             if key in golden:
-                assert_agree(np.asarray(state["intermediates"][ours][0]), golden[key], 1e-6)
+                agreement.assert_agree(
+                    np.asarray(state["intermediates"][ours][0]), golden[key], 1e-6
+                )
 
 
 @pytest.mark.parametrize("golden_name", CASES)
