@@ -19,7 +19,7 @@ from flax import linen as nn
 from zoo.layers.conv import Conv
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, max_pool
-from zoo.registry import Family
+from zoo.registry import CAFFE, Family
 
 normal_001 = nn.initializers.normal(0.01)  # section 5
 torch_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -140,7 +140,11 @@ family = Family(
 
 
 @family.variant(
-    reference="Caffe bvlc_alexnet", top1=57.1, top5=80.2, source="Caffe model zoo, centre crop"
+    reference="Caffe bvlc_alexnet",
+    top1=57.1,
+    top5=80.2,
+    source="Caffe model zoo, centre crop",
+    **CAFFE,
 )
 def alexnet(**kwargs) -> AlexNet:
     """60,965,224 parameters, 0.72 G multiply-adds, 57.1 % top-1."""

@@ -26,7 +26,7 @@ from zoo.layers.conv_norm import ConvNorm, half, window
 from zoo.layers.image_size import require_at_least
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, max_pool
-from zoo.registry import Family
+from zoo.registry import CAFFE, Family
 
 xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
 
@@ -209,8 +209,7 @@ family = Family(
 
 @family.variant(
     reference="Caffe bvlc_googlenet",
-    mean=(123 / 255, 117 / 255, 104 / 255),
-    std=(1 / 255, 1 / 255, 1 / 255),
+    **CAFFE,
     top1=68.7,
     top5=88.9,
     source="Caffe model zoo, centre crop",

@@ -23,7 +23,7 @@ from zoo.layers.branches import Branches, average, branch
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
-from zoo.registry import Family
+from zoo.registry import CAFFE, Family
 
 
 def inception(ones, reduce3, threes, reduce_double, double, pooled, pool=average):
@@ -127,20 +127,14 @@ def require_even_stages(images: jax.Array, x: jax.Array) -> None:
         )
 
 
-# Of images in [0, 1]; Caffe takes them in [0, 255] and only subtracts.
-CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)
-CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
-
 family = Family(
     "inception_v2",
-    dict(paper="Batch Normalization, arXiv:1502.03167", year=2015),
+    dict(paper="Batch Normalization, arXiv:1502.03167", year=2015, **CAFFE),
 )
 
 
 @family.variant(
     reference="pretrainedmodels bninception",
-    mean=CAFFE_MEAN,
-    std=CAFFE_STD,
     top1=74.8,
     top5=92.18,
     source="paper, section 4.2: 25.2 / 7.82 % error, single crop",
@@ -153,8 +147,6 @@ def inception_v2(**kwargs) -> InceptionV2:
 @family.variant(
     paper="Squeeze-and-Excitation Networks, arXiv:1709.01507",
     year=2017,
-    mean=CAFFE_MEAN,
-    std=CAFFE_STD,
     top1=75.77,
     top5=92.86,
     source="paper, Table 2: 24.23 / 7.14 % error, single crop",

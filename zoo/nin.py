@@ -24,7 +24,7 @@ from flax import linen as nn
 from zoo.layers.conv import Conv
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import max_pool
-from zoo.registry import Family
+from zoo.registry import CAFFE, Family
 
 normal_005 = nn.initializers.normal(0.05)  # of the Caffe models
 
@@ -139,8 +139,7 @@ family = Family("nin", dict(paper="Network In Network, arXiv:1312.4400", year=20
 
 @family.variant(
     reference="Caffe NIN-ImageNet",
-    mean=(123 / 255, 117 / 255, 104 / 255),
-    std=(1 / 255, 1 / 255, 1 / 255),
+    **CAFFE,
     top1=59.36,
     source="Caffe model zoo, nin_imagenet, centre crop",
 )

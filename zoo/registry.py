@@ -56,6 +56,12 @@ FAMILIES = (
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Of networks trained by Caffe: blue first, in [0, 255], the mean subtracted.
+CAFFE = dict(
+    mean=(123 / 255, 117 / 255, 104 / 255),
+    std=(1 / 255, 1 / 255, 1 / 255),
+    channel_order="BGR",
+)
 
 Rules = Sequence[tuple[str, str]]
 
@@ -73,6 +79,8 @@ class Info:
       channels: of those images.
       reference: the public implementation it equals, with that implementation's name for it.
       mean, std: per channel, of images scaled to [0, 1]: the input is `(image / 255 - mean) / std`.
+      channel_order: of the input, "RGB", or "BGR" for the weights of Caffe's networks (reverse the
+        channels after normalising: `mean` and `std` are red, green, blue).
       interpolation: of the resize before evaluation, "bilinear" or "bicubic".
       crop: share of the shorter side that the evaluation's centre crop keeps.
       top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST; those for CIFAR:
@@ -89,6 +97,7 @@ class Info:
     reference: str = ""
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    channel_order: str = "RGB"
     interpolation: str = "bilinear"
     crop: float = 0.875
     top1: float | None = None
