@@ -14,6 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from zoo import registry, torch_file
+from zoo.layers.blocks import stack_blocks, unstack_blocks
 
 # Our leaf -> the reference's, by the kind of layer. Kernels are OIHW (or OI) there, HWIO (IO) here.
 _LEAVES = {
@@ -29,7 +30,11 @@ _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
 
 
 def load_torch(
-    name: str, source: str | os.PathLike | Mapping[str, Any], **overrides
+    name: str,
+    source: str | os.PathLike | Mapping[str, Any],
+    *,
+    image_size: int | None = None,
+    **overrides,
 ) -> dict[str, Any]:
     """Variables of the model `name` from a PyTorch state dict of its reference implementation.
 
@@ -37,6 +42,9 @@ def load_torch(
       name: a registered model.
       source: a `.pth`/`.pt` file or a `.safetensors` file (read without PyTorch), or a mapping from
         names to arrays. A leading "module." and a wrapping "state_dict" or "model" are taken off.
+      image_size: side of the square images that the variables are for, where they depend on it;
+        the model's own by default. Position embeddings and relative-position biases of another size
+        are resampled.
       **overrides: attributes of the model, as for `zoo.create`. With `num_classes=0` the weights of
         the classifier are left out.
 
@@ -47,8 +55,11 @@ def load_torch(
     Raises:
       ValueError: tensors are missing, left over or of another shape; the message names them.
     """
+    if overrides.get("scan"):
+        unrolled = load_torch(name, source, image_size=image_size, **overrides | {"scan": False})
+        return stack_blocks(unrolled, registry.abstract_variables(name, image_size, **overrides))
     tensors = _state_dict(source)
-    expected = registry.abstract_variables(name, **overrides)
+    expected = registry.abstract_variables(name, image_size, **overrides)
     names, origin = _best_naming(name, expected, tensors, overrides)
     shapes = traverse_util.flatten_dict(expected, sep="/")
     problems = []
@@ -62,7 +73,8 @@ def load_torch(
     for ours, theirs in names.items():
         if theirs not in tensors:
             continue
-        value = _to_ours(tensors[theirs], shapes[ours].shape)
+        value = _to_ours(tensors[theirs], ours, shapes[ours].shape)
+        value = _resampled(name, ours, value, shapes[ours].shape)
         if value.shape != shapes[ours].shape:
             problems.append(
                 f"{theirs} has shape {tuple(np.shape(tensors[theirs]))}, but {ours} has "
@@ -99,14 +111,19 @@ def to_torch(
     origin = origin or _reference(name)
     if origin not in namings:
         raise ValueError(f"{name} has names as in {', '.join(namings)}, not {origin!r}.")
+    if overrides.get("scan"):
+        variables, overrides = unstack_blocks(variables), overrides | {"scan": False}
     names = _names(name, registry.abstract_variables(name, **overrides), origin, overrides)
     values = traverse_util.flatten_dict(jax.device_get(dict(variables)), sep="/")
     if different := set(values) ^ set(names):
         raise ValueError(f"These are not the variables of {name}: {_some(sorted(different))}.")
-    tensors = {theirs: _to_theirs(np.asarray(values[ours])) for ours, theirs in names.items()}
-    for module in registry.lookup(name).family.pointwise[origin]:
-        if (kernel := f"params/{module}/kernel") in names:
-            tensors[names[kernel]] = tensors[names[kernel]][:, :, None, None]  # OI -> OIHW
+    pointwise = registry.lookup(name).family.pointwise[origin]
+    tensors = {}
+    for ours, theirs in names.items():
+        value = _to_theirs(np.asarray(values[ours]), ours)
+        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in pointwise):
+            value = value if ours.endswith("/bias") else value[..., None, None]  # OI -> OIHW
+        tensors[theirs] = value
     return tensors
 
 
@@ -143,13 +160,23 @@ def _names(name, expected, origin, overrides) -> dict[str, str]:
         rules = rules(registry.create(name, **overrides))
     names = {}
     for path in traverse_util.flatten_dict(expected, sep="/"):
-        _, *module, leaf = path.split("/")
-        theirs = "/".join(module)
+        leaf = path.rpartition("/")[2]
+        theirs = _rewritten(path)
         for pattern, replacement in rules:
             theirs = re.sub(pattern, lambda match, to=replacement: _expand(match, to), theirs)
         theirs = re.sub(r"(?<!\\)/", ".", theirs).replace("\\/", "/")
-        names[path] = ".".join(filter(None, (theirs, _LEAVES.get(leaf, leaf))))
+        joint = "" if theirs.endswith("_") else "."
+        names[path] = f"{theirs}{joint}{_LEAVES[leaf]}" if leaf in _LEAVES else theirs
     return names
+
+
+def _rewritten(path: str) -> str:
+    """The part of a path that the conversion tables rewrite: the module, "stage1_block1/conv1".
+
+    A parameter whose own name is the family's, such as a class token, stays at its end.
+    """
+    _, *module, leaf = path.split("/")
+    return "/".join(module if leaf in _LEAVES else [*module, leaf])
 
 
 def _expand(match: re.Match, replacement: str) -> str:
@@ -168,21 +195,27 @@ def _classifier(name, origin, overrides) -> set[str]:
     return set(_names(name, registry.abstract_variables(name, **whole), origin, whole).values())
 
 
-def _to_ours(tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _to_ours(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:
     value = np.asarray(tensor)
     if value.dtype.itemsize == 2:
         value = value.astype(np.float32)
-    if value.ndim == 4 and len(shape) == 4:
-        return value.transpose(2, 3, 1, 0)  # OIHW -> HWIO
-    if value.ndim == 4 and len(shape) == 2 and value.shape[2:] == (1, 1):
-        value = value[:, :, 0, 0]  # a 1x1 convolution there, a dense layer here
-    return value.T if value.ndim == 2 else value
+    if value.ndim == len(shape) + 2 and value.shape[-2:] == (1, 1):
+        value = value[..., 0, 0]  # a 1x1 convolution there, a dense layer here
+    if path.endswith("/kernel"):
+        value = np.moveaxis(value, (0, 1), (-1, -2))  # OIHW -> HWIO, OI -> IO
+    return value
 
 
-def _to_theirs(value: np.ndarray) -> np.ndarray:
-    if value.ndim == 4:
-        return value.transpose(3, 2, 0, 1)  # HWIO -> OIHW
-    return value.T if value.ndim == 2 else value
+def _to_theirs(value: np.ndarray, path: str) -> np.ndarray:
+    return np.moveaxis(value, (-1, -2), (0, 1)) if path.endswith("/kernel") else value
+
+
+def _resampled(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`value` for images of another size, where the family says how."""
+    for pattern, resample in registry.lookup(name).family.resampling:
+        if value.shape != shape and value.ndim == len(shape) and re.search(pattern, path):
+            return resample(value, shape)
+    return value
 
 
 def _advice(name: str, problems: list[str]) -> str:

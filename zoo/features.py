@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from flax import traverse_util
 
 
 def features(
@@ -24,14 +25,19 @@ def features(
       images: [B, H, W, C], normalised as `zoo.info(name)` says.
       at: "stem", "stage1", "stage2", ... ([B, H, W, C] each), "embedding" (the classifier's input,
         [B, C]), or what else the family's file sows. A name gives one array, several names a dict,
-        None a dict of all.
+        None a dict of all. "attention" gives a dict from the layer's path to its attention map
+        [B, heads, queries, keys], whose rows sum to 1; only when it is named, as maps are large.
 
     Raises:
       ValueError: the model has no output of that name; the message lists those it has.
     """
-    _, state = model.apply(variables, images, mutable=["intermediates"])
+    named = () if at is None else (at,) if isinstance(at, str) else tuple(at)
+    collections = ["intermediates"] + ["attention"] * ("attention" in named)
+    _, state = model.apply(variables, images, mutable=collections)
     sown = {name: values[0] for name, values in state["intermediates"].items() if _is_sown(values)}
-    wanted = tuple(sown) if at is None else (at,) if isinstance(at, str) else tuple(at)
+    if maps := traverse_util.flatten_dict(state.get("attention", {}), sep="/"):
+        sown["attention"] = {path.removesuffix("/map"): value[0] for path, value in maps.items()}
+    wanted = tuple(sown) if at is None else named
     if unknown := [name for name in wanted if name not in sown]:
         raise ValueError(
             f"{type(model).__name__} has no output {', '.join(unknown)}; "

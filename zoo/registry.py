@@ -49,6 +49,7 @@ FAMILIES = (
     "shufflenet_v2",
     "squeezenet",
     "vgg",
+    "vit",
     "wide_resnet",
     "xception",
     "zfnet",
@@ -118,7 +119,15 @@ class Info:
 
 @dataclasses.dataclass
 class Family:
-    """The models of one file. `defaults` are the fields of `Info` that its variants share."""
+    """The models of one file.
+
+    Attributes:
+      name: of the file.
+      defaults: the fields of `Info` that its variants share.
+      namings, pointwise: the conversion tables, see `naming`.
+      resampling: for parameters that depend on the image size, (pattern of their paths, function of
+        the array and the shape wanted).
+    """
 
     name: str
     defaults: dict[str, Any]
@@ -126,6 +135,7 @@ class Family:
         default_factory=dict
     )
     pointwise: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    resampling: Sequence[tuple[str, Callable]] = ()
 
     def variant(self, **facts) -> Callable:
         """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
@@ -150,9 +160,10 @@ class Family:
 
         `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
         "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash that
-        the name itself has. Where names depend on the variant, `rules` is a function from the
-        module to such pairs. `pointwise` are paths of our dense layers that are 1x1 convolutions
-        there.
+        the name itself has. A name that ends in "_" is joined to "weight" or "bias" without a dot.
+        Where names depend on the variant, `rules` is a function from the module to such pairs.
+        `pointwise` are patterns of the paths of our dense layers that are 1x1 convolutions there,
+        and of vectors that have two more axes there.
         """
         self.namings[origin] = rules
         self.pointwise[origin] = pointwise
@@ -216,15 +227,18 @@ def info(name: str) -> Info:
     return lookup(name).info
 
 
-def abstract_variables(name: str, **overrides) -> dict[str, Any]:
-    """Shapes and dtypes of the variables of a model at its own image size; nothing is computed."""
-    return _abstract_variables(name, tuple(sorted(overrides.items())))
+def abstract_variables(name: str, image_size: int | None = None, **overrides) -> dict[str, Any]:
+    """Shapes and dtypes of a model's variables; nothing is computed.
+
+    `image_size` is the model's own by default.
+    """
+    return _abstract_variables(name, image_size, tuple(sorted(overrides.items())))
 
 
 @functools.cache
-def _abstract_variables(name: str, overrides: tuple) -> dict[str, Any]:
+def _abstract_variables(name: str, image_size: int | None, overrides: tuple) -> dict[str, Any]:
     model = create(name, **dict(overrides))
-    return jax.eval_shape(model.init, jax.random.key(0), _image(name))
+    return jax.eval_shape(model.init, jax.random.key(0), _image(name, image_size))
 
 
 @functools.cache
@@ -234,7 +248,7 @@ def _gmacs(name: str) -> float:
     return total / 1e9
 
 
-def _image(name: str) -> jax.ShapeDtypeStruct:
-    facts = info(name)
-    shape = (1, facts.image_size, facts.image_size, facts.channels)
+def _image(name: str, image_size: int | None = None) -> jax.ShapeDtypeStruct:
+    size = image_size or info(name).image_size
+    shape = (1, size, size, info(name).channels)
     return jax.ShapeDtypeStruct(shape, jnp.float32)

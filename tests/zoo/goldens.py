@@ -14,6 +14,8 @@ FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
 OURS = {
+    "vit_small_patch16_224": "vit_s_16",
+    "vit_tiny_patch16_224": "vit_ti_16",
     "alexnet_bvlc": "alexnet",
     "bn_inception": "inception_v2",
     "googlenet_bvlc": "googlenet",

@@ -7,12 +7,13 @@ import pytest
 
 import zoo
 
-# The smallest image that all layers of a family take, where that is not 64 or the model's own.
+# The smallest image that a model or all of a family take, where that is not 64 or the model's own.
 SIZES = {
     "inception_resnet": 75,
     "inception_v3": 75,
     "inception_v4": 75,
     "polynet": 75,
+    "vit_h_14": 56,
     "zfnet": 224,
 }
 # Small models of different kinds; all others behind `-m full`.
@@ -27,6 +28,7 @@ DEFAULT = {
     "resnet20_cifar",
     "squeezenet1_1",
     "vgg11_bn",
+    "vit_ti_16",
 }
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
@@ -37,7 +39,11 @@ MODELS = [
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
     info = zoo.info(name)
     native = name in ("alexnet", "alexnet_one_gpu")
-    size = info.image_size if native else SIZES.get(info.family, min(64, info.image_size))
+    size = (
+        info.image_size
+        if native
+        else SIZES.get(name, SIZES.get(info.family, min(64, info.image_size)))
+    )
     shape = (batch, size, size, channels or info.channels)
     return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
 

@@ -41,6 +41,8 @@ DEFAULT = {
     "shufflenet_v2_x1_0",
     "squeezenet1_1",
     "vgg11_bn",
+    "vit_b_16",
+    "vit_tiny_patch16_224",
     "wrn_28_10_cifar",
     "xception",
     "zfnet",

@@ -108,6 +108,13 @@ PARAMETERS = {
     + 20 * (2 * 1088 * 68 + 1088 + 68)
     + 10 * (2 * 2080 * 130 + 2080 + 130),
     "resnet200": 64_673_832,
+    "vit_b_16": 86_567_656,
+    "vit_b_32": 88_224_232,
+    "vit_h_14": 632_045_800,
+    "vit_l_16": 304_326_632,
+    "vit_l_32": 306_535_400,
+    "vit_s_16": 22_050_664,
+    "vit_ti_16": 5_717_416,
     "wide_resnet50_2": 68_883_240,
     "wide_resnet101_2": 126_886_696,
     # stem, 33 basic blocks of ResNet-101's depths, four projections, head; norms with each

@@ -37,11 +37,14 @@ def conv(
         lax.conv_general_dilated, window_strides=strides, padding=padding, **settings
     )
     groups = settings.get("feature_group_count", 1)
-    form = _cpu_form(kernel.shape, groups) if _is_plain(kernel, settings) else None
-    if form is None:
+    if not _is_plain(kernel, settings):
         return native(images, kernel)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], strides, padding)
+    tiles = tuple(kernel.shape[:2]) == tuple(strides) and not any(map(any, padding))
+    form = _tiles if tiles and groups == 1 else _cpu_form(kernel.shape, groups)
+    if form is None:
+        return native(images, kernel)
     on_cpu = functools.partial(form, strides=strides, padding=padding, groups=groups)
     return lax.platform_dependent(images, kernel, cpu=on_cpu, default=native)
 
@@ -84,6 +87,15 @@ def _windows(images, window, strides, padding):
                 (row, column),
                 lax.slice(padded, (0, row, column, 0), (batch, *stop, channels), (1, *strides, 1)),
             )
+
+
+def _tiles(images, kernel, *, strides, padding, groups):
+    """Windows that do not overlap, as of patch embeddings: the image cut up, and a matrix."""
+    (height, width), batch = strides, images.shape[0]
+    rows, columns = images.shape[1] // height, images.shape[2] // width
+    whole = images[:, : rows * height, : columns * width]
+    tiles = whole.reshape(batch, rows, height, columns, width, -1).swapaxes(2, 3)
+    return tiles.reshape(batch, rows, columns, -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _matrix_product(images, kernel, *, strides, padding, groups):

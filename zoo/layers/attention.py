@@ -1,0 +1,84 @@
+"""Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762) of tokens [B, N, C]."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+xavier = nn.initializers.xavier_uniform()
+
+
+class SelfAttention(nn.Module):
+    """Tokens attend to each other, [B, N, C] -> [B, N, C].
+
+    Attributes:
+      num_heads: divides C.
+      qkv_bias: whether queries, keys and values have biases.
+      dropout: rate after the output projection.
+      dtype: of the computation; the softmax is in float32 or wider.
+    """
+
+    num_heads: int
+    qkv_bias: bool = True
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        width = x.shape[-1]
+        qkv = nn.Dense(3 * width, self.qkv_bias, self.dtype, kernel_init=xavier, name="qkv")(x)
+        query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
+        x = merged(attend(self, query, key, value))
+        x = nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name="proj")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+def heads(x: jax.Array, num_heads: int) -> jax.Array:
+    """[B, N, C] -> [B, N, heads, C / heads]."""
+    return x.reshape(*x.shape[:-1], num_heads, -1)
+
+
+def merged(x: jax.Array) -> jax.Array:
+    """[B, N, heads, C / heads] -> [B, N, C]."""
+    return x.reshape(*x.shape[:-2], -1)
+
+
+def attend(
+    module: nn.Module,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    bias: jax.Array | None = None,
+    scale: float | None = None,
+) -> jax.Array:
+    """softmax(query key^T * scale + bias) value, [B, N, heads, D] -> [B, N, heads, D].
+
+    Args:
+      module: the layer that calls; its attention map is sown where `zoo.features` asks for it.
+      query: [B, N, heads, D].
+      key, value: [B, M, heads, D].
+      bias: added to the logits, broadcast to [B, heads, N, M]; -inf (or very negative) masks.
+      scale: of the logits, 1 / sqrt(D) by default.
+    """
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    wide = query.dtype == jnp.float64  # whose softmax the library's kernel takes in float32
+    if not wide and not _maps_wanted(module):
+        return jax.nn.dot_product_attention(query, key, value, bias=bias, scale=scale)
+    logits_dtype = jnp.promote_types(query.dtype, jnp.float32)
+    logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=logits_dtype) * scale
+    weights = nn.softmax(logits if bias is None else logits + bias)
+    sow_map(module, weights)
+    return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(value.dtype), value)
+
+
+def sow_map(module: nn.Module, weights: jax.Array) -> None:
+    """Leaves an attention map [B, heads, N, M] to `zoo.features(..., at="attention")`."""
+    if _maps_wanted(module):
+        module.sow("attention", "map", weights)
+
+
+def _maps_wanted(module: nn.Module) -> bool:
+    return module.is_mutable_collection("attention") and not module.is_initializing()

@@ -1,0 +1,124 @@
+"""Identical blocks in a row: one after the other, or one `nn.scan` over stacked parameters."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import traverse_util
+
+# A parameter under a scan ("stage1_blocks/block2/norm1/scale"), without its leading axis.
+_SCANNED = re.compile(r"(?P<prefix>.*\b|.*_|)blocks/block(?P<at>\d+)/(?P<rest>.*)")
+
+
+def run_blocks(
+    blocks: Sequence[Callable[..., nn.Module]],
+    x: Any,
+    rates: Sequence[float],
+    *,
+    train: bool,
+    prefix: str = "",
+    scan: bool = False,
+    remat: bool = False,
+) -> list[Any]:
+    """The outputs of blocks in a row, one for each of `rates`; the last is the row's.
+
+    Args:
+      blocks: makers of the blocks that take turns, each called with `drop_path` and `name`. One
+        where all are alike; their number divides that of `rates`.
+      x: the first block's input.
+      rates: drop path's, of each block.
+      train: passed on.
+      prefix: the blocks are called `prefix`block1, `prefix`block2, ...
+      scan: compile the blocks once for all turns. Their parameters are stacked then, under
+        `prefix`blocks/block1 (and block2, ... where several take turns).
+      remat: keep only the blocks' inputs for the backward pass, and compute the rest again there.
+    """
+    if not scan:
+        outputs = []
+        for i, rate in enumerate(rates):
+            block = blocks[i % len(blocks)](drop_path=rate, name=f"{prefix}block{i + 1}")
+            x = _call(block, x, train, remat)
+            outputs.append(x)
+        return outputs
+    scanned = nn.scan(
+        _Turn,
+        variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0, "attention": 0},
+        split_rngs={"params": True, "dropout": True},
+    )
+    turn = scanned(tuple(blocks), train, remat, name=f"{prefix}blocks")
+    _, outputs = turn(x, jnp.asarray(rates).reshape(-1, len(blocks)))
+    return [
+        jax.tree.map(lambda leaf, at=at: leaf[at], output)
+        for at in range(len(rates) // len(blocks))
+        for output in outputs
+    ]
+
+
+class _Turn(nn.Module):
+    """The body of the scan: each kind of block once."""
+
+    blocks: Sequence[Callable[..., nn.Module]]
+    train: bool
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x: Any, rates: jax.Array) -> tuple[Any, list[Any]]:
+        outputs = []
+        for i, block in enumerate(self.blocks):
+            block = block(drop_path=rates[i], name=f"block{i + 1}")
+            x = _call(block, x, self.train, self.remat)
+            outputs.append(x)
+        return x, outputs
+
+
+def _call(block: nn.Module, x: Any, train: bool, remat: bool) -> Any:
+    def call(block, x):
+        return block(x, train=train)
+
+    return (nn.remat(call) if remat else call)(block, x)
+
+
+def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of a model without `scan` in the shapes of one with it, `like`."""
+    values = traverse_util.flatten_dict(dict(variables), sep="/")
+    stacked = {}
+    for path, shape in traverse_util.flatten_dict(dict(like), sep="/").items():
+        names = _unstacked(path, shape.shape[0], like) if shape.shape else None
+        stacked[path] = np.stack([values[name] for name in names]) if names else values[path]
+    return traverse_util.unflatten_dict(stacked, sep="/")
+
+
+def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `stack_blocks`; variables without stacked blocks stay as they are."""
+    unstacked = {}
+    for path, value in traverse_util.flatten_dict(dict(variables), sep="/").items():
+        names = _unstacked(path, len(value), variables) if np.ndim(value) else None
+        unstacked |= zip(names, value, strict=True) if names else {path: value}
+    return traverse_util.unflatten_dict(unstacked, sep="/")
+
+
+def _unstacked(path: str, length: int, variables: Mapping[str, Any]) -> list[str] | None:
+    """The paths, without scan, of the `length` parameters stacked at `path`; None if it is none."""
+    match = _SCANNED.fullmatch(path)
+    if not match:
+        return None
+    siblings = variables
+    for key in f"{match['prefix']}blocks".split("/"):
+        siblings = siblings[key]
+    start, turns = int(match["at"]), len(siblings)
+    return [
+        f"{match['prefix']}block{start + turn * turns}/{match['rest']}" for turn in range(length)
+    ]
+
+
+def stage_ends(depth: int, stages: int = 4) -> list[int]:
+    """Where the stages of equal blocks end, as nearly equal as can be: 12 -> [3, 6, 9, 12].
+
+    Networks of one resolution have no stages of their own; `zoo.features` gives their quarters, as
+    dense-prediction heads use them.
+    """
+    return [round(depth * stage / stages) for stage in range(1, stages + 1)]

@@ -1,0 +1,37 @@
+"""The two dense layers of a transformer's block."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+gelu = partial(nn.gelu, approximate=False)
+
+
+class Mlp(nn.Module):
+    """Dense, activation, dense, [..., C] -> [..., features or C].
+
+    Attributes:
+      hidden: width between the two layers.
+      features: of the output; None for those of the input.
+      act: the activation.
+      dropout: rate after each layer.
+      dtype: of the computation.
+    """
+
+    hidden: int
+    features: int | None = None
+    act: Callable[[jax.Array], jax.Array] = gelu
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        features = self.features or x.shape[-1]
+        x = self.act(dense(self.hidden, name="fc1")(x))
+        return dropout(dense(features, name="fc2")(dropout(x)))

@@ -1,0 +1,59 @@
+"""Position embeddings: as parameters, and resampled for images or windows of another size."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+trunc_normal = nn.initializers.truncated_normal(0.02)
+
+
+def add_positions(module: nn.Module, tokens: jax.Array, name: str = "pos_embed") -> jax.Array:
+    """Tokens [B, N, C] plus a learned embedding [1, N, C], the parameter `name` of `module`.
+
+    Raises:
+      ValueError: the parameter belongs to another number of tokens.
+    """
+    shape = (1, *tokens.shape[1:])
+    if module.has_variable("params", name):
+        found = module.get_variable("params", name).shape
+        if found != shape:
+            raise ValueError(
+                f"{name} of these parameters is for {found[1]} tokens of width {found[2]}, these "
+                f"images make {shape[1]} of width {shape[2]}. zoo.load_torch(name, source, "
+                "image_size=...) resamples the embedding of reference weights to another size."
+            )
+    positions = module.param(name, trunc_normal, shape)
+    return tokens + positions.astype(tokens.dtype)
+
+
+def resample_tokens(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Embeddings of a square grid of tokens, and of class tokens before it, for another grid.
+
+    [1, p + n * n, C] -> [1, p + m * m, C] = `shape`, bicubic as in timm. The p embeddings that are
+    not of the grid, at most three, stay as they are.
+
+    Raises:
+      ValueError: the two grids cannot be told from these numbers of tokens.
+    """
+    for prefix in range(4):
+        old, new = (math.isqrt(n[1] - prefix) for n in (value.shape, shape))
+        if old**2 + prefix == value.shape[1] and new**2 + prefix == shape[1]:
+            kept, grid = value[:, :prefix], value[:, prefix:]
+            grid = resample_grid(grid.reshape(1, old, old, -1), (1, new, new, value.shape[2]))
+            return np.concatenate([kept, grid.reshape(1, new * new, -1)], axis=1)
+    raise ValueError(f"{value.shape[1]} and {shape[1]} tokens are not class tokens and squares")
+
+
+def resample_grid(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """[1, n, n, C] -> [1, m, m, C] = `shape`, bicubic."""
+    return np.asarray(jax.image.resize(jnp.asarray(value), shape, "cubic"), value.dtype)
+
+
+def resample_bias_table(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Relative-position biases of windows of another size, [(2n - 1)^2, heads] -> `shape`."""
+    old, new = math.isqrt(value.shape[0]), math.isqrt(shape[0])
+    grid = resample_grid(value.reshape(1, old, old, -1), (1, new, new, shape[1]))
+    return grid.reshape(shape)
