@@ -1,9 +1,15 @@
 """The convolution of every family: `nn.Conv`'s parameters and numbers, fast on CPU as well.
 
-XLA's CPU backend compiles depthwise, grouped and few-channel convolutions 10 to 800 times slower
-than it need, and runs any convolution inside a loop on one core. So on CPU these become sums of
-shifted products, block-diagonal dense convolutions or matrix products, which give the same numbers.
-Accelerators keep the native convolution: the choice is made when the program is lowered.
+XLA's CPU backend compiles depthwise, grouped and few-channel convolutions and most gradients 2 to
+800 times slower than it need, and runs any convolution inside a loop on one core. Here the
+convolution and its two gradients are three operations of their own, each the transpose of the
+others, and each platform lowers them as suits it:
+
+- accelerators: the native convolution;
+- CPU with oneDNN (`zoo.layers.onednn`), float32, one device: its primitives;
+- CPU otherwise: sums of shifted products, block-diagonal dense convolutions, matrix products.
+
+All three give the same numbers up to rounding; derivatives of any order and `vmap` work.
 """
 
 import functools
@@ -11,8 +17,13 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from zoo.layers import onednn
 
 # A block-diagonal kernel of this many input channels keeps both cores busy; wider ones waste
 # more multiplications on zeros than they gain. Measured on 32 groups of 8 channels.
@@ -33,20 +44,18 @@ def conv(
     `settings` are its other arguments. Images [B, H, W, C], kernel [h, w, C / groups, features].
     """
     settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")} | settings
-    native = functools.partial(
-        lax.conv_general_dilated, window_strides=strides, padding=padding, **settings
-    )
-    groups = settings.get("feature_group_count", 1)
     if not _is_plain(kernel, settings):
-        return native(images, kernel)
+        return lax.conv_general_dilated(images, kernel, strides, padding, **settings)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], strides, padding)
-    tiles = tuple(kernel.shape[:2]) == tuple(strides) and not any(map(any, padding))
-    form = _tiles if tiles and groups == 1 else _cpu_form(kernel.shape, groups)
-    if form is None:
-        return native(images, kernel)
-    on_cpu = functools.partial(form, strides=strides, padding=padding, groups=groups)
-    return lax.platform_dependent(images, kernel, cpu=on_cpu, default=native)
+    images, kernel = _vary_alike(images, kernel)
+    return _forward.bind(
+        images,
+        kernel,
+        strides=tuple(strides),
+        padding=tuple((int(low), int(high)) for low, high in padding),
+        groups=settings.get("feature_group_count", 1),
+    )
 
 
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
@@ -59,16 +68,140 @@ def _is_plain(kernel: jax.Array, settings: dict) -> bool:
         kernel.ndim == 4
         and all(step == 1 for dilation in dilations for step in dilation)
         and settings.get("batch_group_count", 1) == 1
+        and settings.get("precision") is None
+        and settings.get("preferred_element_type") is None
     )
 
 
-def _cpu_form(kernel_shape: Sequence[int], groups: int):
+def _vary_alike(*arrays: jax.Array) -> list[jax.Array]:
+    """Inside `shard_map`: all of them over the mesh axes over which any of them varies."""
+    varying = [jax.typeof(array).mat.varying for array in arrays]
+    missing = [tuple(sorted(frozenset().union(*varying) - own)) for own in varying]
+    return [
+        lax.pcast(array, axes, to="varying") if axes else array
+        for array, axes in zip(arrays, missing, strict=True)
+    ]
+
+
+# The three operations. Each takes two of (images, kernel, gradient of the output) and gives the
+# third: sum(forward(images, kernel) * gradient) is linear in each of them.
+
+
+def _native(images, kernel, *, strides, padding, groups):
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        strides,
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _gradients_of(form):
+    """The two gradients of a formulation of the convolution."""
+
+    def input_gradient(kernel, gradient, *, size, **settings):
+        shape = _input_shape(kernel, gradient, size=size, **settings)
+        return transpose(lambda images: form(images, kernel, **settings), shape, gradient)
+
+    def kernel_gradient(images, gradient, *, window, **settings):
+        shape = _kernel_shape(images, gradient, window=window, **settings)
+        return transpose(lambda kernel: form(images, kernel, **settings), shape, gradient)
+
+    def transpose(function, shape, gradient):
+        anywhere, _ = _vary_alike(jnp.zeros(shape, gradient.dtype), gradient)
+        return jax.vjp(function, anywhere)[1](gradient)[0]
+
+    return input_gradient, kernel_gradient
+
+
+def _output_shape(images, kernel, *, strides, padding, groups):
+    if images.shape[3] != kernel.shape[2] * groups or kernel.shape[3] % groups:
+        raise ValueError(
+            f"A kernel {kernel.shape} in {groups} groups does not fit images of {images.shape[3]} "
+            "channels."
+        )
+    sizes = zip(images.shape[1:3], padding, kernel.shape[:2], strides, strict=True)
+    sides = [(side + sum(pads) - window) // step + 1 for side, pads, window, step in sizes]
+    return (images.shape[0], *(max(0, side) for side in sides), kernel.shape[3])
+
+
+def _input_shape(kernel, gradient, *, size, groups, **_):
+    return (gradient.shape[0], *size, kernel.shape[2] * groups)
+
+
+def _kernel_shape(images, gradient, *, window, groups, **_):
+    return (*window, images.shape[3] // groups, gradient.shape[3])
+
+
+def _operation(name: str, native, portable, shape) -> Primitive:
+    """An operation with a lowering for accelerators and one for CPU."""
+    operation = Primitive(name)
+    operation.def_impl(jax.jit(operation.bind, static_argnames=_SETTINGS))
+    operation.def_abstract_eval(
+        lambda first, second, **settings: second.update(
+            shape=shape(first, second, **settings), dtype=np.dtype(second.dtype)
+        )
+    )
+    batching.primitive_batchers[operation] = lambda arrays, axes, **settings: (
+        jax.vmap(functools.partial(native, **settings), in_axes=axes)(*arrays),
+        0,
+    )
+    mlir.register_lowering(operation, mlir.lower_fun(native, multiple_results=False))
+
+    def lower_for_cpu(context, *operands, **settings):
+        fast = _on_one_device(context) and onednn.supports(*context.avals_in, *context.avals_out)
+        form = functools.partial(_by_onednn, name) if fast else portable
+        return mlir.lower_fun(form, multiple_results=False)(context, *operands, **settings)
+
+    mlir.register_lowering(operation, lower_for_cpu, platform="cpu")
+    return operation
+
+
+def _by_onednn(name, first, second, **settings):
+    if name == "conv2d":
+        images, kernel = first.shape, second.shape
+        result = _output_shape(first, second, **settings)
+    elif name == "conv2d_input_gradient":
+        images = result = _input_shape(first, second, **settings)
+        kernel = first.shape
+    else:
+        images = first.shape
+        kernel = result = _kernel_shape(first, second, **settings)
+    return onednn.convolution(images, kernel, result, first, second, operation=name, **settings)
+
+
+def _on_one_device(context) -> bool:
+    """Whether each device runs a program of its own: one device, or all axes under shard_map.
+
+    What XLA splits over devices by itself must not hold operations that it does not know.
+    """
+    axes = context.module_context.axis_context
+    if hasattr(axes, "num_devices"):
+        return axes.num_devices == 1
+    return axes.manual_axes == frozenset(axes.mesh.axis_names)
+
+
+_SETTINGS = ("strides", "padding", "groups", "size", "window")
+
+
+# Formulations for CPU that XLA compiles well.
+
+
+def _portable(images, kernel, **settings):
+    return _cpu_form(kernel.shape, **settings)(images, kernel, **settings)
+
+
+def _cpu_form(kernel_shape: Sequence[int], *, strides, padding, groups):
     height, width, channels, features = kernel_shape
     if groups > 1:
         return _depthwise if channels == 1 and features == groups else _super_groups
+    if (height, width) == tuple(strides) and not any(map(any, padding)):
+        return _tiles
     if (height, width) == (1, 1) or channels <= FEW_CHANNELS:
         return _matrix_product
-    return None
+    return _native
 
 
 def _windows(images, window, strides, padding):
@@ -129,3 +262,54 @@ def _super_groups(images, kernel, *, strides, padding, groups):
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return jnp.concatenate([native(p, k) for p, k in zip(parts, dense, strict=True)], axis=-1)
+
+
+_portable_input_gradient, _transposed_kernel_gradient = _gradients_of(_portable)
+
+
+def _portable_kernel_gradient(images, gradient, *, window, **settings):
+    shape = _kernel_shape(images, gradient, window=window, **settings)
+    if _cpu_form(shape, **settings) is not _native:
+        return _transposed_kernel_gradient(images, gradient, window=window, **settings)
+    # One matrix product a tap: XLA's own convolution over the batch axis is several times slower.
+    taps = _windows(images, window, settings["strides"], settings["padding"])
+    return jnp.stack([jnp.einsum("bhwc,bhwf->cf", tap, gradient) for _, tap in taps]).reshape(shape)
+
+
+_native_input_gradient, _native_kernel_gradient = _gradients_of(_native)
+_forward = _operation("conv2d", _native, _portable, _output_shape)
+_input_gradient = _operation(
+    "conv2d_input_gradient", _native_input_gradient, _portable_input_gradient, _input_shape
+)
+_kernel_gradient = _operation(
+    "conv2d_kernel_gradient", _native_kernel_gradient, _portable_kernel_gradient, _kernel_shape
+)
+
+
+def _sizes(images=None, kernel=None) -> dict:
+    """The size that an operation's result has and its operands do not tell."""
+    if images is not None:
+        return {"size": tuple(images.aval.shape[1:3])}
+    return {"window": tuple(kernel.aval.shape[:2])}
+
+
+# The transposes, by which of the two operands is the linear one.
+ad.defbilinear(
+    _forward,
+    lambda ct, images, kernel, **s: _input_gradient.bind(kernel, ct, **s, **_sizes(images=images)),
+    lambda ct, images, kernel, **s: _kernel_gradient.bind(images, ct, **s, **_sizes(kernel=kernel)),
+)
+ad.defbilinear(
+    _input_gradient,
+    lambda ct, kernel, gradient, size, **s: _kernel_gradient.bind(
+        ct, gradient, **s, **_sizes(kernel=kernel)
+    ),
+    lambda ct, kernel, gradient, size, **s: _forward.bind(ct, kernel, **s),
+)
+ad.defbilinear(
+    _kernel_gradient,
+    lambda ct, images, gradient, window, **s: _input_gradient.bind(
+        ct, gradient, **s, **_sizes(images=images)
+    ),
+    lambda ct, images, gradient, window, **s: _forward.bind(images, ct, **s),
+)

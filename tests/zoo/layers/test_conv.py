@@ -1,11 +1,28 @@
+import platform
+import sys
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo import macs
-from zoo.layers.conv import Conv
+from zoo.layers import onednn
+from zoo.layers.conv import Conv, conv
+
+
+@pytest.fixture(params=["oneDNN", "XLA alone"])
+def form(request, monkeypatch):
+    """The two ways in which CPU runs convolutions."""
+    if request.param == "XLA alone":
+        monkeypatch.setattr(onednn, "available", lambda: False)
+    jax.clear_caches()
+    yield request.param
+    jax.clear_caches()
+
 
 # channels, features, size, strides, padding, groups
 CASES = {
@@ -27,7 +44,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_native_convolution(case):
+def test_equals_the_native_convolution(case, form):
     """Same parameters, output and gradients as nn.Conv, and the same count of multiply-adds."""
     channels, features, size, strides, padding, groups = CASES[case]
     settings = dict(
@@ -99,3 +116,100 @@ def test_accelerators_keep_the_native_convolution(platform):
         jax.jit(layer.apply).trace(variables, images).lower(lowering_platforms=("cpu",)).as_text()
     )
     assert "stablehlo.convolution" not in text
+
+
+def test_onednn_is_used_where_its_package_exists(form):
+    """On Linux and x86-64 it is a requirement of the project; elsewhere XLA does the work."""
+    text = jax.jit(three).lower(IMAGES, KERNEL).as_text()
+    is_there = sys.platform == "linux" and platform.machine() == "x86_64"
+    assert (onednn.NAME in text) == (is_there and form == "oneDNN")
+
+
+IMAGES = np.random.RandomState(0).standard_normal((4, 9, 9, 8)).astype(np.float32)
+KERNEL = np.random.RandomState(1).standard_normal((3, 3, 4, 8)).astype(np.float32) / 6
+
+
+def three(images, kernel, form=conv):
+    """Two groups, stride 2; three of them, so that second derivatives are not zero."""
+    for _ in range(3):
+        settings = dict(feature_group_count=2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        images = jnp.sin(form(images, kernel, (2, 2), ((1, 1), (1, 1)), **settings))
+    return images
+
+
+native = partial(three, form=jax.lax.conv_general_dilated)
+
+
+def test_derivatives_of_second_order(form):
+    def hessian_product(function):
+        def gradient(kernel):
+            return jax.grad(lambda k: function(IMAGES, k).sum())(kernel)
+
+        return jax.jit(lambda: jax.jvp(gradient, (KERNEL,), (KERNEL,)))()
+
+    for ours, expected in zip(hessian_product(three), hessian_product(native), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_vmap_and_scan(form):
+    stacked = np.stack([KERNEL, 2 * KERNEL])
+    ours = jax.jit(jax.vmap(three, (None, 0)))(IMAGES, stacked)
+    expected = jax.vmap(native, (None, 0))(IMAGES, stacked)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+    _, scanned = jax.jit(lambda k: jax.lax.scan(lambda c, k: (c, three(IMAGES, k)), 0, k))(stacked)
+    np.testing.assert_allclose(scanned, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_one_program_a_device_under_shard_map(form, check):
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
+    spec = PartitionSpec("data")
+    sharded = jax.shard_map(
+        three, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=check
+    )
+    np.testing.assert_allclose(
+        jax.jit(sharded)(IMAGES, KERNEL), native(IMAGES, KERNEL), rtol=1e-4, atol=1e-5
+    )
+    if check:
+        gradient = jax.jit(jax.grad(lambda k: sharded(IMAGES, k).sum()))(KERNEL)
+        expected = jax.grad(lambda k: native(IMAGES, k).sum())(KERNEL)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_split_over_devices_by_the_compiler(form):
+    """There XLA's own operations are used, which it knows how to split."""
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
+    images = jax.device_put(IMAGES, NamedSharding(mesh, PartitionSpec("data")))
+    compiled = jax.jit(three).lower(images, KERNEL).compile()
+    assert onednn.NAME not in compiled.as_text()
+    assert "all-gather" not in compiled.as_text()
+    np.testing.assert_allclose(
+        compiled(images, KERNEL), native(IMAGES, KERNEL), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_float64_is_exact(form):
+    with jax.enable_x64(True):
+        ours = jax.jit(three)(IMAGES.astype(np.float64), KERNEL.astype(np.float64))
+        expected = native(IMAGES.astype(np.float64), KERNEL.astype(np.float64))
+    assert ours.dtype == np.float64
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+
+
+def test_from_several_threads_at_once():
+    """Each call has the library for itself; the results are those of one after the other."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    inputs = [IMAGES * scale for scale in range(1, 9)]
+    compiled = jax.jit(three)
+    expected = [np.asarray(compiled(images, KERNEL)) for images in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            results = pool.map(lambda images: np.asarray(compiled(images, KERNEL)), inputs)
+            for ours, wanted in zip(results, expected, strict=True):
+                np.testing.assert_array_equal(ours, wanted)
+
+
+def test_channels_that_do_not_fit_are_an_error():
+    with pytest.raises(ValueError, match="does not fit images of 8 channels"):
+        conv(IMAGES, KERNEL, (1, 1), "SAME")

@@ -1,0 +1,374 @@
+"""Convolutions by oneDNN, the library that PyTorch's CPU convolutions are: forward and gradients.
+
+Where the package `onednn-cpu-gomp` is installed (the extra `cpu`), its shared library is called
+from compiled programs through XLA's foreign function interface. Both are plain C, so `ctypes` is
+enough. Images and kernels keep XLA's layouts, NHWC and HWIO; oneDNN blocks the kernels itself.
+"""
+
+import ctypes
+import functools
+import importlib.metadata
+import json
+import threading
+from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+
+import jax
+import jax.numpy as jnp
+
+# ---- XLA's foreign function interface, xla/ffi/api/c_api.h
+
+
+class _Extension(ctypes.Structure):
+    pass
+
+
+class _Version(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("extension", c_void_p), ("major", c_int), ("minor", c_int)]
+
+
+class _Metadata(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("version", _Version), ("traits", c_uint32)]
+
+
+_Extension._fields_ = [
+    ("size", c_size_t),
+    ("type", c_int),
+    ("next", c_void_p),
+    ("metadata", POINTER(_Metadata)),
+]
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("extension", c_void_p),
+        ("dtype", c_int),
+        ("data", c_void_p),
+        ("rank", c_int64),
+        ("dims", POINTER(c_int64)),
+    ]
+
+
+class _Buffers(ctypes.Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("extension", c_void_p),
+        ("length", c_int64),
+        ("types", POINTER(c_int)),
+        ("buffers", POINTER(POINTER(_Buffer))),
+    ]
+
+
+class _Span(ctypes.Structure):
+    _fields_ = [("pointer", c_void_p), ("length", c_size_t)]
+
+
+class _Attributes(ctypes.Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("extension", c_void_p),
+        ("length", c_int64),
+        ("types", POINTER(c_int)),
+        ("names", POINTER(POINTER(_Span))),
+        ("values", POINTER(POINTER(_Span))),
+    ]
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("extension", POINTER(_Extension)),
+        ("api", c_void_p),
+        ("context", c_void_p),
+        ("stage", c_int),
+        ("arguments", _Buffers),
+        ("results", _Buffers),
+        ("attributes", _Attributes),
+        ("future", c_void_p),
+    ]
+
+
+_HANDLER = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
+
+
+def _field(frame: _Frame, index: int, of: str) -> int:
+    return getattr(frame, of).buffers[index].contents.data
+
+
+def _attribute(frame: _Frame) -> bytes:
+    """The one attribute of our calls, a string."""
+    span = frame.attributes.values[0].contents
+    return ctypes.string_at(span.pointer, span.length)
+
+
+class _ErrorArguments(ctypes.Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("extension", c_void_p),
+        ("message", c_char_p),
+        ("code", c_int),
+    ]
+
+
+_CREATE_ERROR = ctypes.CFUNCTYPE(c_void_p, POINTER(_ErrorArguments))
+# Where XLA_FFI_Api keeps XLA_FFI_Error_Create: after its size, extension, version and internals.
+_CREATE_ERROR_OFFSET = 8 + 8 + 24 + 8
+_INTERNAL = 13
+
+
+def _error(frame: _Frame, message: str) -> int:
+    create = _CREATE_ERROR(c_void_p.from_address(frame.api + _CREATE_ERROR_OFFSET).value)
+    size = ctypes.sizeof(_ErrorArguments)
+    return create(byref(_ErrorArguments(size, None, message.encode(), _INTERNAL)))
+
+
+@_HANDLER
+def _handler(pointer):
+    """What XLA calls: once to learn the version it speaks, then for each convolution."""
+    frame = pointer.contents
+    try:
+        if frame.extension and frame.extension.contents.type == 1:
+            metadata = frame.extension.contents.metadata.contents
+            metadata.version.major, metadata.version.minor = 0, 3
+            return None
+        inputs = [_field(frame, i, "arguments") for i in range(2)]
+        _convolution(_attribute(frame)).run(*inputs, _field(frame, 0, "results"))
+    except Exception as error:  # an exception cannot pass through C
+        return _error(frame, f"oneDNN convolution: {error}")
+    return None
+
+
+# ---- oneDNN's interface, oneapi/dnnl/dnnl.h
+
+_CPU, _IN_ORDER, _DIRECT, _TRAINING, _FLOAT32, _ANY = 1, 1, 1, 64, 3, 1
+_ALLOCATE = c_void_p(2**64 - 1)
+_SOURCE, _DESTINATION, _WEIGHTS = 1, 17, 33
+_GRADIENT = 128  # of a source, weights or a destination, added to its number
+_QUERY = {_SOURCE: 129, _WEIGHTS: 131, _DESTINATION: 133}  # and one more for its gradient
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [("kind", c_int), ("memory", c_void_p)]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The shared library of the installed package; None without it."""
+    try:
+        files = importlib.metadata.files("onednn-cpu-gomp") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = [str(file.locate()) for file in files if file.name == "libdnnl.so.3"]
+    try:
+        library = ctypes.CDLL(paths[0])
+    except (IndexError, OSError):  # no such file, or no OpenMP runtime on this system
+        return None
+    return library
+
+
+class _Engine:
+    """oneDNN's engine and stream, made at the first convolution."""
+
+    def __init__(self):
+        self.engine, self.stream = c_void_p(), c_void_p()
+        call("dnnl_engine_create", byref(self.engine), c_int(_CPU), c_size_t(0))
+        call("dnnl_stream_create", byref(self.stream), self.engine, c_int(_IN_ORDER))
+
+
+@functools.cache
+def _engine() -> _Engine:
+    return _Engine()
+
+
+def call(function: str, *arguments) -> None:
+    status = getattr(_library(), function)(*arguments)
+    if status:
+        raise RuntimeError(f"{function} returned {status}")
+
+
+def _described(shape, strides=None) -> c_void_p:
+    """A memory descriptor of float32; without strides oneDNN chooses the layout."""
+    described, axes = c_void_p(), len(shape)
+    dims = (c_int64 * 12)(*shape)
+    if strides is None:
+        create, layout = "dnnl_memory_desc_create_with_tag", c_int(_ANY)
+    else:
+        create, layout = "dnnl_memory_desc_create_with_strides", (c_int64 * 12)(*strides)
+    call(create, byref(described), c_int(axes), dims, c_int(_FLOAT32), layout)
+    return described
+
+
+# One primitive at a time: each has buffers of its own and uses all cores.
+_LOCK = threading.Lock()
+
+
+class _Convolution:
+    """One prepared primitive: of one operation, shapes, strides, padding and groups."""
+
+    def __init__(self, key: bytes):
+        operation, images, kernel, strides, padding, groups = json.loads(key)
+        engine = _engine().engine
+        batch, height, width, channels = images
+        rows, columns, inner, features = kernel
+        out_height, out_width = (
+            (side + sum(pads) - window) // step + 1
+            for side, pads, window, step in zip(
+                (height, width), padding, (rows, columns), strides, strict=True
+            )
+        )
+        self.layouts = {
+            _SOURCE: _nhwc(batch, height, width, channels),
+            _DESTINATION: _nhwc(batch, out_height, out_width, features),
+            _WEIGHTS: _hwio(rows, columns, inner, features, groups),
+        }
+        blocked = _described(
+            (*((groups,) if groups > 1 else ()), features // groups, inner, rows, columns)
+        )
+        source, destination = self.layouts[_SOURCE], self.layouts[_DESTINATION]
+        (top, bottom), (left, right) = padding
+        geometry = [
+            (c_int64 * 2)(*pair) for pair in (strides, (0, 0), (top, left), (bottom, right))
+        ]
+        forward, described = c_void_p(), c_void_p()
+        call(
+            "dnnl_convolution_forward_primitive_desc_create",
+            *(byref(forward), engine, c_int(_TRAINING), c_int(_DIRECT)),
+            *(source, blocked, None, destination, *geometry, None),
+        )
+        if operation == "conv2d":
+            kinds, described = (_SOURCE, _WEIGHTS, _DESTINATION), forward
+        elif operation == "conv2d_input_gradient":
+            kinds = (_WEIGHTS, _DESTINATION + _GRADIENT, _SOURCE + _GRADIENT)
+            call(
+                "dnnl_convolution_backward_data_primitive_desc_create",
+                *(byref(described), engine, c_int(_DIRECT)),
+                *(source, blocked, destination, *geometry, forward, None),
+            )
+        else:
+            kinds = (_SOURCE, _DESTINATION + _GRADIENT, _WEIGHTS + _GRADIENT)
+            call(
+                "dnnl_convolution_backward_weights_primitive_desc_create",
+                *(byref(described), engine, c_int(_DIRECT)),
+                *(source, blocked, None, destination, *geometry, forward, None),
+            )
+        self.memories = [
+            _Operand(described, kind, self.layouts[kind % _GRADIENT]) for kind in kinds
+        ]
+        self.primitive = _primitive(described)
+        self.arguments = (_Argument * 3)(
+            *(
+                _Argument(kind, operand.inner)
+                for kind, operand in zip(kinds, self.memories, strict=True)
+            )
+        )
+
+    def run(self, *pointers: int) -> None:
+        """Reads the first two arrays and writes the third."""
+        with _LOCK:
+            self._run(*pointers)
+
+    def _run(self, *pointers: int) -> None:
+        stream = _engine().stream
+        *inputs, output = self.memories
+        for operand, pointer in zip(self.memories, pointers, strict=True):
+            operand.point_at(pointer)
+        for operand in inputs:
+            operand.copy_in(stream)
+        call("dnnl_primitive_execute", self.primitive, stream, c_int(3), self.arguments)
+        output.copy_out(stream)
+        call("dnnl_stream_wait", stream)
+
+
+class _Operand:
+    """An array in XLA's layout, and where oneDNN wants another, a buffer in that."""
+
+    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p):
+        is_gradient, of = divmod(kind, _GRADIENT)
+        query = _library().dnnl_primitive_desc_query_md
+        query.restype = c_void_p
+        inner_layout = c_void_p(query(described, c_int(_QUERY[of] + is_gradient), c_int(0)))
+        self.outer = _memory(outer_layout, None)
+        self.same = bool(_library().dnnl_memory_desc_equal(inner_layout, outer_layout))
+        if self.same:
+            self.inner = self.outer
+            return
+        self.inner = _memory(inner_layout, _ALLOCATE)
+        self.to_inner = _reorder(outer_layout, inner_layout)
+        self.to_outer = _reorder(inner_layout, outer_layout)
+        self.inward = (_Argument * 2)(_Argument(1, self.outer), _Argument(17, self.inner))
+        self.outward = (_Argument * 2)(_Argument(1, self.inner), _Argument(17, self.outer))
+
+    def point_at(self, pointer: int) -> None:
+        call("dnnl_memory_set_data_handle", self.outer, c_void_p(pointer))
+
+    def copy_in(self, stream: c_void_p) -> None:
+        if not self.same:
+            call("dnnl_primitive_execute", self.to_inner, stream, c_int(2), self.inward)
+
+    def copy_out(self, stream: c_void_p) -> None:
+        if not self.same:
+            call("dnnl_primitive_execute", self.to_outer, stream, c_int(2), self.outward)
+
+
+def _nhwc(batch, height, width, channels) -> c_void_p:
+    row = width * channels
+    return _described((batch, channels, height, width), (height * row, 1, row, channels))
+
+
+def _hwio(rows, columns, inner, features, groups) -> c_void_p:
+    shape = (features // groups, inner, rows, columns)
+    strides = (1, features, columns * inner * features, inner * features)
+    if groups == 1:
+        return _described(shape, strides)
+    return _described((groups, *shape), (features // groups, *strides))
+
+
+def _memory(described: c_void_p, handle) -> c_void_p:
+    memory = c_void_p()
+    call("dnnl_memory_create", byref(memory), described, _engine().engine, handle)
+    return memory
+
+
+def _primitive(described: c_void_p) -> c_void_p:
+    primitive = c_void_p()
+    call("dnnl_primitive_create", byref(primitive), described)
+    return primitive
+
+
+def _reorder(source: c_void_p, target: c_void_p) -> c_void_p:
+    described, engine = c_void_p(), _engine().engine
+    call(
+        "dnnl_reorder_primitive_desc_create", byref(described), source, engine, target, engine, None
+    )
+    return _primitive(described)
+
+
+_convolution = functools.cache(_Convolution)
+
+
+def supports(*arrays) -> bool:
+    """Whether the operations can run on arrays of these types, on this machine."""
+    return all(array.dtype == jnp.float32 and array.size for array in arrays) and available()
+
+
+def convolution(images, kernel, result, *operands, operation: str, **settings) -> jax.Array:
+    """Runs "conv2d", "conv2d_input_gradient" or "conv2d_kernel_gradient" on two `operands`.
+
+    `images`, `kernel` and `result` are shapes; `settings` strides, padding and groups.
+    """
+    geometry = [settings[name] for name in ("strides", "padding", "groups")]
+    key = json.dumps([operation, images, kernel, *geometry])
+    output = jax.ShapeDtypeStruct(result, jnp.float32)
+    return jax.ffi.ffi_call(NAME, output)(*operands, key=key)
+
+
+@functools.cache
+def available() -> bool:
+    """Whether oneDNN can be used here; if so, XLA knows our handler from now on."""
+    if _library() is None:
+        return False
+    jax.ffi.register_ffi_target(NAME, jax.ffi.pycapsule(_handler), platform="cpu")
+    return True
+
+
+NAME = "zoo_onednn_convolution"
