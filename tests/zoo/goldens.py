@@ -14,6 +14,8 @@ FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
 OURS = {
+    "deit_tiny_distilled_patch16_224": "deit_ti_distilled",
+    "deit_tiny_patch16_224": "deit_ti",
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
     "alexnet_bvlc": "alexnet",

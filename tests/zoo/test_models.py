@@ -19,6 +19,7 @@ SIZES = {
 # Small models of different kinds; all others behind `-m full`.
 DEFAULT = {
     "alexnet_owt",
+    "deit_ti_distilled",
     "lenet5",
     "lenet5_1998",
     "mlp",

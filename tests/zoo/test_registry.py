@@ -34,6 +34,12 @@ PARAMETERS = {
     # alexnet, and the connections that its groups leave out: 256*48*25 + 384*192*9 + 256*192*9
     "alexnet_one_gpu": 60_965_224 + 307_200 + 663_552 + 442_368,
     "alexnet_owt": 61_100_840,
+    "deit_b": 86_567_656,
+    "deit_b_distilled": 87_338_192,
+    "deit_s": 22_050_664,
+    "deit_s_distilled": 22_436_432,
+    "deit_ti": 5_717_416,
+    "deit_ti_distilled": 5_910_800,
     "densenet121": 7_978_856,
     "densenet161": 28_681_000,
     "densenet169": 14_149_480,
