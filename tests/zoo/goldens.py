@@ -14,6 +14,7 @@ FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
 OURS = {
+    "cait_xxs24_224": "cait_xxs24",
     "deit_tiny_distilled_patch16_224": "deit_ti_distilled",
     "deit_tiny_patch16_224": "deit_ti",
     "vit_small_patch16_224": "vit_s_16",

@@ -18,6 +18,7 @@ DEFAULT = {
     "alexnet_bvlc",
     "alexnet_owt",
     "bn_inception",
+    "cait_xxs24_224",
     "deit_tiny_distilled_patch16_224",
     "densenet_bc_100_12_cifar",
     "efficientnet_b0",

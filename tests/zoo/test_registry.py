@@ -34,6 +34,11 @@ PARAMETERS = {
     # alexnet, and the connections that its groups leave out: 256*48*25 + 384*192*9 + 256*192*9
     "alexnet_one_gpu": 60_965_224 + 307_200 + 663_552 + 442_368,
     "alexnet_owt": 61_100_840,
+    "cait_s24": 46_916_200,
+    "cait_s36": 68_366_632,
+    "cait_xs24": 26_670_088,
+    "cait_xxs24": 11_956_264,
+    "cait_xxs36": 17_299_720,
     "deit_b": 86_567_656,
     "deit_b_distilled": 87_338_192,
     "deit_s": 22_050_664,
