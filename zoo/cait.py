@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged, sow_map, xavier
+from zoo.layers.attention import attend, heads, merged, sow_map
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.drop_path import DropPath
 from zoo.layers.mlp import Mlp
@@ -43,17 +43,17 @@ class TalkingHeads(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width, wide = x.shape[-1], jnp.promote_types(self.dtype, jnp.float32)
-        qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=xavier, name="qkv")(x)
+        qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=trunc_normal, name="qkv")(x)
         query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         query = query * (width // self.num_heads) ** -0.5
         square = (self.num_heads, self.num_heads)
-        mix = partial(nn.Einsum, square, "bhnm,hg->bgnm", dtype=wide, kernel_init=xavier)
+        mix = partial(nn.Einsum, square, "bhnm,hg->bgnm", dtype=wide, kernel_init=trunc_normal)
         logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=wide)
         weights = nn.softmax(mix(name="mix_logits")(logits))  # [B, heads, N, N]
         sow_map(self, weights)
         weights = mix(name="mix_weights")(weights).astype(value.dtype)
         x = merged(jnp.einsum("bhnm,bmhd->bnhd", weights, value))
-        x = nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name="proj")(x)
+        x = nn.Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -66,7 +66,7 @@ class ClassAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        dense = partial(nn.Dense, x.shape[-1], dtype=self.dtype, kernel_init=xavier)
+        dense = partial(nn.Dense, x.shape[-1], dtype=self.dtype, kernel_init=trunc_normal)
         query = heads(dense(name="query")(x[:, :1]), self.num_heads)
         key = heads(dense(name="key")(x), self.num_heads)
         value = heads(dense(name="value")(x), self.num_heads)
@@ -104,7 +104,7 @@ class Block(nn.Module):
         changed, kept = jnp.split(x, [y.shape[1]], axis=1)
         changed = changed + DropPath(self.drop_path)(self.scaled(y, "layer_scale1"), train=train)
         y = norm(name="norm2")(changed)
-        y = Mlp(4 * x.shape[-1], **settings, name="mlp")(y, train=train)
+        y = Mlp(4 * x.shape[-1], **settings, kernel_init=trunc_normal, name="mlp")(y, train=train)
         changed = changed + DropPath(self.drop_path)(self.scaled(y, "layer_scale2"), train=train)
         return jnp.concatenate([changed, kept], axis=1)
 
