@@ -33,6 +33,7 @@ FAMILIES = (
     "inception_v3",
     "inception_v4",
     "lenet",
+    "lvvit",
     "mlp",
     "mobilenet_v1",
     "mobilenet_v2",

@@ -78,6 +78,8 @@ def test_training_step(initialised):
             )
             heads = updates.pop("intermediates")
             auxiliary = sum(heads[name][0] for name in heads if name in ("aux", "aux1", "aux2"))
+            if "token_logits" in heads:
+                auxiliary = jnp.mean(heads["token_logits"][0], axis=(1, 2))
             return -jax.nn.log_softmax(logits + auxiliary)[:, 3].mean(), updates
 
         return jax.grad(loss, has_aux=True)(params)

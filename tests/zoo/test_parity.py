@@ -25,6 +25,7 @@ DEFAULT = {
     "efficientnet_lite0",
     "googlenet_bvlc",
     "inception_resnet_v1",
+    "lvvit_t",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",
