@@ -43,7 +43,10 @@ def load(name: str) -> dict:
 
 
 def state_dict(golden: dict) -> dict[str, np.ndarray]:
-    return {name: fill(name, shape) for name, shape in golden["state_dict"]}
+    tensors = {name: fill(name, shape) for name, shape in golden["state_dict"]}
+    for suffix, factor in golden.get("fill_scale", {}).items():
+        tensors |= {name: factor * tensors[name] for name in tensors if name.endswith(suffix)}
+    return tensors
 
 
 def images(golden: dict, batch: int) -> np.ndarray:
