@@ -51,6 +51,7 @@ FAMILIES = (
     "shufflenet_v1",
     "shufflenet_v2",
     "squeezenet",
+    "t2t_vit",
     "vgg",
     "vit",
     "wide_resnet",

@@ -17,6 +17,8 @@ OURS = {
     "cait_xxs24_224": "cait_xxs24",
     "deit_tiny_distilled_patch16_224": "deit_ti_distilled",
     "deit_tiny_patch16_224": "deit_ti",
+    "t2t_vit_14_scaled": "t2t_vit_14",
+    "t2t_vit_7_scaled": "t2t_vit_7",
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
     "alexnet_bvlc": "alexnet",

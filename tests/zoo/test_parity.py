@@ -42,6 +42,7 @@ DEFAULT = {
     "shufflenet_v1_g3_1_0x",
     "shufflenet_v2_x1_0",
     "squeezenet1_1",
+    "t2t_vit_7_scaled",
     "vgg11_bn",
     "vit_b_16",
     "vit_tiny_patch16_224",
@@ -64,7 +65,7 @@ AUXILIARY = {
 
 
 def model_without_dropout(name: str, **overrides):
-    rates = ("dropout", "aux_dropout", "drop_path")
+    rates = ("dropout", "aux_dropout", "token_dropout", "drop_path")
     rates = [rate for rate in rates if hasattr(zoo.create(name), rate)]
     return zoo.create(name, **dict.fromkeys(rates, 0.0), **overrides)
 

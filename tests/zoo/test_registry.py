@@ -122,6 +122,14 @@ PARAMETERS = {
     + 20 * (2 * 1088 * 68 + 1088 + 68)
     + 10 * (2 * 2080 * 130 + 2080 + 130),
     "resnet200": 64_673_832,
+    # with their tables of positions and random vectors, which are not trained
+    "t2t_vit_7": 4_310_222,
+    "t2t_vit_14": 21_545_550,
+    "t2t_vit_19": 39_177_422,
+    "t2t_vit_24": 64_105_934,
+    "t2t_vit_t_14": 21_541_070,
+    "t2t_vit_t_19": 39_172_942,
+    "t2t_vit_t_24": 64_101_454,
     "vit_b_16": 86_567_656,
     "vit_b_32": 88_224_232,
     "vit_h_14": 632_045_800,
