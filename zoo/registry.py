@@ -52,6 +52,7 @@ FAMILIES = (
     "shufflenet_v2",
     "squeezenet",
     "t2t_vit",
+    "tnt",
     "vgg",
     "vit",
     "wide_resnet",

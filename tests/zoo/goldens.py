@@ -19,6 +19,7 @@ OURS = {
     "deit_tiny_patch16_224": "deit_ti",
     "t2t_vit_14_scaled": "t2t_vit_14",
     "t2t_vit_7_scaled": "t2t_vit_7",
+    "tnt_s_patch16_224": "tnt_s",
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
     "alexnet_bvlc": "alexnet",

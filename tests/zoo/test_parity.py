@@ -43,6 +43,7 @@ DEFAULT = {
     "shufflenet_v2_x1_0",
     "squeezenet1_1",
     "t2t_vit_7_scaled",
+    "tnt_s_patch16_224",
     "vgg11_bn",
     "vit_b_16",
     "vit_tiny_patch16_224",
