@@ -8,8 +8,10 @@ Without distillation the network is ViT's; training is what differs. A distilled
 token and classifier that learn the teacher's predictions. Both classifiers' logits are sown, as
 "class_logits" and "distilled_logits", for the two terms of the loss.
 
-Differences from the paper: the classifiers' logits are averaged, not their probabilities (as in the
-authors' code), and that average is what comes out in training too (as in timm).
+Differences from the paper:
+- the classifiers' logits are averaged, not their probabilities (as in the authors' code), and that
+  average is what comes out in training too (as in timm);
+- the layers of the blocks start as ViT's in this package, not as truncated normals.
 """
 
 from functools import partial
