@@ -21,6 +21,8 @@ from zoo import macs
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
 FAMILIES = (
     "alexnet",
+    "cait",
+    "deit",
     "densenet",
     "efficientnet",
     "efficientnet_lite",
@@ -31,6 +33,7 @@ FAMILIES = (
     "inception_v3",
     "inception_v4",
     "lenet",
+    "lvvit",
     "mlp",
     "mobilenet_v1",
     "mobilenet_v2",
@@ -48,6 +51,8 @@ FAMILIES = (
     "shufflenet_v1",
     "shufflenet_v2",
     "squeezenet",
+    "t2t_vit",
+    "tnt",
     "vgg",
     "vit",
     "wide_resnet",

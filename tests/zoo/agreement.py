@@ -6,7 +6,7 @@ import zoo
 
 
 def model_without_dropout(name: str, **overrides):
-    rates = ("dropout", "aux_dropout", "drop_path")
+    rates = ("dropout", "aux_dropout", "token_dropout", "drop_path")
     rates = [rate for rate in rates if hasattr(zoo.create(name), rate)]
     return zoo.create(name, **dict.fromkeys(rates, 0.0), **overrides)
 

@@ -14,6 +14,12 @@ FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
 OURS = {
+    "cait_xxs24_224": "cait_xxs24",
+    "deit_tiny_distilled_patch16_224": "deit_ti_distilled",
+    "deit_tiny_patch16_224": "deit_ti",
+    "t2t_vit_14_scaled": "t2t_vit_14",
+    "t2t_vit_7_scaled": "t2t_vit_7",
+    "tnt_s_patch16_224": "tnt_s",
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
     "alexnet_bvlc": "alexnet",

@@ -1,4 +1,4 @@
-"""The error for images that are too small for a network's strides."""
+"""The errors for images of a size that a network cannot take."""
 
 import jax
 
@@ -9,4 +9,14 @@ def require_at_least(images: jax.Array, side: int, network: str) -> None:
     if min(height, width) < side:
         raise ValueError(
             f"{network} takes images of {side}x{side} pixels and more, got {height}x{width}."
+        )
+
+
+def require_multiples(images: jax.Array, step: int, network: str) -> None:
+    """Raises a ValueError unless both sides of the images [B, H, W, C] are multiples of `step`."""
+    height, width = images.shape[1:3]
+    if height % step or width % step or not height * width:
+        raise ValueError(
+            f"{network} takes images whose sides are multiples of {step}, such as "
+            f"{14 * step}x{14 * step} pixels, got {height}x{width}."
         )

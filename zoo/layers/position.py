@@ -1,6 +1,7 @@
 """Position embeddings: as parameters, and resampled for images or windows of another size."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,17 @@ from flax import linen as nn
 trunc_normal = nn.initializers.truncated_normal(0.02)
 
 
-def add_positions(module: nn.Module, tokens: jax.Array, name: str = "pos_embed") -> jax.Array:
-    """Tokens [B, N, C] plus a learned embedding [1, N, C], the parameter `name` of `module`.
+def add_positions(
+    module: nn.Module,
+    tokens: jax.Array,
+    name: str = "pos_embed",
+    *,
+    init: Callable[..., jax.Array] = trunc_normal,
+    trained: bool = True,
+) -> jax.Array:
+    """Tokens [B, N, C] plus an embedding [1, N, C], the parameter `name` of `module`.
+
+    It starts as `init` makes it, and stays so, without gradients, if it is not `trained`.
 
     Raises:
       ValueError: the parameter belongs to another number of tokens.
@@ -25,7 +35,9 @@ def add_positions(module: nn.Module, tokens: jax.Array, name: str = "pos_embed")
                 f"images make {shape[1]} of width {shape[2]}. zoo.load_torch(name, source, "
                 "image_size=...) resamples the embedding of reference weights to another size."
             )
-    positions = module.param(name, trunc_normal, shape)
+    positions = module.param(name, init, shape)
+    if not trained:
+        positions = jax.lax.stop_gradient(positions)
     return tokens + positions.astype(tokens.dtype)
 
 
