@@ -39,6 +39,8 @@ FAMILIES = (
     "nin",
     "pnasnet",
     "polynet",
+    "pvt",
+    "pvt_v2",
     "regnet",
     "resnet",
     "resnet_cifar",

@@ -24,6 +24,8 @@ DEFAULT = {
     "mlp",
     "mobilenet_v2",
     "nin_cifar",
+    "pvt_tiny",
+    "pvt_v2_b0",
     "resnet18",
     "resnet20_cifar",
     "squeezenet1_1",

@@ -29,6 +29,8 @@ DEFAULT = {
     "nin_cifar",
     "nin_imagenet",
     "preresnet18_pytorchcv",
+    "pvt_tiny",
+    "pvt_v2_b0",
     "regnet_y_400mf",
     "resnet18",
     "resnet20_cifar",
