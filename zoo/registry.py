@@ -50,6 +50,7 @@ FAMILIES = (
     "shufflenet_v1",
     "shufflenet_v2",
     "squeezenet",
+    "twins",
     "vgg",
     "vit",
     "wide_resnet",

@@ -14,6 +14,8 @@ FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
 OURS = {
+    "twins_pcpvt_small": "twins_pcpvt_s",
+    "twins_svt_small": "twins_svt_s",
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
     "alexnet_bvlc": "alexnet",
