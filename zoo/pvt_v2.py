@@ -108,7 +108,9 @@ class Block(nn.Module):
 
 
 class PVTv2(nn.Module):
-    """Images [B, H, W, C], 32 pixels each way and more -> logits [B, num_classes].
+    """Images [B, H, W, C], 29 pixels each way and more -> logits [B, num_classes].
+
+    With `linear`, images of any size.
 
     Attributes:
       depths: number of blocks in each of the four stages.
@@ -140,7 +142,7 @@ class PVTv2(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "PVT v2")
+        require_at_least(images, 1 if self.linear else 29, "PVT v2")
         rates = linspace_rates(self.drop_path, sum(self.depths))
         settings = dict(train=train, scan=self.scan, remat=self.remat)
 

@@ -34,6 +34,8 @@ PARAMETERS = {
     # alexnet, and the connections that its groups leave out: 256*48*25 + 384*192*9 + 256*192*9
     "alexnet_one_gpu": 60_965_224 + 307_200 + 663_552 + 442_368,
     "alexnet_owt": 61_100_840,
+    "cvt_13": 19_997_480,
+    "cvt_21": 31_622_696,
     "densenet121": 7_978_856,
     "densenet161": 28_681_000,
     "densenet169": 14_149_480,
