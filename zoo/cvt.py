@@ -37,7 +37,7 @@ class ConvAttention(nn.Module):
 
     Attributes:
       num_heads: divides C.
-      grid: (H, W) of the tokens at the end; those before it, class tokens, pass the convolutions by.
+      grid: (H, W) of the tokens at the end; a class token before it passes the convolutions by.
       dropout: rate after the output projection.
       dtype: of the computation; the softmax is in float32 or wider.
     """
@@ -95,7 +95,8 @@ class Block(nn.Module):
         y = attention(norm(name="norm1")(x), train=train)
         x = x + DropPath(self.drop_path)(y, train=train)
         y = norm(name="norm2")(x)
-        y = Mlp(4 * x.shape[-1], act=quick_gelu, **settings, name="mlp")(y, train=train)
+        mlp = partial(Mlp, act=quick_gelu, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(4 * x.shape[-1])(y, train=train)
         return x + DropPath(self.drop_path)(y, train=train)
 
 

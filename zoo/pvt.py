@@ -59,7 +59,8 @@ class Block(nn.Module):
         y = attention(norm(name="norm1")(x), train=train)
         x = x + DropPath(self.drop_path)(y, train=train)
         y = norm(name="norm2")(x)
-        y = Mlp(self.mlp_ratio * x.shape[-1], **settings, name="mlp")(y, train=train)
+        mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(self.mlp_ratio * x.shape[-1])(y, train=train)
         return x + DropPath(self.drop_path)(y, train=train)
 
 

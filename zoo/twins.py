@@ -60,7 +60,8 @@ class Block(nn.Module):
         batch, height, width, features = x.shape
         y = norm(name="norm1")(x)
         if self.window:
-            attention = SelfAttention(self.num_heads, **settings, name="attention")
+            attention = partial(SelfAttention, kernel_init=trunc_normal, **settings)
+            attention = attention(self.num_heads, name="attention")
             windows = attention(to_windows(y, self.window), train=train)
             y = from_windows(windows, self.window, height, width)
         else:
@@ -72,7 +73,8 @@ class Block(nn.Module):
             y = attention(y, train=train).reshape(x.shape)
         x = x + DropPath(self.drop_path)(y, train=train)
         y = norm(name="norm2")(x)
-        y = Mlp(self.mlp_ratio * features, **settings, name="mlp")(y, train=train)
+        mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(self.mlp_ratio * features)(y, train=train)
         return x + DropPath(self.drop_path)(y, train=train)
 
 

@@ -1,13 +1,15 @@
 """Attention whose keys are fewer than its queries (PVT, Wang et al. 2021, arXiv:2102.12122)."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged, xavier
+from zoo.layers.attention import attend, heads, merged
 from zoo.layers.conv import Conv
+from zoo.layers.position import trunc_normal
 
 
 class ReducedAttention(nn.Module):
@@ -42,9 +44,9 @@ class ReducedAttention(nn.Module):
             )
             source = reduce(patches).reshape(batch, -1, width)  # [B, N / ratio**2, C]
             source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
-        query = nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name="q")(x)
-        key_value = nn.Dense(2 * width, dtype=self.dtype, kernel_init=xavier, name="kv")(source)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        query, key_value = dense(width, name="q")(x), dense(2 * width, name="kv")(source)
         parts = (query, *jnp.split(key_value, 2, axis=-1))
         x = merged(attend(self, *(heads(part, self.num_heads) for part in parts)))
-        x = nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name="proj")(x)
+        x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
