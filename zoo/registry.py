@@ -47,6 +47,7 @@ FAMILIES = (
     "resnet_cifar",
     "resnet_v2",
     "resnext",
+    "rest",
     "senet",
     "shufflenet_v1",
     "shufflenet_v2",

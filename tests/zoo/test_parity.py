@@ -38,6 +38,7 @@ DEFAULT = {
     "resnet50",
     "resnetv2_50",
     "resnext50_32x4d",
+    "rest_lite",
     "seresnet18",
     "shufflenet_v1_g3_1_0x",
     "shufflenet_v2_x1_0",
