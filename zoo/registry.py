@@ -32,6 +32,7 @@ FAMILIES = (
     "inception_v3",
     "inception_v4",
     "lenet",
+    "localvit",
     "mlp",
     "mobilenet_v1",
     "mobilenet_v2",

@@ -24,6 +24,7 @@ DEFAULT = {
     "efficientnet_lite0",
     "googlenet_bvlc",
     "inception_resnet_v1",
+    "localvit_pvt_tiny",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",

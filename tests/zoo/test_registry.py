@@ -54,6 +54,9 @@ PARAMETERS = {
     "lenet5": 156 + 2_416 + 48_120 + 10_164 + 850,
     # C1 + S2 + C3 (60 kernels of 25 and 16 biases) + S4 + C5 + F6
     "lenet5_1998": 156 + 12 + 1_516 + 32 + 48_120 + 10_164,
+    "localvit_pvt_t": 13_456_152,
+    "localvit_s": 22_433_176,
+    "localvit_t": 5_908_696,
     "mobilenet_v1": 4_231_976,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v3_small": 2_542_856,
