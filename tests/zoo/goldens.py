@@ -14,21 +14,26 @@ FOLDER = pathlib.Path(__file__).parent / "goldens"
 
 # Golden -> our name, where they differ.
 OURS = {
+    "alexnet_bvlc": "alexnet",
+    "bn_inception": "inception_v2",
     "cait_xxs24_224": "cait_xxs24",
     "deit_tiny_distilled_patch16_224": "deit_ti_distilled",
     "deit_tiny_patch16_224": "deit_ti",
-    "t2t_vit_14_scaled": "t2t_vit_14",
-    "t2t_vit_7_scaled": "t2t_vit_7",
-    "tnt_s_patch16_224": "tnt_s",
-    "vit_small_patch16_224": "vit_s_16",
-    "vit_tiny_patch16_224": "vit_ti_16",
-    "alexnet_bvlc": "alexnet",
-    "bn_inception": "inception_v2",
     "googlenet_bvlc": "googlenet",
+    "localvit_pvt_tiny": "localvit_pvt_t",
+    "localvit_small": "localvit_s",
+    "localvit_tiny": "localvit_t",
     "nin_imagenet": "nin",
     "preresnet18_pytorchcv": "preresnet18",
     "preresnet50_pytorchcv": "preresnet50",
     "senet154_scaled": "senet154",
+    "t2t_vit_14_scaled": "t2t_vit_14",
+    "t2t_vit_7_scaled": "t2t_vit_7",
+    "tnt_s_patch16_224": "tnt_s",
+    "twins_pcpvt_small": "twins_pcpvt_s",
+    "twins_svt_small": "twins_svt_s",
+    "vit_small_patch16_224": "vit_s_16",
+    "vit_tiny_patch16_224": "vit_ti_16",
 }
 
 POSITIONS = (

@@ -41,11 +41,11 @@ def add_positions(
     return tokens + positions.astype(tokens.dtype)
 
 
-def resample_tokens(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def resample_tokens(value: np.ndarray, shape: tuple[int, ...], **settings) -> np.ndarray:
     """Embeddings of a square grid of tokens, and of class tokens before it, for another grid.
 
     [1, p + n * n, C] -> [1, p + m * m, C] = `shape`, bicubic as in timm. The p embeddings that are
-    not of the grid, at most three, stay as they are.
+    not of the grid, at most three, stay as they are. `settings` are as of `resample_grid`.
 
     Raises:
       ValueError: the two grids cannot be told from these numbers of tokens.
@@ -54,14 +54,18 @@ def resample_tokens(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         old, new = (math.isqrt(n[1] - prefix) for n in (value.shape, shape))
         if old**2 + prefix == value.shape[1] and new**2 + prefix == shape[1]:
             kept, grid = value[:, :prefix], value[:, prefix:]
-            grid = resample_grid(grid.reshape(1, old, old, -1), (1, new, new, value.shape[2]))
+            size = (1, new, new, value.shape[2])
+            grid = resample_grid(grid.reshape(1, old, old, -1), size, **settings)
             return np.concatenate([kept, grid.reshape(1, new * new, -1)], axis=1)
     raise ValueError(f"{value.shape[1]} and {shape[1]} tokens are not class tokens and squares")
 
 
-def resample_grid(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """[1, n, n, C] -> [1, m, m, C] = `shape`, bicubic."""
-    return np.asarray(jax.image.resize(jnp.asarray(value), shape, "cubic"), value.dtype)
+def resample_grid(
+    value: np.ndarray, shape: tuple[int, ...], method: str = "cubic", **settings
+) -> np.ndarray:
+    """[1, n, n, C] -> [1, m, m, C] = `shape`, bicubic or as `jax.image.resize` is told."""
+    resized = jax.image.resize(jnp.asarray(value), shape, method, **settings)
+    return np.asarray(resized, value.dtype)
 
 
 def resample_bias_table(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
