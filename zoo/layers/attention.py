@@ -1,6 +1,8 @@
 """Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762) of tokens [B, N, C]."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,20 +20,23 @@ class SelfAttention(nn.Module):
       qkv_bias: whether queries, keys and values have biases.
       dropout: rate after the output projection.
       dtype: of the computation; the softmax is in float32 or wider.
+      kernel_init: of both layers.
     """
 
     num_heads: int
     qkv_bias: bool = True
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    kernel_init: Callable[..., jax.Array] = xavier
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width = x.shape[-1]
-        qkv = nn.Dense(3 * width, self.qkv_bias, self.dtype, kernel_init=xavier, name="qkv")(x)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        qkv = dense(3 * width, self.qkv_bias, name="qkv")(x)
         query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         x = merged(attend(self, query, key, value))
-        x = nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name="proj")(x)
+        x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 

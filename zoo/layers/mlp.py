@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 gelu = partial(nn.gelu, approximate=False)
+xavier = nn.initializers.xavier_uniform()
 
 
 class Mlp(nn.Module):
@@ -20,6 +21,7 @@ class Mlp(nn.Module):
       act: the activation.
       dropout: rate after each layer.
       dtype: of the computation.
+      kernel_init: of both layers.
     """
 
     hidden: int
@@ -27,11 +29,12 @@ class Mlp(nn.Module):
     act: Callable[[jax.Array], jax.Array] = gelu
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    kernel_init: Callable[..., jax.Array] = xavier
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         features = self.features or x.shape[-1]
         x = self.act(dense(self.hidden, name="fc1")(x))
         return dropout(dense(features, name="fc2")(dropout(x)))
