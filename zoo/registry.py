@@ -21,6 +21,7 @@ from zoo import macs
 # Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
 FAMILIES = (
     "alexnet",
+    "convnext",
     "densenet",
     "efficientnet",
     "efficientnet_lite",

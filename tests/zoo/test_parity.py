@@ -18,6 +18,7 @@ DEFAULT = {
     "alexnet_bvlc",
     "alexnet_owt",
     "bn_inception",
+    "convnext_tiny",
     "densenet_bc_100_12_cifar",
     "efficientnet_b0",
     "efficientnet_lite0",

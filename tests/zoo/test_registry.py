@@ -34,6 +34,11 @@ PARAMETERS = {
     # alexnet, and the connections that its groups leave out: 256*48*25 + 384*192*9 + 256*192*9
     "alexnet_one_gpu": 60_965_224 + 307_200 + 663_552 + 442_368,
     "alexnet_owt": 61_100_840,
+    "convnext_base": 88_591_464,
+    "convnext_large": 197_767_336,
+    "convnext_small": 50_223_688,
+    "convnext_tiny": 28_589_128,
+    "convnext_xlarge": 350_196_968,
     "densenet121": 7_978_856,
     "densenet161": 28_681_000,
     "densenet169": 14_149_480,
