@@ -65,6 +65,8 @@ def load_torch(
     problems = []
     missing = [theirs for theirs in names.values() if theirs not in tensors]
     left_over = set(tensors) - set(names.values()) - _classifier(name, origin, overrides)
+    redundant = registry.lookup(name).family.redundant
+    left_over = {key for key in left_over if not any(re.search(at, key) for at in redundant)}
     if missing:
         problems.append(f"missing in the weights: {_some(missing)}")
     if left_over:

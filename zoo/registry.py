@@ -119,6 +119,8 @@ class Family:
       namings, pointwise: the conversion tables, see `naming`.
       resampling: for parameters that depend on the image size, (pattern of their paths, function of
         the array and the shape wanted).
+      redundant: patterns of names in the references' weights that hold nothing of their own:
+        constants, and second names of a tensor. `zoo.load_torch` passes them over.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Family:
     )
     pointwise: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     resampling: Sequence[tuple[str, Callable]] = ()
+    redundant: Sequence[str] = ()
 
     def variant(self, **facts) -> Callable:
         """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
