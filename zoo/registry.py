@@ -49,6 +49,8 @@ FAMILIES = (
     "shufflenet_v1",
     "shufflenet_v2",
     "squeezenet",
+    "swin",
+    "swin_v2",
     "vgg",
     "vit",
     "wide_resnet",

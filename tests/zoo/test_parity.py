@@ -40,6 +40,8 @@ DEFAULT = {
     "shufflenet_v1_g3_1_0x",
     "shufflenet_v2_x1_0",
     "squeezenet1_1",
+    "swin_t",
+    "swin_v2_t",
     "vgg11_bn",
     "vit_b_16",
     "vit_tiny_patch16_224",
