@@ -37,6 +37,7 @@ FAMILIES = (
     "mobilenet_v2",
     "mobilenet_v3",
     "nasnet",
+    "nest",
     "nin",
     "pnasnet",
     "polynet",

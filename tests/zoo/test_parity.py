@@ -27,6 +27,7 @@ DEFAULT = {
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",
+    "nest_tiny",
     "nin_cifar",
     "nin_imagenet",
     "preresnet18_pytorchcv",

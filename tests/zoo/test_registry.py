@@ -62,6 +62,9 @@ PARAMETERS = {
     "mobilenet_v3_small": 2_542_856,
     "mobilenet_v3_large": 5_483_032,
     "mlp": 785 * 300 + 301 * 100 + 101 * 10,
+    "nest_base": 67_723_368,
+    "nest_small": 38_351_176,
+    "nest_tiny": 17_057_608,
     "nin": 7_595_176,
     "nin_cifar": 966_986,
     # resnet18 and 34 less their three projections with BatchNorm

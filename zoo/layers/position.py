@@ -13,6 +13,8 @@ trunc_normal = nn.initializers.truncated_normal(0.02)
 def add_positions(module: nn.Module, tokens: jax.Array, name: str = "pos_embed") -> jax.Array:
     """Tokens [B, N, C] plus a learned embedding [1, N, C], the parameter `name` of `module`.
 
+    Also tokens in W windows, [B, W, N, C] plus [1, W, N, C].
+
     Raises:
       ValueError: the parameter belongs to another number of tokens.
     """
@@ -21,8 +23,9 @@ def add_positions(module: nn.Module, tokens: jax.Array, name: str = "pos_embed")
         found = module.get_variable("params", name).shape
         if found != shape:
             raise ValueError(
-                f"{name} of these parameters is for {found[1]} tokens of width {found[2]}, these "
-                f"images make {shape[1]} of width {shape[2]}. zoo.load_torch(name, source, "
+                f"{name} of these parameters is for {math.prod(found[:-1])} tokens of width "
+                f"{found[-1]}, these images make {math.prod(shape[:-1])} of width {shape[-1]}. "
+                "zoo.load_torch(name, source, "
                 "image_size=...) resamples the embedding of reference weights to another size."
             )
     positions = module.param(name, trunc_normal, shape)
