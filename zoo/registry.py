@@ -22,6 +22,7 @@ from zoo import macs
 FAMILIES = (
     "alexnet",
     "convnext",
+    "crossvit",
     "densenet",
     "efficientnet",
     "efficientnet_lite",

@@ -19,6 +19,7 @@ DEFAULT = {
     "alexnet_owt",
     "bn_inception",
     "convnext_tiny",
+    "crossvit_tiny_240",
     "densenet_bc_100_12_cifar",
     "efficientnet_b0",
     "efficientnet_lite0",
@@ -132,7 +133,8 @@ def test_conversion_inverts_bit_for_bit(golden_name):
     golden = goldens.load(golden_name)
     name = goldens.OURS.get(golden_name, golden_name)
     tensors = {key: value.astype(np.float32) for key, value in goldens.state_dict(golden).items()}
-    back = zoo.to_torch(name, zoo.load_torch(name, tensors))
+    origin = goldens.ORIGINS.get(golden_name)
+    back = zoo.to_torch(name, zoo.load_torch(name, tensors), origin=origin)
     assert back.keys() == tensors.keys()
     for key, value in tensors.items():
         assert back[key].dtype == value.dtype
