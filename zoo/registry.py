@@ -43,6 +43,7 @@ FAMILIES = (
     "pnasnet",
     "polynet",
     "regnet",
+    "regionvit",
     "resnet",
     "resnet_cifar",
     "resnet_v2",

@@ -48,18 +48,20 @@ def test_patches_learn_of_the_other_branch_only_through_the_class_token():
     changed["params"]["branch1_class_token"][..., 0] += 1  # of all of C a LayerNorm knows nothing
     after = features(changed)
     np.testing.assert_array_equal(before["stage1"], after["stage1"])
-    assert np.abs(np.asarray(before["stage2"] - after["stage2"])).max() > 1e-4
-    assert np.abs(np.asarray(before["branch1_stage1"] - after["branch1_stage1"])).max() > 1e-4
+    assert (before["stage2"] != after["stage2"]).any()
+    assert (before["branch1_stage1"] != after["branch1_stage1"]).any()
 
 
 def test_logits_are_the_mean_of_both_classifiers():
     model, variables = small()
-    embedding = zoo.features(model, variables, IMAGES, at="embedding")
+    embedding = jax.jit(lambda: zoo.features(model, variables, IMAGES, at="embedding"))()
     heads = [variables["params"][f"branch{i}_head"] for i in (1, 2)]
     tokens = np.split(np.asarray(embedding), [8], axis=-1)
     logits = [t @ head["kernel"] + head["bias"] for t, head in zip(tokens, heads, strict=True)]
     expected = np.mean(logits, axis=0)
-    np.testing.assert_allclose(model.apply(variables, IMAGES), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(model.apply)(variables, IMAGES), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_size_that_patches_do_not_cover():

@@ -33,6 +33,7 @@ DEFAULT = {
     "nin_imagenet",
     "preresnet18_pytorchcv",
     "regnet_y_400mf",
+    "regionvit_tiny",
     "resnet18",
     "resnet20_cifar",
     "resnet50",
