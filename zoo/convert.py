@@ -65,6 +65,8 @@ def load_torch(
     problems = []
     missing = [theirs for theirs in names.values() if theirs not in tensors]
     left_over = set(tensors) - set(names.values()) - _classifier(name, origin, overrides)
+    redundant = registry.lookup(name).family.redundant
+    left_over = {key for key in left_over if not any(re.search(at, key) for at in redundant)}
     if missing:
         problems.append(f"missing in the weights: {_some(missing)}")
     if left_over:
@@ -117,12 +119,15 @@ def to_torch(
     values = traverse_util.flatten_dict(jax.device_get(dict(variables)), sep="/")
     if different := set(values) ^ set(names):
         raise ValueError(f"These are not the variables of {name}: {_some(sorted(different))}.")
-    pointwise = registry.lookup(name).family.pointwise[origin]
+    family = registry.lookup(name).family
+    pointwise, framed = family.pointwise[origin], family.framed[origin]
     tensors = {}
     for ours, theirs in names.items():
         value = _to_theirs(np.asarray(values[ours]), ours)
         if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in pointwise):
             value = value if ours.endswith("/bias") else value[..., None, None]  # OI -> OIHW
+        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in framed):
+            value = value[None, :, None, None]
         tensors[theirs] = value
     return tensors
 
@@ -201,6 +206,8 @@ def _to_ours(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:
         value = value.astype(np.float32)
     if value.ndim == len(shape) + 2 and value.shape[-2:] == (1, 1):
         value = value[..., 0, 0]  # a 1x1 convolution there, a dense layer here
+    if len(shape) == 1 and value.shape == (1, *shape, 1, 1):
+        value = value.reshape(shape)
     if path.endswith("/kernel"):
         value = np.moveaxis(value, (0, 1), (-1, -2))  # OIHW -> HWIO, OI -> IO
     return value

@@ -22,6 +22,8 @@ from zoo import macs
 FAMILIES = (
     "alexnet",
     "cait",
+    "convnext",
+    "crossvit",
     "cvt",
     "deit",
     "densenet",
@@ -41,11 +43,13 @@ FAMILIES = (
     "mobilenet_v2",
     "mobilenet_v3",
     "nasnet",
+    "nest",
     "nin",
     "pnasnet",
     "polynet",
     "pvt",
     "pvt_v2",
+    "regionvit",
     "regnet",
     "resnet",
     "resnet_cifar",
@@ -56,6 +60,8 @@ FAMILIES = (
     "shufflenet_v1",
     "shufflenet_v2",
     "squeezenet",
+    "swin",
+    "swin_v2",
     "t2t_vit",
     "tnt",
     "twins",
@@ -135,9 +141,11 @@ class Family:
     Attributes:
       name: of the file.
       defaults: the fields of `Info` that its variants share.
-      namings, pointwise: the conversion tables, see `naming`.
+      namings, pointwise, framed: the conversion tables, see `naming`.
       resampling: for parameters that depend on the image size, (pattern of their paths, function of
         the array and the shape wanted).
+      redundant: patterns of names in the references' weights that hold nothing of their own:
+        constants, and second names of a tensor. `zoo.load_torch` passes them over.
     """
 
     name: str
@@ -146,7 +154,9 @@ class Family:
         default_factory=dict
     )
     pointwise: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    framed: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     resampling: Sequence[tuple[str, Callable]] = ()
+    redundant: Sequence[str] = ()
 
     def variant(self, **facts) -> Callable:
         """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
@@ -166,6 +176,7 @@ class Family:
         origin: str,
         rules: Rules | Callable[[nn.Module], Rules],
         pointwise: Sequence[str] = (),
+        framed: Sequence[str] = (),
     ) -> None:
         """Adds the conversion table from our parameter paths to the names used by `origin`.
 
@@ -174,10 +185,12 @@ class Family:
         the name itself has. A name that ends in "_" is joined to "weight" or "bias" without a dot.
         Where names depend on the variant, `rules` is a function from the module to such pairs.
         `pointwise` are patterns of the paths of our dense layers that are 1x1 convolutions there,
-        and of vectors that have two more axes there.
+        and of vectors that have two more axes there. `framed` are patterns of the paths of layers
+        whose vectors [C] are [1, C, 1, 1] there.
         """
         self.namings[origin] = rules
         self.pointwise[origin] = pointwise
+        self.framed[origin] = framed
 
 
 @dataclasses.dataclass(frozen=True)

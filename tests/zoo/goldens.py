@@ -17,6 +17,8 @@ OURS = {
     "alexnet_bvlc": "alexnet",
     "bn_inception": "inception_v2",
     "cait_xxs24_224": "cait_xxs24",
+    "crossvit_tiny_224": "crossvit_ti",
+    "crossvit_tiny_240": "crossvit_ti",
     "deit_tiny_distilled_patch16_224": "deit_ti_distilled",
     "deit_tiny_patch16_224": "deit_ti",
     "googlenet_bvlc": "googlenet",
@@ -35,6 +37,9 @@ OURS = {
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
 }
+
+# Golden -> whose names it has, where they are not those of `zoo.info(name).reference`.
+ORIGINS = {"crossvit_tiny_224": "ibm"}
 
 POSITIONS = (
     *("pos_embed", "position_embedding", "cls_token", "class_token", "dist_token"),

@@ -11,6 +11,7 @@ import zoo
 
 # The smallest image that a model or all of a family take, where that is not 64 or the model's own.
 SIZES = {
+    "crossvit": 48,
     "inception_resnet": 75,
     "inception_v3": 75,
     "inception_v4": 75,

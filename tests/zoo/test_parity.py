@@ -20,6 +20,8 @@ DEFAULT = {
     "alexnet_owt",
     "bn_inception",
     "cait_xxs24_224",
+    "convnext_tiny",
+    "crossvit_tiny_240",
     "cvt_13",
     "deit_tiny_distilled_patch16_224",
     "densenet_bc_100_12_cifar",
@@ -32,11 +34,13 @@ DEFAULT = {
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",
+    "nest_tiny",
     "nin_cifar",
     "nin_imagenet",
     "preresnet18_pytorchcv",
     "pvt_tiny",
     "pvt_v2_b0",
+    "regionvit_tiny",
     "regnet_y_400mf",
     "resnet18",
     "resnet20_cifar",
@@ -48,6 +52,8 @@ DEFAULT = {
     "shufflenet_v1_g3_1_0x",
     "shufflenet_v2_x1_0",
     "squeezenet1_1",
+    "swin_t",
+    "swin_v2_t",
     "t2t_vit_7_scaled",
     "tnt_s_patch16_224",
     "twins_svt_small",
@@ -133,7 +139,8 @@ def test_conversion_inverts_bit_for_bit(golden_name):
     golden = goldens.load(golden_name)
     name = goldens.OURS.get(golden_name, golden_name)
     tensors = {key: value.astype(np.float32) for key, value in goldens.state_dict(golden).items()}
-    back = zoo.to_torch(name, zoo.load_torch(name, tensors))
+    origin = goldens.ORIGINS.get(golden_name)
+    back = zoo.to_torch(name, zoo.load_torch(name, tensors), origin=origin)
     assert back.keys() == tensors.keys()
     for key, value in tensors.items():
         assert back[key].dtype == value.dtype

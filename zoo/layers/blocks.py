@@ -44,16 +44,20 @@ def run_blocks(
             x = _call(block, x, train, remat)
             outputs.append(x)
         return outputs
+    turns = len(rates) // len(blocks)
     scanned = nn.scan(
         _Turn,
         variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0, "attention": 0},
         split_rngs={"params": True, "dropout": True},
+        length=turns,
     )
     turn = scanned(tuple(blocks), train, remat, name=f"{prefix}blocks")
-    _, outputs = turn(x, jnp.asarray(rates).reshape(-1, len(blocks)))
+    # Without drop path there is nothing to scan over, and no random numbers are asked for.
+    per_turn = jnp.asarray(rates).reshape(turns, len(blocks)) if any(rates) else None
+    _, outputs = turn(x, per_turn)
     return [
         jax.tree.map(lambda leaf, at=at: leaf[at], output)
-        for at in range(len(rates) // len(blocks))
+        for at in range(turns)
         for output in outputs
     ]
 
@@ -66,10 +70,11 @@ class _Turn(nn.Module):
     remat: bool
 
     @nn.compact
-    def __call__(self, x: Any, rates: jax.Array) -> tuple[Any, list[Any]]:
+    def __call__(self, x: Any, rates: jax.Array | None) -> tuple[Any, list[Any]]:
         outputs = []
         for i, block in enumerate(self.blocks):
-            block = block(drop_path=rates[i], name=f"block{i + 1}")
+            rate = 0.0 if rates is None else rates[i]
+            block = block(drop_path=rate, name=f"block{i + 1}")
             x = _call(block, x, self.train, self.remat)
             outputs.append(x)
         return x, outputs

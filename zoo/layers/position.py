@@ -23,6 +23,8 @@ def add_positions(
 
     It starts as `init` makes it, and stays so, without gradients, if it is not `trained`.
 
+    Also tokens in W windows, [B, W, N, C] plus [1, W, N, C].
+
     Raises:
       ValueError: the parameter belongs to another number of tokens.
     """
@@ -31,8 +33,9 @@ def add_positions(
         found = module.get_variable("params", name).shape
         if found != shape:
             raise ValueError(
-                f"{name} of these parameters is for {found[1]} tokens of width {found[2]}, these "
-                f"images make {shape[1]} of width {shape[2]}. zoo.load_torch(name, source, "
+                f"{name} of these parameters is for {math.prod(found[:-1])} tokens of width "
+                f"{found[-1]}, these images make {math.prod(shape[:-1])} of width {shape[-1]}. "
+                "zoo.load_torch(name, source, "
                 "image_size=...) resamples the embedding of reference weights to another size."
             )
     positions = module.param(name, init, shape)
