@@ -184,7 +184,6 @@ PARAMETERS = {
     "resnet32_cifar": 464_154,
     "resnet44_cifar": 658_586,
     "resnet56_cifar": 853_018,
-    # shortcuts of option A have no parameters
     "efficientnet_b0": 5_288_548,
     "efficientnet_b1": 7_794_184,
     "efficientnet_b2": 9_109_994,
@@ -203,6 +202,7 @@ PARAMETERS = {
     "efficientnet_v2_s": 21_458_488,
     "nasnet_large": 88_753_150,
     "nasnet_mobile": 5_289_978,
+    # shortcuts of option A have no parameters
     "plain20_cifar": 269_722,
     "plain32_cifar": 464_154,
     "plain44_cifar": 658_586,
@@ -268,11 +268,11 @@ PARAMETERS = {
     "wrn_16_8_cifar": 10_961_370,
     "wrn_28_10_cifar": 36_479_194,
     "wrn_40_4_cifar": 8_949_210,
-    # vgg13 and a 1x1 convolution in each of the last three stages
     "vgg11_bn": 132_868_840,
     "vgg13_bn": 133_053_736,
     "vgg16": 138_357_544,
     "vgg16_bn": 138_365_992,
+    # vgg13 and a 1x1 convolution in each of the last three stages
     "vgg16_c": 133_047_848 + 256 * 257 + 2 * 512 * 513,
     "vgg19": 143_667_240,
     "vgg19_bn": 143_678_248,
