@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.model.name = "lenet5"  # see zoo.list_models()
     config.model.num_classes = 0  # 0: as many as the data set has
     config.model.dtype = "float32"  # of the computation; parameters stay float32
+    config.model.options = ConfigDict()  # its other attributes, such as drop_path, scan, remat
 
     config.data = ConfigDict()
     config.data.name = "mnist"  # what input_pipeline.open takes
@@ -66,7 +67,9 @@ def get_config() -> ConfigDict:
     config.schedule = ConfigDict()
     config.schedule.name = "constant"  # "constant", "steps", "linear" or "cosine"
     config.schedule.learning_rate = 0.1  # the highest, for this recipe's batch size
-    config.schedule.warmup = "0 steps"  # linear from 0
+    config.schedule.warmup = "0 steps"  # linear, from schedule.start
+    config.schedule.start = 0.0  # learning rate of the first step of a warm-up
+    config.schedule.end = 0.0  # learning rate in the end, of "linear" and "cosine"
     config.schedule.boundaries = ()  # of "steps": when, in words
     config.schedule.factors = ()  # of "steps": what to multiply with at each boundary
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from flax import linen as nn
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -134,11 +135,24 @@ def run_to_the_end(
         interruption.check()
 
 
+def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
+    """The model of `config.model`.
+
+    Raises:
+      TrainError: it has no attribute of that name, or one that the recipe sets elsewhere.
+    """
+    fixed = dict(num_classes=num_classes, dtype=config.dtype)
+    try:
+        return zoo.create(config.name, **fixed, **config.options)
+    except TypeError as error:
+        raise TrainError(f"model.options do not fit {config.name}: {error}") from error
+
+
 def make_task(config: ConfigDict, data: Data, plan: Plan, mesh: Mesh) -> step.Task:
     """All that the steps of a recipe need."""
     schedule = make_schedule(config, plan)
     return step.Task(
-        model=zoo.create(config.model.name, num_classes=data.num_classes, dtype=config.model.dtype),
+        model=make_model(config.model, data.num_classes),
         optimizer=make_optimizer(config.optimizer, schedule),
         schedule=schedule,
         augment=data.augment,

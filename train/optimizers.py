@@ -28,9 +28,9 @@ def make_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
     if schedule.name == "constant":
         after = optax.constant_schedule(peak)
     elif schedule.name == "linear":
-        after = optax.linear_schedule(peak, 0.0, rest)
+        after = optax.linear_schedule(peak, schedule.end, rest)
     elif schedule.name == "cosine":
-        after = optax.cosine_decay_schedule(peak, rest)
+        after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end / peak)
     elif schedule.name == "steps":
         after = _steps(peak, [steps(b) - warmup for b in schedule.boundaries], schedule.factors)
     else:
@@ -40,7 +40,8 @@ def make_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
         )
     if warmup == 0:
         return after
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    before = optax.linear_schedule(schedule.start, peak, warmup)
+    return optax.join_schedules([before, after], [warmup])
 
 
 def _steps(peak: float, boundaries: list[int], factors: tuple[float, ...]) -> optax.Schedule:

@@ -40,6 +40,12 @@ def test_warmup_then_linear_or_cosine_to_zero():
     np.testing.assert_allclose(cosine, [0, 0.05, 0.1, 0.05, 0], atol=1e-7)
 
 
+def test_schedules_may_start_and_end_above_zero():
+    for name in ("linear", "cosine"):
+        ends = rates([0, 10, 100], name=name, warmup="1 epoch", start=0.01, end=0.02)
+        np.testing.assert_allclose(ends, [0.01, 0.1, 0.02], atol=1e-7)
+
+
 def test_boundaries_count_from_the_start_also_after_a_warmup():
     got = rates(
         [9, 29, 30], name="steps", warmup="1 epoch", boundaries=("30 steps",), factors=(0.1,)

@@ -1,0 +1,43 @@
+"""Swin-T on ImageNet, the authors' recipe (Liu et al. 2021, Appendix A2.1).
+
+AdamW, batch 1024, learning rate 1e-3 with 20 epochs of warm-up and a cosine to 1e-5 over 300
+epochs, weight decay 0.05 (not on biases, norms and the tables of relative positions), gradients
+clipped to norm 5, drop path 0.2, label smoothing 0.1, RandomResizedCrop (bicubic) and flip.
+
+Not here yet, and part of the published figure: RandAugment (m9, std 0.5, increasing), random
+erasing 0.25, mixup 0.8 and cutmix 1.0 by turns.
+
+Command   python -m train --config=configs/swin_t.py --config.data.dir=... --workdir=...
+Hardware  authors: 8 GPUs x 128 images
+Published 81.2 top-1, 95.5 top-5 (microsoft/Swin-Transformer)
+Ours      not yet run
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config = base.get_config()
+    config.model.name = "swin_t"
+    config.model.options = ConfigDict({"drop_path": 0.2})
+    config.data.name = "imagenet2012"
+    config.batch_size = 1024
+    config.duration = "300 epochs"
+    config.augment.crop = "random_resized"
+    config.augment.interpolation = "bicubic"
+    config.augment.flip = True
+    config.loss.label_smoothing = 0.1
+    config.optimizer.name = "adamw"
+    config.optimizer.options = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.weight_decay_exclude = r"(bias|scale|bias_table)$"
+    config.optimizer.clip_norm = 5.0
+    config.schedule.name = "cosine"
+    config.schedule.learning_rate = 0.001
+    config.schedule.warmup = "20 epochs"
+    config.schedule.start = 1e-06
+    config.schedule.end = 1e-05
+    config.eval.interpolation = "bicubic"
+    return base.finish(config, arg)
