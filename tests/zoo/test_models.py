@@ -31,6 +31,9 @@ DEFAULT = {
     "vgg11_bn",
     "vit_ti_16",
 }
+# Parameters that the logits do not depend on, in the reference either: by family. RegionViT
+# classifies regional tokens, and the last block's biases are among local tokens.
+UNREACHED = {"regionvit": {"['stage4_block2']['attention']['bias_table']"}}
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
     for name in zoo.list_models()
@@ -63,7 +66,8 @@ def initialised(request):
 
 def test_training_step(initialised):
     """Gradients are finite and reach every parameter; only batch_stats change."""
-    _, model, variables, images = initialised
+    name, model, variables, images = initialised
+    unreached = UNREACHED.get(zoo.info(name).family, ())
     assert set(variables) <= {"params", "batch_stats"}
 
     @jax.jit
@@ -85,7 +89,8 @@ def test_training_step(initialised):
     grads, updates = gradients(variables["params"])
     for path, gradient in jax.tree_util.tree_leaves_with_path(grads):
         assert jnp.isfinite(gradient).all(), jax.tree_util.keystr(path)
-        assert (gradient != 0).any(), f"no gradient reaches {jax.tree_util.keystr(path)}"
+        at = jax.tree_util.keystr(path)
+        assert (gradient != 0).any() == (at not in unreached), f"no gradient reaches {at}"
     before, after = variables.get("batch_stats", {}), updates.get("batch_stats", {})
     assert jax.tree.structure(before) == jax.tree.structure(after)
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
