@@ -55,7 +55,7 @@ def keys_read():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_smoke(name, tmp_path_factory, keys_read, monkeypatch):
+def test_smoke(name, tmp_path_factory, keys_read, monkeypatch, quick_compilation):
     config = get_config(name, "smoke")
     config.compile_cache = ""
     _note_reads(config, keys_read, monkeypatch)

@@ -69,25 +69,18 @@ DEFAULT = {
     "zfnet",
 }
 # Parameters without a gradient, by family: patterns of their paths. Either the reference keeps them
-# in its state dict and does not train them, or they are of last blocks whose class token, the only
-# one classified, passes these layers by.
+# in its state dict and does not train them, or they are of last blocks whose class or region tokens,
+# the only ones classified, pass these layers by.
 UNTRAINED = {
     "cvt": r"stage3_block(10|16)/attention/q_(conv|norm)/",
     "localvit": r"(block12|stage4_block2)/feed_forward/",
+    "regionvit": r"stage4_block2/attention/bias_table$",
     "t2t_vit": r"(.*/|)(pos_embed|random_vectors)$",
 }
 MODELS = [
     pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
     for name in zoo.list_models()
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Each program here runs once, on small images: compiling it is what costs time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
@@ -109,7 +102,7 @@ def init(name: str):
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def initialised(request):
+def initialised(request, quick_compilation):
     """The name and `init` of each model; its tests run one after the other and share it."""
     return request.param, *init(request.param)
 

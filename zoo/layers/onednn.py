@@ -14,6 +14,7 @@ from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint32,
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # ---- XLA's foreign function interface, xla/ffi/api/c_api.h
 
@@ -142,7 +143,8 @@ def _handler(pointer):
 
 _CPU, _IN_ORDER, _DIRECT, _TRAINING, _FLOAT32, _ANY = 1, 1, 1, 64, 3, 1
 _ALLOCATE = c_void_p(2**64 - 1)
-_SOURCE, _DESTINATION, _WEIGHTS = 1, 17, 33
+_SOURCE, _DESTINATION, _WEIGHTS, _SCRATCHPAD = 1, 17, 33, 80
+_SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
 _GRADIENT = 128  # of a source, weights or a destination, added to its number
 _QUERY = {_SOURCE: 129, _WEIGHTS: 131, _DESTINATION: 133}  # and one more for its gradient
 
@@ -167,12 +169,22 @@ def _library() -> ctypes.CDLL | None:
 
 
 class _Engine:
-    """oneDNN's engine and stream, made at the first convolution."""
+    """oneDNN's engine, stream and settings, made at the first convolution."""
 
     def __init__(self):
-        self.engine, self.stream = c_void_p(), c_void_p()
+        self.engine, self.stream, self.attributes = c_void_p(), c_void_p(), c_void_p()
         call("dnnl_engine_create", byref(self.engine), c_int(_CPU), c_size_t(0))
         call("dnnl_stream_create", byref(self.stream), self.engine, c_int(_IN_ORDER))
+        call("dnnl_primitive_attr_create", byref(self.attributes))
+        mode = c_int(_OWN_SCRATCHPAD)
+        call("dnnl_primitive_attr_set_scratchpad_mode", self.attributes, mode)
+        self.room = np.empty(0, np.uint8)
+
+    def scratchpad(self, size: int) -> int:
+        """The address of so many bytes, for the primitive that runs now."""
+        if self.room.size < size + _ALIGNMENT:
+            self.room = np.empty(size + _ALIGNMENT, np.uint8)
+        return -(-self.room.ctypes.data // _ALIGNMENT) * _ALIGNMENT
 
 
 @functools.cache
@@ -207,7 +219,7 @@ class _Convolution:
 
     def __init__(self, key: bytes):
         operation, images, kernel, strides, padding, groups = json.loads(key)
-        engine = _engine().engine
+        engine, attributes = _engine().engine, _engine().attributes
         batch, height, width, channels = images
         rows, columns, inner, features = kernel
         out_height, out_width = (
@@ -233,7 +245,7 @@ class _Convolution:
         call(
             "dnnl_convolution_forward_primitive_desc_create",
             *(byref(forward), engine, c_int(_TRAINING), c_int(_DIRECT)),
-            *(source, blocked, None, destination, *geometry, None),
+            *(source, blocked, None, destination, *geometry, attributes),
         )
         if operation == "conv2d":
             kinds, described = (_SOURCE, _WEIGHTS, _DESTINATION), forward
@@ -242,25 +254,20 @@ class _Convolution:
             call(
                 "dnnl_convolution_backward_data_primitive_desc_create",
                 *(byref(described), engine, c_int(_DIRECT)),
-                *(source, blocked, destination, *geometry, forward, None),
+                *(source, blocked, destination, *geometry, forward, attributes),
             )
         else:
             kinds = (_SOURCE, _DESTINATION + _GRADIENT, _WEIGHTS + _GRADIENT)
             call(
                 "dnnl_convolution_backward_weights_primitive_desc_create",
                 *(byref(described), engine, c_int(_DIRECT)),
-                *(source, blocked, None, destination, *geometry, forward, None),
+                *(source, blocked, None, destination, *geometry, forward, attributes),
             )
-        self.memories = [
+        self.operands = [
             _Operand(described, kind, self.layouts[kind % _GRADIENT]) for kind in kinds
         ]
-        self.primitive = _primitive(described)
-        self.arguments = (_Argument * 3)(
-            *(
-                _Argument(kind, operand.inner)
-                for kind, operand in zip(kinds, self.memories, strict=True)
-            )
-        )
+        named = zip(kinds, self.operands, strict=True)
+        self.execute = _Primitive(described, {kind: operand.inner for kind, operand in named})
 
     def run(self, *pointers: int) -> None:
         """Reads the first two arrays and writes the third."""
@@ -268,14 +275,39 @@ class _Convolution:
             self._run(*pointers)
 
     def _run(self, *pointers: int) -> None:
-        stream = _engine().stream
-        *inputs, output = self.memories
-        for operand, pointer in zip(self.memories, pointers, strict=True):
+        *inputs, output = self.operands
+        for operand, pointer in zip(self.operands, pointers, strict=True):
             operand.point_at(pointer)
         for operand in inputs:
-            operand.copy_in(stream)
-        call("dnnl_primitive_execute", self.primitive, stream, c_int(3), self.arguments)
-        output.copy_out(stream)
+            operand.copy_in()
+        self.execute()
+        output.copy_out()
+
+
+class _Primitive:
+    """A oneDNN primitive with its operands.
+
+    All share one scratchpad of ours: oneDNN's own belongs to the thread that made the primitive,
+    and XLA calls from any of its threads.
+    """
+
+    def __init__(self, described: c_void_p, operands: dict[int, c_void_p]):
+        self.primitive = c_void_p()
+        call("dnnl_primitive_create", byref(self.primitive), described)
+        layout = _layout(described, _SCRATCHPAD_QUERY)
+        size = _library().dnnl_memory_desc_get_size
+        size.restype = c_size_t
+        self.scratchpad, self.scratchpad_size = _memory(layout, None), size(layout)
+        operands = operands | {_SCRATCHPAD: self.scratchpad}
+        self.arguments = (_Argument * len(operands))(
+            *(_Argument(*pair) for pair in operands.items())
+        )
+
+    def __call__(self) -> None:
+        pointer = c_void_p(_engine().scratchpad(self.scratchpad_size))
+        call("dnnl_memory_set_data_handle", self.scratchpad, pointer)
+        stream, count = _engine().stream, c_int(len(self.arguments))
+        call("dnnl_primitive_execute", self.primitive, stream, count, self.arguments)
         call("dnnl_stream_wait", stream)
 
 
@@ -284,30 +316,31 @@ class _Operand:
 
     def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p):
         is_gradient, of = divmod(kind, _GRADIENT)
-        query = _library().dnnl_primitive_desc_query_md
-        query.restype = c_void_p
-        inner_layout = c_void_p(query(described, c_int(_QUERY[of] + is_gradient), c_int(0)))
-        self.outer = _memory(outer_layout, None)
+        inner_layout = _layout(described, _QUERY[of] + is_gradient)
+        self.outer = self.inner = _memory(outer_layout, None)
         self.same = bool(_library().dnnl_memory_desc_equal(inner_layout, outer_layout))
-        if self.same:
-            self.inner = self.outer
-            return
-        self.inner = _memory(inner_layout, _ALLOCATE)
-        self.to_inner = _reorder(outer_layout, inner_layout)
-        self.to_outer = _reorder(inner_layout, outer_layout)
-        self.inward = (_Argument * 2)(_Argument(1, self.outer), _Argument(17, self.inner))
-        self.outward = (_Argument * 2)(_Argument(1, self.inner), _Argument(17, self.outer))
+        if not self.same:
+            self.inner = _memory(inner_layout, _ALLOCATE)
+            self.to_inner = _reorder(outer_layout, inner_layout, self.outer, self.inner)
+            self.to_outer = _reorder(inner_layout, outer_layout, self.inner, self.outer)
 
     def point_at(self, pointer: int) -> None:
         call("dnnl_memory_set_data_handle", self.outer, c_void_p(pointer))
 
-    def copy_in(self, stream: c_void_p) -> None:
+    def copy_in(self) -> None:
         if not self.same:
-            call("dnnl_primitive_execute", self.to_inner, stream, c_int(2), self.inward)
+            self.to_inner()
 
-    def copy_out(self, stream: c_void_p) -> None:
+    def copy_out(self) -> None:
         if not self.same:
-            call("dnnl_primitive_execute", self.to_outer, stream, c_int(2), self.outward)
+            self.to_outer()
+
+
+def _layout(described: c_void_p, query: int) -> c_void_p:
+    """The layout that a primitive has chosen for an operand."""
+    ask = _library().dnnl_primitive_desc_query_md
+    ask.restype = c_void_p
+    return c_void_p(ask(described, c_int(query), c_int(0)))
 
 
 def _nhwc(batch, height, width, channels) -> c_void_p:
@@ -329,18 +362,13 @@ def _memory(described: c_void_p, handle) -> c_void_p:
     return memory
 
 
-def _primitive(described: c_void_p) -> c_void_p:
-    primitive = c_void_p()
-    call("dnnl_primitive_create", byref(primitive), described)
-    return primitive
-
-
-def _reorder(source: c_void_p, target: c_void_p) -> c_void_p:
-    described, engine = c_void_p(), _engine().engine
-    call(
-        "dnnl_reorder_primitive_desc_create", byref(described), source, engine, target, engine, None
-    )
-    return _primitive(described)
+def _reorder(
+    source: c_void_p, target: c_void_p, source_memory: c_void_p, target_memory: c_void_p
+) -> _Primitive:
+    described, engine, create = c_void_p(), _engine(), "dnnl_reorder_primitive_desc_create"
+    pair = (source, engine.engine, target, engine.engine)
+    call(create, byref(described), *pair, engine.attributes)
+    return _Primitive(described, {_SOURCE: source_memory, _DESTINATION: target_memory})
 
 
 _convolution = functools.cache(_Convolution)
