@@ -19,3 +19,12 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What runs on one worker: a file; where a file goes through all models, those of one name."""
+    for item in items:
+        by_model = item.path.name in ("test_models.py", "test_parity.py", "test_variants.py")
+        group = f"{item.path}[{item.callspec.id}]" if by_model and hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(group or str(item.path)))

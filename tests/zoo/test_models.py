@@ -69,8 +69,8 @@ DEFAULT = {
     "zfnet",
 }
 # Parameters without a gradient, by family: patterns of their paths. Either the reference keeps them
-# in its state dict and does not train them, or they are of last blocks whose class or region tokens,
-# the only ones classified, pass these layers by.
+# in its state dict and does not train them, or they are of last blocks that the tokens which are
+# classified pass by.
 UNTRAINED = {
     "cvt": r"stage3_block(10|16)/attention/q_(conv|norm)/",
     "localvit": r"(block12|stage4_block2)/feed_forward/",
