@@ -184,8 +184,8 @@ def _traffic(instructions: list[Instruction], functions: dict) -> int:
             continue
         read = [types[operand] for operand in instruction.operands if operand in types]
         if opcode == "slice-start":  # written ((source), slice, ...)
-            slice_ = instruction.type[_closing(instruction.type, 1) + 1 :]
-            total += array_bytes(slice_) + array_bytes(slice_, hbm_only=True)
+            (_, from_hbm), (size, to_hbm) = list(_arrays(instruction.type))[:2]
+            total += size * (from_hbm + to_hbm)
         elif opcode == "copy-start":  # written (target, source, ...)
             total += sum(size for size, in_hbm in list(_arrays(instruction.type))[:2] if in_hbm)
         else:

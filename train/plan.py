@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from train.pod import check_compiler, open_pod, set_environment
+from train.pod import open_pod, set_environment
 
 _TOPOLOGY = flags.DEFINE_list("topology", [], "Slices such as v5e:16x16, with commas between.")
 _BATCH = flags.DEFINE_integer("batch_per_chip", 0, "Images a chip; 0: the recipe's batch size.")
@@ -34,7 +34,6 @@ def main(arguments: list[str]) -> int:
     from train.errors import TrainError
 
     try:
-        check_compiler()
         pods = [open_pod(name) for name in _TOPOLOGY.value or [""]]
         plans = make_plans(config, pods, _BATCH.value, _LARGEST.value)
     except (TrainError, DataError) as error:
