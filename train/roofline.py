@@ -186,7 +186,7 @@ def largest_batch(
             fits = max(fits, batch)
         except TooLarge as error:
             needed = error.needed
-            fails = min(fails or batch, batch)
+            fails, available = min(fails or batch, batch), min(available, error.available)
         slope = max(needed - fixed, 1) / batch
         batch = int((available - fixed) / slope)
         if fails and not fits < batch < fails:
@@ -242,16 +242,20 @@ def _compiled(task, shapes, plan: Plan, data: Data, batch_size: int):
     try:
         return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        found = re.search(r"Used (\d[\d.]*)([KMGT]?) of (\d[\d.]*)([KMGT]?) hbm", str(error))
-        if found is None:
-            raise
-        raise TooLarge(*(_bytes(*pair) for pair in (found.groups()[:2], found.groups()[2:]))) from (
-            error
-        )
+        raise _no_room(str(error)) from error
+
+
+def _no_room(message: str) -> Exception:
+    """What the compiler says in one of two ways, of memory as it was used or as it would be."""
+    size = r"(\d[\d.]*)([KMGTP]?)"
+    for words in (rf"Used {size} of {size} hbm", rf"\({size}\) exceeds available HBM \({size}\)"):
+        if found := re.search(words, message):
+            return TooLarge(_bytes(*found.groups()[:2]), _bytes(*found.groups()[2:]))
+    return TrainError(f"The TPU compiler failed: {message.splitlines()[0]}")
 
 
 def _bytes(number: str, unit: str) -> float:
-    return float(number) * 1024 ** " KMGT".index(unit or " ")
+    return float(number) * 1024 ** " KMGTP".index(unit or " ")
 
 
 def _bytes_a_chip(tree) -> int:

@@ -222,13 +222,19 @@ def test_figures_are_described(plans):
     assert len(table) == 4 and "100.0 %" in table[2]
 
 
-def test_what_does_not_fit_is_said_in_the_first_line(monkeypatch):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space "
+        "hbm. Used 20.41G of 15.75G hbm. Exceeded hbm capacity by 4.66G.",
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (20.41G) exceeds available HBM (15.75G).",
+    ],
+)
+def test_what_does_not_fit_is_said_in_the_first_line(message, monkeypatch):
     class Lowered:
         def compile(self):
-            raise jax.errors.JaxRuntimeError(
-                "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory "
-                "space hbm. Used 20.41G of 15.75G hbm. Exceeded hbm capacity by 4.66G."
-            )
+            raise jax.errors.JaxRuntimeError(message)
 
     monkeypatch.setattr(roofline, "lower_train_stretch", lambda *_: Lowered())
     (figures,) = plan.make_plans(small_recipe(), [cpu_pod((1, 1))])
@@ -236,6 +242,16 @@ def test_what_does_not_fit_is_said_in_the_first_line(monkeypatch):
     first = plan.describe(figures).splitlines()[0]
     assert first.startswith("DOES NOT FIT") and "20.41 of 15.75 GiB" in first
     assert "does not fit" in plan.scaling_table([figures, figures])
+
+
+def test_another_failure_of_the_compiler_is_passed_on(monkeypatch):
+    class Lowered:
+        def compile(self):
+            raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+    monkeypatch.setattr(roofline, "lower_train_stretch", lambda *_: Lowered())
+    with pytest.raises(TrainError, match="INTERNAL: a bug"):
+        plan.make_plans(small_recipe(), [cpu_pod((1, 1))])
 
 
 def test_a_batch_that_does_not_divide_is_refused():
