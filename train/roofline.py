@@ -65,9 +65,9 @@ class Cost:
     sent: float
 
     def seconds(self, chip: Chip, links_bandwidth: float) -> dict[str, float]:
-        """The least that each part takes, and the step.
+        """The least that each part takes; that of the step; and of a step which waits for the links.
 
-        Computing hides the memory's traffic or the other way round; nothing hides the links', since
+        A step takes at least as long as its slowest part. It takes their share on top where the
         gradients are exchanged when there is nothing left to compute.
         """
         parts = {
@@ -75,7 +75,8 @@ class Cost:
             "memory": self.bytes / chip.bandwidth,
             "links": self.sent / links_bandwidth if self.sent else 0.0,
         }
-        return parts | {"step": max(parts["compute"], parts["memory"]) + parts["links"]}
+        waiting = max(parts["compute"], parts["memory"]) + parts["links"]
+        return parts | {"step": max(parts.values()), "step_waiting_for_links": waiting}
 
 
 def step_figures(config: ConfigDict, pod: Pod, batch_per_chip: int = 0) -> dict[str, Any]:
@@ -135,6 +136,7 @@ def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
     cost = Cost(analysis["flops"], hlo.hbm_bytes(text), sum(c.sent for c in exchanges))
     seconds = cost.seconds(pod.chip, pod.links_bandwidth)
     rate = figures["batch_per_chip"] / seconds["step"]
+    bound = max(("compute", "memory", "links"), key=seconds.get)
     return {
         "fits": True,
         "memory": figures["memory"]
@@ -144,7 +146,7 @@ def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
         "bytes_with_on_chip": analysis["bytes accessed"],
         "links_bytes": cost.sent,
         "seconds": seconds,
-        "bound": max(("compute", "memory", "links"), key=lambda part: seconds[part]),
+        "bound": bound,
         "images_per_second_per_chip": rate,
         "images_per_second": rate * figures["chips"],
         "mfu": cost.flops / pod.chip.flops / seconds["step"],
