@@ -104,9 +104,7 @@ def describe(plan: dict) -> str:
     if not plan["fits"]:
         return "\n".join([*lines, f"  compiled in           {plan['compile_seconds']:.0f} s"])
     seconds = plan["seconds"]
-    parts = ", ".join(
-        f"{part} {1e3 * time:.2f}" for part, time in seconds.items() if part != "step"
-    )
+    parts = ", ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
     exchanges = "; ".join(
         f"{each['count']} {kind}, {each['bytes'] / 1e6:.1f} MB"
         for kind, each in plan["collectives"].items()
@@ -128,7 +126,7 @@ def describe(plan: dict) -> str:
 def scaling_table(plans: list[dict]) -> str:
     """Weak scaling: throughput a chip beside that of the first slice, the links hidden or not."""
     lines = [
-        "| topology | chips | images | ms a step | images/s | scaling | links not hidden | recipe |",
+        "| topology | chips | images | ms a step | images/s | scaling | links last | recipe |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for plan in plans:

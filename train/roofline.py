@@ -65,7 +65,7 @@ class Cost:
     sent: float
 
     def seconds(self, chip: Chip, links_bandwidth: float) -> dict[str, float]:
-        """The least that each part takes; that of the step; and of a step which waits for the links.
+        """The least that each part takes, the step, and a step that waits for the links at its end.
 
         A step takes at least as long as its slowest part. It takes their share on top where the
         gradients are exchanged when there is nothing left to compute.
@@ -140,7 +140,7 @@ def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
     return {
         "fits": True,
         "memory": figures["memory"]
-        | {"temporaries": memory.temp_size_in_bytes, "peak": memory.peak_memory_in_bytes},
+        | {"temporaries": memory.temp_size_in_bytes, "peak": _reserved(memory)},
         "flops": cost.flops,
         "bytes": cost.bytes,
         "bytes_with_on_chip": analysis["bytes accessed"],
@@ -153,6 +153,13 @@ def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
         "collectives": by_kind(exchanges),
         "recipe_seconds": figures["steps"] * seconds["step"],
     }
+
+
+def _reserved(memory) -> int:
+    """Bytes that the program holds while it runs: arguments, what comes out of it, temporaries."""
+    own = memory.output_size_in_bytes - memory.alias_size_in_bytes  # the rest are arguments reused
+    held = memory.argument_size_in_bytes + own + memory.temp_size_in_bytes
+    return max(held, memory.peak_memory_in_bytes)
 
 
 def by_kind(exchanges: list[hlo.Collective]) -> dict[str, dict[str, int]]:
