@@ -19,14 +19,18 @@ COLLECTIVES = (
     "collective-broadcast",
 )
 # Instructions that name memory or wait for it, and move nothing by themselves.
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while"}
-FREE |= {"conditional", "call", "optimization-barrier", "partition-id", "replica-id", "domain"}
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
+FREE |= {"optimization-barrier", "partition-id", "replica-id", "domain"}
+# Instructions that run other functions, whose instructions then count.
+CALLS = {"while", "conditional", "call", "async-start"}
 
 SLICES = ("slice", "dynamic-slice", "gather")
 
 _LINE = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)")
 _ARRAY = re.compile(r"\b([a-z]+)(\d+)?(?:e\d\w*)?\[([\d,]*)\](?:\{([^{}]*)\})?")
-_CALLED = re.compile(r"(?:body|calls|branch_computations|true_computation|false_computation)=\{?")
+_CALLED = re.compile(
+    r"(?:body|calls|to_apply|branch_computations|true_computation|false_computation)=\{?"
+)
 
 
 class Instruction(NamedTuple):
@@ -168,7 +172,7 @@ def _run_one_by_one(functions: dict[str, list[Instruction]]) -> list[str]:
             continue
         reached.append(name)
         for instruction in functions[name]:
-            if instruction.opcode in ("while", "conditional", "call"):
+            if instruction.opcode in CALLS:
                 for start in _CALLED.finditer(instruction.rest):
                     names = re.match(r"[%\w.\-, ]+", instruction.rest[start.end() :])[0]
                     new += re.findall(r"%([\w.\-]+)", names)
@@ -180,7 +184,7 @@ def _traffic(instructions: list[Instruction], functions: dict) -> int:
     total = 0
     for instruction in instructions:
         opcode = instruction.opcode
-        if opcode in FREE or opcode.endswith("-done"):
+        if opcode in FREE | CALLS or opcode.endswith(("-done", "-update")):
             continue
         read = [types[operand] for operand in instruction.operands if operand in types]
         if opcode == "slice-start":  # written ((source), slice, ...)

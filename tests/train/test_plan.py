@@ -112,6 +112,13 @@ def test_without_memory_on_the_chip_traffic_is_what_xla_says():
     assert hlo.hbm_bytes(compiled.as_text()) == expected
 
 
+def test_what_is_called_counts_and_the_call_does_not():
+    called = TPU_PROGRAM.replace(
+        " while(%t), condition=%c, body=%body", " call(%t), to_apply=%body"
+    )
+    assert called != TPU_PROGRAM and hlo.hbm_bytes(called) == hlo.hbm_bytes(TPU_PROGRAM)
+
+
 @pytest.mark.parametrize(
     "type_, size, in_hbm",
     [
