@@ -36,9 +36,11 @@ def main(arguments: list[str]) -> int:
     from train.errors import TrainError
 
     try:
+        if _JSON.value:  # before the minutes of compiling
+            Path(_JSON.value).touch()
         pods = [open_pod(name) for name in _TOPOLOGY.value or [""]]
         plans = make_plans(config, pods, _BATCH.value, _LARGEST.value)
-    except (TrainError, DataError) as error:
+    except (TrainError, DataError, OSError) as error:
         return fail(str(error), 1)
     print("\n\n".join(map(describe, plans)))
     if len(plans) > 1:
