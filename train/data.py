@@ -58,13 +58,23 @@ def open_data(config: ConfigDict) -> Data:
       DataError: there is no such data set, or it cannot be prepared.
       TrainError: keys of the recipe that do not fit the data or the model.
     """
-    info = model_info(config.model.name)
+    model_info(config.model.name)  # raises for an unknown model, before anything is prepared
     train = _open(config, config.data.train_split)
     split = config.data.eval_split or input_pipeline.eval_split(
         config.data.name, config.data.dir or None
     )
     evaluation = _open(config, split)
     _check_classes(train, evaluation)
+    return data_of(config, train, evaluation)
+
+
+def data_of(config: ConfigDict, train: Source, evaluation: Source) -> Data:
+    """What a recipe makes of its two splits; no image is read.
+
+    Raises:
+      TrainError: as `open_data`.
+    """
+    info = model_info(config.model.name)
     size = config.data.image_size or info.image_size
     train_transform, eval_transform = _transforms(config, train, size)
     channels = train.image_shape[2] if train.image_shape else 3

@@ -46,16 +46,12 @@ class ResidentRunner:
         self._compile(task, state_shardings(shapes, mesh), shapes, eval_batch_size)
 
     def _compile(self, task: step.Task, states, shapes, eval_batch_size: int) -> None:
-        rows = _shape((self._longest, self._batch_size), np.int32)
         eval_rows = [_shape((EVAL_STRETCH, eval_batch_size), kind) for kind in (np.int32, bool)]
         count, sums = _shape((), np.int32), jax.eval_shape(step.no_sums)
         whole = self._whole
-        stretch = jax.jit(
-            partial(step.train_stretch, task),
-            in_shardings=(states, whole, self._rows, whole),
-            out_shardings=(states, whole),
-            donate_argnums=0,
-        ).lower(shapes, self.train_data, rows, count)
+        stretch = lower_train_stretch(
+            task, shapes, self.train_data, (self._longest, self._batch_size)
+        )
         self.one_call = not _loops_are_slow(stretch)
         if not self.one_call:
             stretch = jax.jit(
@@ -122,12 +118,7 @@ class StreamedRunner:
         self.skipped = 0  # images passed over because they cannot be read
         states = state_shardings(shapes, task.mesh)
         self.train_program, self.eval_program = _compile_all(
-            jax.jit(
-                partial(step.counted_train_step, task),
-                in_shardings=(states, self._whole, self._split),
-                out_shardings=(states, self._whole),
-                donate_argnums=0,
-            ).lower(shapes, jax.eval_shape(step.no_sums), self._batch_shapes(self._batch_size)),
+            lower_train_step(task, shapes, self._batch_size),
             jax.jit(
                 partial(step.counted_eval_step, task),
                 in_shardings=(states, self._whole, self._split),
@@ -135,14 +126,10 @@ class StreamedRunner:
             ).lower(
                 shapes,
                 jax.eval_shape(step.no_sums),
-                self._batch_shapes(self._eval_batch_size)
+                _batch_shapes(task, self._eval_batch_size)
                 | {"mask": _shape((self._eval_batch_size,), np.float32)},
             ),
         )
-
-    def _batch_shapes(self, batch_size: int) -> dict:
-        image = _shape((batch_size, *self._data.image_shape), np.uint8)
-        return {"image": image, "label": _shape((batch_size,), np.int32)}
 
     def train(self, state, start: int, stop: int) -> Iterator[tuple]:
         """As ResidentRunner.train; yields after each step."""
@@ -191,6 +178,39 @@ class StreamedRunner:
             name: jax.make_array_from_process_local_data(self._split, array)
             for name, array in batch.items()
         }
+
+
+def lower_train_step(task: step.Task, shapes, batch_size: int):
+    """`StreamedRunner`'s training program, ready to be compiled for the task's mesh."""
+    states = state_shardings(shapes, task.mesh)
+    whole, split = NamedSharding(task.mesh, WHOLE), NamedSharding(task.mesh, BATCH)
+    return jax.jit(
+        partial(step.counted_train_step, task),
+        in_shardings=(states, whole, split),
+        out_shardings=(states, whole),
+        donate_argnums=0,
+    ).lower(shapes, jax.eval_shape(step.no_sums), _batch_shapes(task, batch_size))
+
+
+def lower_train_stretch(task: step.Task, shapes, data, rows: tuple[int, int]):
+    """`ResidentRunner`'s: a loop over `rows`, the most steps and the images in each.
+
+    Args:
+      data: the training split, or its shapes.
+    """
+    states = state_shardings(shapes, task.mesh)
+    whole = NamedSharding(task.mesh, WHOLE)
+    return jax.jit(
+        partial(step.train_stretch, task),
+        in_shardings=(states, whole, NamedSharding(task.mesh, PartitionSpec(None, *BATCH)), whole),
+        out_shardings=(states, whole),
+        donate_argnums=0,
+    ).lower(shapes, data, _shape(rows, np.int32), _shape((), np.int32))
+
+
+def _batch_shapes(task: step.Task, batch_size: int) -> dict:
+    image = _shape((batch_size, *task.image_shape), np.uint8)
+    return {"image": image, "label": _shape((batch_size,), np.int32)}
 
 
 class _Throttle:

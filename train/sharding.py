@@ -4,6 +4,8 @@ The mesh has two axes, `data` and `fsdp`. A batch is split over both. Parameters
 are split over `fsdp` by a rule on their shapes, so models know nothing of it.
 """
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -15,13 +17,14 @@ WHOLE = PartitionSpec()
 SMALLEST_SPLIT = 1024  # elements; a smaller array costs more to gather than to keep whole
 
 
-def make_mesh(data: int, fsdp: int) -> Mesh:
-    """A mesh of data x fsdp devices; data = 0 takes all there are.
+def make_mesh(data: int, fsdp: int, devices: Sequence | None = None) -> Mesh:
+    """A mesh of data x fsdp of the devices, by default JAX's; data = 0 takes all there are.
 
     Raises:
       TrainError: the machine has not that many devices, or they do not divide.
     """
-    available = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    available = len(devices)
     wanted = f"mesh.data={data} and mesh.fsdp={fsdp}"
     if fsdp < 1 or data < 0 or (data == 0 and available % fsdp):
         raise TrainError(
@@ -34,8 +37,7 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
             f"{wanted} ask for {data * fsdp} devices and there are {available}: set mesh.data=0 to "
             "use what is there."
         )
-    devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
-    return Mesh(devices, ("data", "fsdp"))
+    return Mesh(np.array(devices[: data * fsdp]).reshape(data, fsdp), ("data", "fsdp"))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

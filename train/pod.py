@@ -1,0 +1,118 @@
+"""TPU slices by name, without any TPU: their chips' published peaks, their links, their compiler.
+
+Peaks are those of https://cloud.google.com/tpu/docs/v5e, .../v5p and .../v6e (read 2026-11-22).
+Links are counted in one direction: "1600 Gbit/s" and "400 GB/s bidirectional" of a v5e chip are
+both 4 links of 50 GB/s each way.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.errors import TrainError
+
+# The compiler is loaded with these. It would ask the cloud's metadata server what machine this is,
+# warn that it does not know, and refuse to be loaded by two programs at once.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+CUBIC = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One kind of TPU.
+
+    Attributes:
+      flops: bfloat16 operations a second.
+      memory: bytes of HBM; the compiler gives a little less to a program.
+      bandwidth: bytes of HBM a second.
+      link: bytes a second over one link to a neighbour, one way; 2 links for each axis of a slice.
+      ring: an axis of this many chips, or of a multiple, is closed to a ring.
+      shapes: slices that the compiler knows.
+    """
+
+    flops: float
+    memory: float
+    bandwidth: float
+    link: float
+    ring: int
+    shapes: tuple[str, ...]
+
+
+CHIPS = {
+    "v5e": Chip(197e12, 16 * 2**30, 819e9, 50e9, ring=16, shapes=FLAT),
+    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 100e9, ring=4, shapes=CUBIC),
+    "v6e": Chip(918e12, 32 * 2**30, 1600e9, 100e9, ring=16, shapes=FLAT),
+}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A slice of chips.
+
+    Attributes:
+      name: such as "v5e:4x4".
+      shape: chips along each axis.
+      devices: the compiler's stand-ins for the chips, in the order in which JAX would list them.
+    """
+
+    name: str
+    chip: Chip
+    shape: tuple[int, ...]
+    devices: Sequence
+
+    @property
+    def links_bandwidth(self) -> float:
+        """Bytes a second that a chip sends in an all-reduce over the whole slice.
+
+        A ring uses both links of its axis; an open row sends every byte on and back again over the
+        same ones, so it is worth one link.
+        """
+        links = (0 if n == 1 else 1 if n % self.chip.ring else 2 for n in self.shape)
+        return sum(links) * self.chip.link
+
+
+def open_pod(name: str) -> Pod:
+    """The slice of that name.
+
+    Raises:
+      TrainError: it is not known, or the compiler is not installed.
+    """
+    kind, _, shape = name.partition(":")
+    if kind not in CHIPS or shape not in CHIPS[kind].shapes:
+        known = "\n".join(
+            "  " + " ".join(f"{kind}:{shape}" for shape in chip.shapes)
+            for kind, chip in CHIPS.items()
+        )
+        raise TrainError(f"The topology {name!r} is not known. These are:\n{known}")
+    check_compiler()
+    from jax.experimental import topologies
+
+    sides = tuple(int(side) for side in shape.split("x"))
+    # Four chips share a host wherever there are four.
+    alone = {"chips_per_host_bounds": [1, 1, 1]} if np.prod(sides) == 1 else {}
+    devices = topologies.get_topology_desc(name, "tpu", **alone).devices
+    return Pod(name, CHIPS[kind], sides, devices)
+
+
+def check_compiler() -> None:
+    """Raises TrainError unless the TPU compiler is installed."""
+    if importlib.util.find_spec("libtpu") is None:
+        raise TrainError(
+            "The TPU compiler is not installed, which works without a TPU too: "
+            "pip install 'flax-zoo[plan]'"
+        )
+
+
+def set_environment() -> None:
+    """To be called before JAX is first used."""
+    os.environ.update(ENVIRONMENT)
