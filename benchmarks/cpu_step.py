@@ -4,8 +4,8 @@
 
 float32, SGD with momentum, batch 8 at 224 pixels (--mode=infer: forward at --batch images). The
 programs take turns, each in a process of its own that stays; a figure is the minimum over the
-rounds' runs. PyTorch runs in channels-last and in contiguous format; the better counts. Memory is the
-largest resident size of a process after its runs, its compilation included. `--plain` adds the
+rounds' runs. PyTorch runs in channels-last and in contiguous format; the better counts. Memory is
+the largest resident size of a process after its runs, its compilation included. `--plain` adds the
 model on flax's convolution.
 """
 

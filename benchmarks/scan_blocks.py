@@ -2,9 +2,9 @@
 
     python benchmarks/scan_blocks.py [--models=vit_l_16,cait_s36,swin_b] [--batch=8] [--size=224]
 
-Each figure is of a process of its own. Seconds are of tracing and lowering, and of XLA's compilation
-(no cache); the memory is what XLA's program needs beside its arguments, by its own account, and with
---run also the largest resident size of the process after a step, by the kernel's.
+Each figure is of a process of its own. Seconds are of tracing and lowering, and of XLA's
+compilation (no cache); the memory is what XLA's program needs beside its arguments, by its own
+account, and with --run also the largest resident size of the process after a step, by the kernel's.
 """
 
 import argparse

@@ -27,7 +27,9 @@ def main(arguments: list[str]) -> int:
     from input_pipeline.example import DataError  # after the flags, so that a typo shows at once
     from train.errors import Interrupted, TrainError
     from train.loop import train_and_evaluate
+    from train.memory import keep_freed_memory
 
+    keep_freed_memory()
     workdir = _WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename)
     try:
         train_and_evaluate(config, workdir)
