@@ -19,7 +19,7 @@ SIZES = {
     "vit_h_14": 56,
     "zfnet": 224,
 }
-# One small variant of each family; all others behind `-m full`.
+# One small variant of each family, for what shapes alone tell; all others behind `-m full`.
 DEFAULT = {
     "alexnet_owt",
     "cait_xxs24",
@@ -77,10 +77,31 @@ UNTRAINED = {
     "regionvit": r"stage4_block2/attention/bias_table$",
     "t2t_vit": r"(.*/|)(pos_embed|random_vectors)$",
 }
-MODELS = [
-    pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
-    for name in zoo.list_models()
-]
+# Of these the quick ones to compile, for what has to be computed. (The goldens compile one model of
+# every family.)
+COMPUTED = {
+    "alexnet_owt",
+    "deit_ti_distilled",
+    "lenet5",
+    "lenet5_1998",
+    "mlp",
+    "mobilenet_v2",
+    "nin_cifar",
+    "resnet18",
+    "resnet20_cifar",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "vgg11_bn",
+    "vit_ti_16",
+}
+
+
+def models(default: set[str]) -> list:
+    """All models, those that are not in `default` behind `-m full`."""
+    return [
+        pytest.param(name, marks=[] if name in default else pytest.mark.full)
+        for name in zoo.list_models()
+    ]
 
 
 def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.ndarray:
@@ -101,7 +122,7 @@ def init(name: str):
     return model, jax.jit(model.init)(jax.random.key(0), images), images
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=models(COMPUTED))
 def initialised(request, quick_compilation):
     """The name and `init` of each model; its tests run one after the other and share it."""
     return request.param, *init(request.param)
@@ -171,7 +192,7 @@ def test_features_by_name():
         zoo.features(model, variables, images, at=["stage1", "stage99"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models(DEFAULT))
 def test_bfloat16_keeps_parameters_and_logits_in_float32(name):
     model, images = zoo.create(name, dtype=jnp.bfloat16), image_batch(name)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
@@ -188,7 +209,7 @@ def test_bfloat16_is_near(name):
     assert 0 < error < 0.1 * float(jnp.abs(exact).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models(DEFAULT))
 def test_other_channels_and_classes(name):
     channels = 4 - zoo.info(name).channels  # 1 for colour models, 3 for grey ones
     images = image_batch(name, channels=channels)
