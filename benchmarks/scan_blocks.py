@@ -2,9 +2,10 @@
 
     python benchmarks/scan_blocks.py [--models=vit_l_16,cait_s36,swin_b] [--batch=8] [--size=224]
 
-Each figure is of a process of its own. Seconds are of tracing and lowering, and of XLA's
-compilation (no cache); the memory is what XLA's program needs beside its arguments, by its own
-account, and with --run also the largest resident size of the process after a step, by the kernel's.
+Each figure is of a process of its own. Seconds are of the CPU, of all threads, which other
+programs on the machine disturb least: for tracing and lowering, and for XLA's compilation (no
+cache); the memory is what XLA's program needs beside its arguments, by its own account, and with
+--run also the largest resident size of the process after a step, by the kernel's.
 """
 
 import argparse
@@ -41,11 +42,11 @@ def measure(name: str, way: str, batch: int, size: int, run: bool) -> None:
         gradients = jax.grad(loss)(params)
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients)
 
-    start = time.perf_counter()
+    start = time.process_time()
     lowered = jax.jit(step, donate_argnums=0).lower(params, images)
-    middle = time.perf_counter()
+    middle = time.process_time()
     compiled = lowered.compile()
-    end = time.perf_counter()
+    end = time.process_time()
     memory = compiled.memory_analysis()
     figures = [middle - start, end - middle, memory.temp_size_in_bytes / 2**30]
     if run:
@@ -68,7 +69,7 @@ def main() -> None:
     if options.only:
         measure(*options.only, options.batch, options.size, options.run)
         return
-    columns = ["model", "blocks", "trace and lower s", "compile s", "temporaries GiB"]
+    columns = ["model", "blocks", "trace and lower, CPU s", "compile, CPU s", "temporaries GiB"]
     columns += ["step s", "peak RSS GiB"] if options.run else []
     print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
     for name in options.models.split(","):

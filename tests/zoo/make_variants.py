@@ -26,7 +26,9 @@ SCALES = {
     "timm legacy_seresne": {"bn3.weight": 0.2},
     "torchvision efficientnet_v2": {"block.3.1.weight": 0.2},
 }
-SIZES = {"pytorchcv": 224, "torchvision vit": 224, "torchvision swin": 224}
+SIZES = {"pytorchcv": 224, "torchvision vit": 224}
+# Buffers that a reference keeps in its state dict and computes itself.
+CONSTANTS = ("relative_coords_table",)
 
 
 def build(reference: str) -> torch.nn.Module:
@@ -65,10 +67,17 @@ def figures(logits: np.ndarray) -> dict:
 
 
 def entry(reference: str) -> dict:
-    size = next((SIZES[start] for start in SIZES if reference.startswith(start)), 64)
     scales = next((SCALES[start] for start in SCALES if reference.startswith(start)), {})
     model = without_randomness(build(reference)).double().eval()
-    floating = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
+    size = next((SIZES[start] for start in SIZES if reference.startswith(start)), 64)
+    timm_facts = getattr(model, "pretrained_cfg", {})
+    if timm_facts.get("fixed_input_size"):
+        size = timm_facts["input_size"][1]
+    floating = {
+        name: value
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not name.endswith(CONSTANTS)
+    }
     golden = {"state_dict": [[k, list(v.shape)] for k, v in floating.items()], "fill_scale": scales}
     tensors = {k: torch.from_numpy(np.array(v)) for k, v in goldens.state_dict(golden).items()}
     model.load_state_dict(tensors, strict=False)
