@@ -1,8 +1,8 @@
 """Convolutions by oneDNN, the library that PyTorch's CPU convolutions are: forward and gradients.
 
-Where the package `onednn-cpu-gomp` is installed (the extra `cpu`), its shared library is called
-from compiled programs through XLA's foreign function interface. Both are plain C, so `ctypes` is
-enough. Images and kernels keep XLA's layouts, NHWC and HWIO; oneDNN blocks the kernels itself.
+Where the package `onednn-cpu-gomp` is installed, compiled programs call its shared library by
+`zoo.layers.foreign`. Images and kernels keep XLA's layouts, NHWC and HWIO; oneDNN brings kernels
+into blocks itself.
 """
 
 import ctypes
@@ -10,137 +10,19 @@ import functools
 import importlib.metadata
 import json
 import threading
-from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+import warnings
+from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# ---- XLA's foreign function interface, xla/ffi/api/c_api.h
+from zoo.layers import foreign
 
+PACKAGE = "onednn-cpu-gomp"
+NAME = "zoo_onednn_convolution"  # by which XLA knows it
 
-class _Extension(ctypes.Structure):
-    pass
-
-
-class _Version(ctypes.Structure):
-    _fields_ = [("size", c_size_t), ("extension", c_void_p), ("major", c_int), ("minor", c_int)]
-
-
-class _Metadata(ctypes.Structure):
-    _fields_ = [("size", c_size_t), ("version", _Version), ("traits", c_uint32)]
-
-
-_Extension._fields_ = [
-    ("size", c_size_t),
-    ("type", c_int),
-    ("next", c_void_p),
-    ("metadata", POINTER(_Metadata)),
-]
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = [
-        ("size", c_size_t),
-        ("extension", c_void_p),
-        ("dtype", c_int),
-        ("data", c_void_p),
-        ("rank", c_int64),
-        ("dims", POINTER(c_int64)),
-    ]
-
-
-class _Buffers(ctypes.Structure):
-    _fields_ = [
-        ("size", c_size_t),
-        ("extension", c_void_p),
-        ("length", c_int64),
-        ("types", POINTER(c_int)),
-        ("buffers", POINTER(POINTER(_Buffer))),
-    ]
-
-
-class _Span(ctypes.Structure):
-    _fields_ = [("pointer", c_void_p), ("length", c_size_t)]
-
-
-class _Attributes(ctypes.Structure):
-    _fields_ = [
-        ("size", c_size_t),
-        ("extension", c_void_p),
-        ("length", c_int64),
-        ("types", POINTER(c_int)),
-        ("names", POINTER(POINTER(_Span))),
-        ("values", POINTER(POINTER(_Span))),
-    ]
-
-
-class _Frame(ctypes.Structure):
-    _fields_ = [
-        ("size", c_size_t),
-        ("extension", POINTER(_Extension)),
-        ("api", c_void_p),
-        ("context", c_void_p),
-        ("stage", c_int),
-        ("arguments", _Buffers),
-        ("results", _Buffers),
-        ("attributes", _Attributes),
-        ("future", c_void_p),
-    ]
-
-
-_HANDLER = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
-
-
-def _field(frame: _Frame, index: int, of: str) -> int:
-    return getattr(frame, of).buffers[index].contents.data
-
-
-def _attribute(frame: _Frame) -> bytes:
-    """The one attribute of our calls, a string."""
-    span = frame.attributes.values[0].contents
-    return ctypes.string_at(span.pointer, span.length)
-
-
-class _ErrorArguments(ctypes.Structure):
-    _fields_ = [
-        ("size", c_size_t),
-        ("extension", c_void_p),
-        ("message", c_char_p),
-        ("code", c_int),
-    ]
-
-
-_CREATE_ERROR = ctypes.CFUNCTYPE(c_void_p, POINTER(_ErrorArguments))
-# Where XLA_FFI_Api keeps XLA_FFI_Error_Create: after its size, extension, version and internals.
-_CREATE_ERROR_OFFSET = 8 + 8 + 24 + 8
-_INTERNAL = 13
-
-
-def _error(frame: _Frame, message: str) -> int:
-    create = _CREATE_ERROR(c_void_p.from_address(frame.api + _CREATE_ERROR_OFFSET).value)
-    size = ctypes.sizeof(_ErrorArguments)
-    return create(byref(_ErrorArguments(size, None, message.encode(), _INTERNAL)))
-
-
-@_HANDLER
-def _handler(pointer):
-    """What XLA calls: once to learn the version it speaks, then for each convolution."""
-    frame = pointer.contents
-    try:
-        if frame.extension and frame.extension.contents.type == 1:
-            metadata = frame.extension.contents.metadata.contents
-            metadata.version.major, metadata.version.minor = 0, 3
-            return None
-        inputs = [_field(frame, i, "arguments") for i in range(2)]
-        _convolution(_attribute(frame)).run(*inputs, _field(frame, 0, "results"))
-    except Exception as error:  # an exception cannot pass through C
-        return _error(frame, f"oneDNN convolution: {error}")
-    return None
-
-
-# ---- oneDNN's interface, oneapi/dnnl/dnnl.h
-
+# Numbers of oneDNN's C interface, oneapi/dnnl/dnnl_types.h.
 _CPU, _IN_ORDER, _DIRECT, _TRAINING, _FLOAT32, _ANY = 1, 1, 1, 64, 3, 1
 _ALLOCATE = c_void_p(2**64 - 1)
 _SOURCE, _DESTINATION, _WEIGHTS, _SCRATCHPAD = 1, 17, 33, 80
@@ -157,15 +39,19 @@ class _Argument(ctypes.Structure):
 def _library() -> ctypes.CDLL | None:
     """The shared library of the installed package; None without it."""
     try:
-        files = importlib.metadata.files("onednn-cpu-gomp") or []
+        files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         return None
     paths = [str(file.locate()) for file in files if file.name == "libdnnl.so.3"]
     try:
-        library = ctypes.CDLL(paths[0])
-    except (IndexError, OSError):  # no such file, or no OpenMP runtime on this system
+        return ctypes.CDLL(paths[0])
+    except (IndexError, OSError) as error:
+        warnings.warn(
+            f"{PACKAGE} is installed and cannot be loaded ({error}), so XLA runs convolutions on "
+            "CPU, several times slower. Is libgomp.so.1, GNU's OpenMP, on this system?",
+            stacklevel=2,
+        )
         return None
-    return library
 
 
 class _Engine:
@@ -395,8 +281,5 @@ def available() -> bool:
     """Whether oneDNN can be used here; if so, XLA knows our handler from now on."""
     if _library() is None:
         return False
-    jax.ffi.register_ffi_target(NAME, jax.ffi.pycapsule(_handler), platform="cpu")
+    foreign.register(NAME, lambda key, inputs, outputs: _convolution(key).run(*inputs, *outputs))
     return True
-
-
-NAME = "zoo_onednn_convolution"
