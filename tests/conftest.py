@@ -28,6 +28,8 @@ def quick_compilation():
 def pytest_collection_modifyitems(items):
     """What runs on one worker: a file; where a file goes through all models, those of one name."""
     for item in items:
-        by_model = item.path.name in ("test_models.py", "test_parity.py", "test_variants.py")
-        group = f"{item.path}[{item.callspec.id}]" if by_model and hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(group or str(item.path)))
+        group = item.path.stem  # xdist cuts names at "@" and "]", which a whole path may have
+        by_model = group in ("test_models", "test_parity", "test_variants")
+        if by_model and hasattr(item, "callspec"):
+            group += f":{item.callspec.id}"
+        item.add_marker(pytest.mark.xdist_group(group))

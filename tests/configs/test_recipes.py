@@ -10,8 +10,11 @@ from ml_collections import ConfigDict
 
 from configs import base
 from train import hosts
-from train.loop import train_and_evaluate
+from train.data import open_data
+from train.durations import Plan
+from train.loop import make_task, train_and_evaluate
 from train.report import flat
+from train.sharding import make_mesh
 
 FOLDER = Path(base.__file__).parent
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
@@ -49,36 +52,37 @@ def test_other_arguments_are_refused():
         get_config("lenet", "smok")
 
 
-@pytest.fixture(scope="module")
-def keys_read():
-    return set()
-
-
 @pytest.mark.parametrize("name", RECIPES)
-def test_smoke(name, tmp_path_factory, keys_read, monkeypatch, quick_compilation):
+def test_smoke(name, tmp_path_factory, quick_compilation):
     config = get_config(name, "smoke")
     config.compile_cache = ""
-    _note_reads(config, keys_read, monkeypatch)
     line = train_and_evaluate(config, tmp_path_factory.mktemp(name))
     assert line["step"] == 3 and line["examples"] == 5
 
 
-def test_every_key_is_read(keys_read, monkeypatch):
-    """Runs behind the smoke runs, and counts what they looked at."""
-    config = get_config("lenet")
+def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
+    """One short run, and for the other recipes what is made before their programs compile."""
+    recipes = [get_config(name, "smoke") for name in RECIPES]
+    keys_read = _note_reads(recipes, monkeypatch)
+    for config in recipes:
+        data = open_data(config)
+        make_task(config, data, Plan.of(config, len(data.train)), make_mesh(1, 1))
+    config = recipes[RECIPES.index("lenet")]
+    config.compile_cache = ""
+    train_and_evaluate(config, tmp_path)
     config.hosts.coordinator = "elsewhere:1234"
-    _note_reads(config, keys_read, monkeypatch)
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
     hosts.join(config.hosts)
     assert flat(base.get_config().to_dict()).keys() - keys_read == set()
 
 
-def _note_reads(config, keys_read, monkeypatch):
-    """Adds the dotted name of each key that is read as an attribute of the config."""
-    names = {id(config): ""}
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            names[id(value)] = f"{key}."
+def _note_reads(recipes, monkeypatch):
+    """A set that grows by the dotted name of each key that is read as an attribute of a recipe."""
+    keys_read = set()
+    names = {id(config): "" for config in recipes}
+    for config in recipes:
+        sections = {key: part for key, part in config.items() if isinstance(part, ConfigDict)}
+        names |= {id(part): f"{key}." for key, part in sections.items()}
     plain = ConfigDict.__getattr__
 
     def noting(self, attribute):
@@ -87,3 +91,4 @@ def _note_reads(config, keys_read, monkeypatch):
         return plain(self, attribute)
 
     monkeypatch.setattr(ConfigDict, "__getattr__", noting)
+    return keys_read
