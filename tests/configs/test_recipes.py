@@ -68,7 +68,7 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
         data = open_data(config)
         make_task(config, data, Plan.of(config, len(data.train)), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet")]
-    config.compile_cache = ""
+    config.compile_cache, config.data.on_device = "", "no"  # only a loader reads data.workers
     train_and_evaluate(config, tmp_path)
     config.hosts.coordinator = "elsewhere:1234"
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
