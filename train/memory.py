@@ -4,7 +4,7 @@ import ctypes
 import platform
 
 # glibc's malloc.h. All sizes are C ints.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _LARGEST = 2**31 - 1
 
 
@@ -17,5 +17,7 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = [(_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, 2**28)]
+    # One arena: in those of other threads large allocations are mapped in spite of the second.
+    settings = [(_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0)]
+    settings += [(_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, 2**28)]
     return all([mallopt(ctypes.c_int(name), ctypes.c_int(value)) for name, value in settings])

@@ -22,10 +22,12 @@ def max_pool(
     native = functools.partial(
         nn.max_pool, window_shape=(window, window), strides=(strides, strides), padding=pads
     )
-    height, width = images.shape[1:3]
-    if window != strides or any(map(any, pads)) or height % window or width % window:
-        return native(images)
-    on_cpu = functools.partial(_max_of_tiles, window)
+
+    def on_cpu(images):
+        # Columns before rows: so the first of equal maxima is the first row by row.
+        across = _max_of_taps(window, strides, pads[1], 2, images)  # [B, H, W', C]
+        return _max_of_taps(window, strides, pads[0], 1, across)
+
     return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
 
 
@@ -37,27 +39,34 @@ def _overhang(length: int, window: int, strides: int, padding: int) -> int:
     return max(0, steps * strides + window - length - 2 * padding)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _max_of_tiles(window: int, images: jax.Array) -> jax.Array:
-    """Windows that tile the image exactly. XLA's own gradient of this is slow on CPU."""
-    return _tiles(window, images).max((2, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
+def _max_of_taps(window: int, strides: int, pads, axis: int, images: jax.Array) -> jax.Array:
+    """Maximum pooling along one axis. XLA's own gradient takes many times as long on CPU."""
+    return functools.reduce(jnp.maximum, _taps(window, strides, pads, axis, images, -np.inf))
 
 
-@_max_of_tiles.defjvp
-def _max_of_tiles_jvp(window, primals, tangents):
-    (images,), (tangent,) = primals, tangents
-    largest = _max_of_tiles(window, images)
-    positions = np.arange(window**2, dtype=np.int8).reshape(1, 1, window, 1, window, 1)
-    is_largest = _tiles(window, images) == largest[:, :, None, :, None]
-    candidates = jnp.where(is_largest, positions, np.int8(window**2))
-    is_first = positions == candidates.min((2, 4), keepdims=True)
-    return largest, jnp.where(is_first, _tiles(window, tangent), 0).sum((2, 4))
+@_max_of_taps.defjvp
+def _max_of_taps_jvp(window, strides, pads, axis, primals, tangents):
+    taps = _taps(window, strides, pads, axis, primals[0], -np.inf)
+    largest, position = taps[0], jnp.zeros(taps[0].shape, np.uint8)
+    for i, tap in enumerate(taps[1:], start=1):
+        is_larger = (tap > largest) | jnp.isnan(tap)
+        largest = jnp.where(is_larger, tap, largest)
+        position = jnp.where(is_larger, np.uint8(i), position)
+    # Linear in the tangent. Transposed, a tap is a pad, and their sum compiles to one loop.
+    moved = _taps(window, strides, pads, axis, tangents[0], 0)
+    chosen = (jnp.where(position == i, tap, 0) for i, tap in enumerate(moved))
+    return largest, functools.reduce(jnp.add, chosen)
 
 
-def _tiles(window: int, images: jax.Array) -> jax.Array:
-    """[B, H, W, C] -> [B, H / window, window, W / window, window, C]."""
-    batch, height, width, channels = images.shape
-    return images.reshape(batch, height // window, window, width // window, window, channels)
+def _taps(window: int, strides: int, pads, axis: int, images, fill: float) -> list[jax.Array]:
+    """For each place in a window, what all windows see there along the axis."""
+    padding = [(*pads, 0) if i == axis else (0, 0, 0) for i in range(images.ndim)]
+    padded = jax.lax.pad(images, jnp.array(fill, images.dtype), padding)
+    reach = (padded.shape[axis] - window) // strides * strides + 1
+    return [
+        jax.lax.slice_in_dim(padded, i, i + reach, strides, axis=axis) for i in range(window)
+    ]
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
