@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import CAFFE, Family
@@ -46,7 +47,7 @@ class AlexNet(nn.Module):
 
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
         two_towers = partial(conv, feature_group_count=self.gpus, bias_init=nn.initializers.ones)
-        dense = partial(nn.Dense, kernel_init=normal_001)
+        dense = partial(Dense, kernel_init=normal_001)
 
         # Stages
         x = nn.relu(conv(96, (11, 11), 4, padding=0, name="conv1")(images))  # [B, 55, 55, 96]
@@ -91,7 +92,7 @@ class AlexNetOneTower(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(Conv, dtype=self.dtype, kernel_init=torch_init)
-        dense = partial(nn.Dense, kernel_init=torch_init)
+        dense = partial(Dense, kernel_init=torch_init)
 
         # Stages, with sizes for images of 224 pixels
         x = nn.relu(conv(64, (11, 11), 4, padding=2, name="conv1")(images))  # [B, 55, 55, 64]

@@ -23,6 +23,7 @@ from flax import linen as nn
 from zoo.layers.attention import attend, heads, merged, sow_map
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.drop_path import DropPath
+from zoo.layers.einsum import Dense, einsum
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.registry import Family
@@ -43,17 +44,17 @@ class TalkingHeads(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width, wide = x.shape[-1], jnp.promote_types(self.dtype, jnp.float32)
-        qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=trunc_normal, name="qkv")(x)
+        qkv = Dense(3 * width, dtype=self.dtype, kernel_init=trunc_normal, name="qkv")(x)
         query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         query = query * (width // self.num_heads) ** -0.5
         square = (self.num_heads, self.num_heads)
         mix = partial(nn.Einsum, square, "bhnm,hg->bgnm", dtype=wide, kernel_init=trunc_normal)
-        logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=wide)
+        logits = einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=wide)
         weights = nn.softmax(mix(name="mix_logits")(logits))  # [B, heads, N, N]
         sow_map(self, weights)
         weights = mix(name="mix_weights")(weights).astype(value.dtype)
-        x = merged(jnp.einsum("bhnm,bmhd->bnhd", weights, value))
-        x = nn.Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
+        x = merged(einsum("bhnm,bmhd->bnhd", weights, value))
+        x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -66,7 +67,7 @@ class ClassAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        dense = partial(nn.Dense, x.shape[-1], dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, x.shape[-1], dtype=self.dtype, kernel_init=trunc_normal)
         query = heads(dense(name="query")(x[:, :1]), self.num_heads)
         key = heads(dense(name="key")(x), self.num_heads)
         value = heads(dense(name="value")(x), self.num_heads)
@@ -169,7 +170,7 @@ class CaiT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(nn.Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
+        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
         return head(self.num_classes)(x)
 
 

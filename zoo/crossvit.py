@@ -24,6 +24,7 @@ from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.mlp import gelu
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.registry import Family
@@ -48,7 +49,7 @@ class Fusion(nn.Module):
     @nn.compact
     def __call__(self, token: jax.Array, patches: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         own, other = token.shape[-1], patches.shape[-1]
         token = dense(other, name="project")(gelu(norm(name="project_norm")(token)))
         tokens = norm(name="norm")(jnp.concatenate([token, patches], axis=1))  # [B, 1 + N, C']
@@ -131,7 +132,7 @@ class CrossViT(nn.Module):
         if not self.num_classes:
             return embedding
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(nn.Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
         logits = [
             head(name=f"branch{i}_head")(token) for i, token in zip(BRANCHES, tokens, strict=True)
         ]

@@ -21,6 +21,7 @@ from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
@@ -54,7 +55,7 @@ class ConvAttention(nn.Module):
         key = self.project(x, "k", strides=2, train=train)  # a quarter of the tokens
         value = self.project(x, "v", strides=2, train=train)
         x = merged(attend(self, query, key, value, scale=width**-0.5))
-        x = nn.Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
+        x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
     def project(self, x: jax.Array, name: str, *, strides: int, train: bool) -> jax.Array:
@@ -66,7 +67,7 @@ class ConvAttention(nn.Module):
         grid = depthwise(features, (3, 3), strides, padding=1, name=f"{name}_conv")(grid)
         norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=f"{name}_norm")
         x = jnp.concatenate([tokens, norm(grid).reshape(batch, -1, features)], axis=1)
-        x = nn.Dense(features, dtype=self.dtype, kernel_init=trunc_normal, name=name)(x)
+        x = Dense(features, dtype=self.dtype, kernel_init=trunc_normal, name=name)(x)
         return heads(x, self.num_heads)
 
 
@@ -155,9 +156,7 @@ class CvT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
     def patches(self, x: jax.Array, stage: int) -> jax.Array:
         """A convolution with strides and a LayerNorm: the way into a stage."""

@@ -24,6 +24,7 @@ from flax import linen as nn
 from zoo import vit
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.drop_path import linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.registry import Family
 from zoo.vit import ViT
@@ -81,7 +82,7 @@ class DistilledViT(nn.Module):
         if not self.num_classes:
             return embedding
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(nn.Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
         class_logits = head(name="head")(x[:, 0])
         distilled_logits = head(name="distilled_head")(x[:, 1])
         self.sow("intermediates", "class_logits", class_logits)

@@ -23,6 +23,7 @@ from flax import linen as nn
 from zoo.layers.branches import branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, half, window
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, max_pool
@@ -123,10 +124,10 @@ class AuxiliaryHead(nn.Module):
         x = adaptive_average_pool(x, 4)
         x = self.conv(128, 1, name="conv")(x)
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 2048], channels first
-        x = nn.relu(nn.Dense(1024, dtype=self.dtype, kernel_init=xavier, name="fc")(x))
+        x = nn.relu(Dense(1024, dtype=self.dtype, kernel_init=xavier, name="fc")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
 
 
 class GoogLeNet(nn.Module):
@@ -199,7 +200,7 @@ class GoogLeNet(nn.Module):
             return x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
 
 
 family = Family(

@@ -24,6 +24,7 @@ from flax import linen as nn
 from zoo.layers.branches import Branches, average, branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
@@ -195,7 +196,7 @@ class InceptionResNet(nn.Module):
             return x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
 
 
 family = Family(

@@ -21,6 +21,7 @@ from flax import linen as nn
 
 from zoo.layers.branches import Branches, average, branch
 from zoo.layers.conv_norm import ConvNorm
+from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CAFFE, Family
@@ -114,7 +115,7 @@ class InceptionV2(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
 
 
 def require_even_stages(images: jax.Array, x: jax.Array) -> None:

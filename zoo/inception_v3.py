@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import Family
@@ -98,7 +99,7 @@ class AuxiliaryHead(nn.Module):
         x = self.conv(768, 5, 1, "valid", name="conv2")(x)  # [B, 1, 1, 768]
         x = jnp.mean(x, axis=(1, 2))
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=aux_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=aux_init, name="head")(x)
 
 
 class InceptionV3(nn.Module):
@@ -151,7 +152,7 @@ class InceptionV3(nn.Module):
             return x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
 family = Family(

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
@@ -128,7 +129,7 @@ class InceptionV4(nn.Module):
             return x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
 
 
 family = Family(

@@ -16,6 +16,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.conv import Conv, conv
+from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
@@ -70,13 +71,13 @@ class LeNet5(nn.Module):
 
         # Head
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 400], channels first
-        x = nn.relu(nn.Dense(120, dtype=self.dtype, name="fc1")(x))
-        x = nn.relu(nn.Dense(84, dtype=self.dtype, name="fc2")(x))
+        x = nn.relu(Dense(120, dtype=self.dtype, name="fc1")(x))
+        x = nn.relu(Dense(84, dtype=self.dtype, name="fc2")(x))
         self.sow("intermediates", "embedding", x)
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
 
 
 class LeNet5Of1998(nn.Module):
@@ -112,7 +113,7 @@ class LeNet5Of1998(nn.Module):
 
         # Head
         x = squash(x).reshape(x.shape[0], -1)
-        x = squash(nn.Dense(84, dtype=self.dtype, kernel_init=uniform_by_fan_in, name="f6")(x))
+        x = squash(Dense(84, dtype=self.dtype, kernel_init=uniform_by_fan_in, name="f6")(x))
         self.sow("intermediates", "embedding", x)
         if not self.num_classes:
             return x

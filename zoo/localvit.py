@@ -21,6 +21,7 @@ from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
 from zoo.registry import Family
@@ -50,8 +51,8 @@ class LocalFeedForward(nn.Module):
         y = depthwise(hidden, (3, 3))(y)
         y = nn.hard_swish(norm(name="depthwise_norm")(y))
         gate = jnp.mean(y, axis=(1, 2), keepdims=True)  # [B, 1, 1, ratio * C]
-        gate = nn.relu(nn.Dense(self.ratio, dtype=self.dtype, name="squeeze")(gate))
-        gate = nn.hard_sigmoid(nn.Dense(hidden, dtype=self.dtype, name="excite")(gate))
+        gate = nn.relu(Dense(self.ratio, dtype=self.dtype, name="squeeze")(gate))
+        gate = nn.hard_sigmoid(Dense(hidden, dtype=self.dtype, name="excite")(gate))
         y = conv(features, (1, 1), name="project_conv")(y * gate)
         return x + norm(name="project_norm")(y)
 
@@ -147,9 +148,7 @@ class LocalViT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
 
 family = Family(

@@ -28,7 +28,7 @@ def _count(jaxpr: core.Jaxpr, outer: str, times: int, counts: collections.Counte
     for equation in jaxpr.eqns:
         scope = f"{outer}/{equation.source_info.name_stack}"
         name, params = equation.primitive.name, equation.params
-        if name in ("conv2d", "conv_general_dilated", "dot_general"):
+        if name in ("conv2d", "einsum", "conv_general_dilated", "dot_general"):
             counts[scope] += times * _products(equation)
         elif name == "cond":
             # lax.platform_dependent becomes a cond, and its last branch is the plain formulation.
@@ -47,6 +47,12 @@ def _products(equation: core.JaxprEqn) -> int:
         (contracted, _), _ = equation.params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
         return output * math.prod(lhs[axis] for axis in contracted)
+    if (
+        equation.primitive.name == "einsum"
+    ):  # zoo.layers.einsum: one product for each choice of axes
+        shapes = [variable.aval.shape for variable in equation.invars]
+        first, second, _ = equation.params["axes"]
+        return math.prod(dict(zip(first + second, sum(shapes, ()), strict=True)).values())
     if equation.primitive.name == "conv2d":
         return output * math.prod(equation.invars[1].aval.shape[:3])  # zoo.layers.conv, HWIO
     # The kernel's axes, input features first: each output is a sum over them and the window.

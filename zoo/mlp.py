@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.einsum import Dense
 from zoo.registry import Family
 
 
@@ -35,7 +36,7 @@ class MLP(nn.Module):
 
         # Stages
         for i, features in enumerate(self.widths):
-            x = nn.relu(nn.Dense(features, dtype=self.dtype, name=f"fc{i + 1}")(x))
+            x = nn.relu(Dense(features, dtype=self.dtype, name=f"fc{i + 1}")(x))
             self.sow("intermediates", f"stage{i + 1}", x)
 
         # Head
@@ -43,7 +44,7 @@ class MLP(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
 
 
 family = Family(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
@@ -100,7 +101,7 @@ class MobileNetV2(nn.Module):
             return x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
 family = Family(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
@@ -112,7 +113,7 @@ class MobileNetV3(nn.Module):
             epsilon=1e-3,
             dtype=self.dtype,
         )
-        dense = partial(nn.Dense, kernel_init=dense_init)
+        dense = partial(Dense, kernel_init=dense_init)
 
         # Stem
         x = conv(scaled(16, self.width), (3, 3), 2, padding=1, name="stem_conv")(images)

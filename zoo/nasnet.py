@@ -21,6 +21,7 @@ from flax import linen as nn
 from jax import lax
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.registry import Family
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
@@ -235,7 +236,7 @@ class NASNet(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
 family = Family(

@@ -23,6 +23,7 @@ from zoo.layers.attention import attend, heads
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.mlp import Mlp
 from zoo.layers.pool import max_pool
 from zoo.layers.position import add_positions, resample_grid, trunc_normal
@@ -45,7 +46,7 @@ class BlockAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         shape, width = x.shape, x.shape[-1]
         qkv = dense(3 * width, name="qkv")(x.reshape(-1, *shape[-2:]))  # [B * blocks, N, 3 * C]
         y = attend(self, *(heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1)))
@@ -159,9 +160,7 @@ class NesT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
 
 def block_side(images: jax.Array, levels: int) -> int:

@@ -19,6 +19,7 @@ from flax import linen as nn
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import gelu
 from zoo.layers.pool import adaptive_average_pool
@@ -51,7 +52,7 @@ class ConvMlp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         y = dense(self.hidden, name="fc1")(x)
         y = nn.relu(y) if self.relu else y
         depthwise = partial(Conv, feature_group_count=self.hidden, kernel_init=depthwise_init)
@@ -165,9 +166,7 @@ class PVTv2(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
     def patches(self, x: jax.Array, stage: int) -> jax.Array:
         """A convolution with strides and a LayerNorm: the way into a stage."""

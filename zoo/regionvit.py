@@ -25,6 +25,7 @@ from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp, gelu
 from zoo.layers.position import trunc_normal
@@ -51,7 +52,7 @@ class Attention(nn.Module):
     def __call__(
         self, x: jax.Array, apart: jax.Array | None = None, *, train: bool = False
     ) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         bias, channels = None, x.shape[-1]
         if apart is not None:
             table = self.param("bias_table", trunc_normal, (self.num_heads, (2 * SIDE - 1) ** 2))
@@ -209,9 +210,7 @@ class RegionViT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
     def local_tokens(self, images: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H/4, W/4, width], by convolutions that overlap."""

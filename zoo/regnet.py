@@ -19,6 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
@@ -128,7 +129,7 @@ class RegNet(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
 family = Family(

@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath
+from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
@@ -137,7 +138,7 @@ class ResNet(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
 def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Module:

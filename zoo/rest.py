@@ -18,6 +18,7 @@ from zoo.layers.attention import attend, heads, merged, sow_map
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense, einsum
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -45,7 +46,7 @@ class TalkingAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         batch, _, width = x.shape
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         source = x
         if self.ratio > 1:
             window = (self.ratio + 1, self.ratio + 1)
@@ -66,15 +67,15 @@ class TalkingAttention(nn.Module):
     def talking(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         """[B, N, heads, D] -> the same, with every attention map normalised after its softmax."""
         dtype = jnp.promote_types(query.dtype, jnp.float32)
-        logits = jnp.einsum("bnhd,bmhd->bnmh", query, key, preferred_element_type=dtype)
-        talk = nn.Dense(self.num_heads, dtype=dtype, kernel_init=trunc_normal, name="talk")
+        logits = einsum("bnhd,bmhd->bnmh", query, key, preferred_element_type=dtype)
+        talk = Dense(self.num_heads, dtype=dtype, kernel_init=trunc_normal, name="talk")
         logits = talk(logits * query.shape[-1] ** -0.5)
         weights = nn.softmax(logits, axis=2)  # [B, N, M, heads]
         sow_map(self, weights.transpose(0, 3, 1, 2))
         mean = jnp.mean(weights, axis=(1, 2), keepdims=True)
         variance = jnp.var(weights, axis=(1, 2), keepdims=True)
         weights = (weights - mean) * jax.lax.rsqrt(variance + 1e-5)
-        return jnp.einsum("bnmh,bmhd->bnhd", weights.astype(value.dtype), value)
+        return einsum("bnmh,bmhd->bnhd", weights.astype(value.dtype), value)
 
 
 class Block(nn.Module):
@@ -176,9 +177,7 @@ class ResT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
     def positions(self, x: jax.Array, name: str) -> jax.Array:
         """A gate on each value that sees its neighbours, at the border zeros: pixel attention."""

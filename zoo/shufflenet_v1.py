@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
@@ -128,7 +129,7 @@ class ShuffleNetV1(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        dense = partial(nn.Dense, use_bias=False, dtype=head_dtype, kernel_init=dense_init)
+        dense = partial(Dense, use_bias=False, dtype=head_dtype, kernel_init=dense_init)
         return dense(self.num_classes, name="head")(x)
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
@@ -103,7 +104,7 @@ class ShuffleNetV2(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=torch_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=torch_init, name="head")(x)
 
 
 family = Family(

@@ -21,6 +21,7 @@ from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import resample_bias_table, trunc_normal
@@ -94,7 +95,7 @@ class WindowAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         channels, num_offsets = x.shape[-1], (2 * self.window - 1) ** 2
         x, apart, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
         qkv = jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
@@ -144,7 +145,7 @@ class Merging(nn.Module):
         x = neighbours(x)
         features = x.shape[-1] // 2
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         return dense(features, use_bias=False, name="reduction")(x)
 
 
@@ -220,9 +221,7 @@ class Swin(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
 
 # Buffers of the references: constants of the window's size.

@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
 from zoo.layers.drop_path import DropPath
+from zoo.layers.einsum import Dense
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -43,7 +44,7 @@ class WindowAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         channels = x.shape[-1]
         x, apart, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
         qkv = dense(3 * channels, use_bias=False, name="qkv")(x)
@@ -63,7 +64,7 @@ class WindowAttention(nn.Module):
 
     def relative_bias(self) -> jax.Array:
         """A network's function of the offset between two tokens: [1, heads, N, N]."""
-        dense = partial(nn.Dense, kernel_init=trunc_normal)
+        dense = partial(Dense, kernel_init=trunc_normal)
         offsets = jnp.asarray(log_offsets(self.window), jnp.promote_types(self.dtype, jnp.float32))
         hidden = nn.relu(dense(512, name="bias_fc1")(offsets))
         table = dense(self.num_heads, use_bias=False, name="bias_fc2")(hidden)
@@ -119,7 +120,7 @@ class Merging(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         x = dense(2 * x.shape[-1], use_bias=False, name="reduction")(neighbours(x))
         return nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
 

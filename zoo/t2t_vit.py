@@ -24,6 +24,7 @@ from flax import linen as nn
 from zoo.layers.attention import attend, merged
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.drop_path import linspace_rates
+from zoo.layers.einsum import Dense, einsum
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -45,7 +46,7 @@ class TokenPerformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         key, query, value = jnp.split(dense(3 * self.features, name="kqv")(x), 3, axis=-1)
         # Drawn once and never trained; a parameter because checkpoints have it.
         count = self.features // 2
@@ -55,14 +56,14 @@ class TokenPerformer(nn.Module):
 
         def kernel(x):  # [B, N, C] -> [B, N, count]
             x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
-            projected = jnp.einsum("bnc,mc->bnm", x, w.astype(x.dtype))
+            projected = einsum("bnc,mc->bnm", x, w.astype(x.dtype))
             squares = jnp.sum(x * x, axis=-1, keepdims=True) / 2
             return jnp.exp(projected - squares) / math.sqrt(count)
 
         key, query = kernel(key), kernel(query)
-        gathered = jnp.einsum("bnm,bnc->bmc", key, value.astype(key.dtype))
-        sums = jnp.einsum("bnm,bm->bn", query, jnp.sum(key, axis=1))[..., None]
-        x = jnp.einsum("bnm,bmc->bnc", query, gathered) / (sums + 1e-8)
+        gathered = einsum("bnm,bnc->bmc", key, value.astype(key.dtype))
+        sums = einsum("bnm,bm->bn", query, jnp.sum(key, axis=1))[..., None]
+        x = einsum("bnm,bmc->bnc", query, gathered) / (sums + 1e-8)
         x = dense(self.features, name="proj")(x.astype(self.dtype))
         return value + nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -76,7 +77,7 @@ class TokenTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         qkv = dense(3 * self.features, use_bias=False, name="qkv")(x)
         query, key, value = jnp.split(qkv[:, :, None], 3, axis=-1)  # [B, N, 1, C]
         # The logits' scale is by the width of the input, as in the reference.
@@ -153,7 +154,7 @@ class T2TViT(nn.Module):
         x = gather(name="tokens1")(x, train=train)  # [B, H/4, W/4, 64]
         x = gather(name="tokens2")(soft_split(x, 3, 2, padding=1), train=train)  # [B, H/8, W/8, 64]
         x = soft_split(x, 3, 2, padding=1)  # [B, H/16, W/16, 576]
-        x = nn.Dense(self.width, dtype=self.dtype, kernel_init=trunc_normal, name="stem_proj")(x)
+        x = Dense(self.width, dtype=self.dtype, kernel_init=trunc_normal, name="stem_proj")(x)
         self.sow("intermediates", "stem", x)
         batch, height, width, _ = x.shape
         x = prepend_tokens(self, x.reshape(batch, -1, self.width), "class_token")
@@ -175,7 +176,7 @@ class T2TViT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(nn.Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
+        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
         return head(self.num_classes)(x)
 
 

@@ -25,6 +25,7 @@ from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -42,7 +43,7 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         width = x.shape[-1]
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         both = dense(2 * width, use_bias=False, name="qk")(x)
         value = dense(width, use_bias=False, name="value")(x)
         parts = (*jnp.split(both, 2, axis=-1), value)
@@ -79,7 +80,7 @@ class Block(nn.Module):
         together = (batch, count - 1, -1)  # [B, N, 16 * c]
         y = pixels if self.legacy else pixels.reshape(together)
         y = norm(name="pixel_norm")(y).reshape(together)
-        dense = partial(nn.Dense, use_bias=self.legacy, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, use_bias=self.legacy, dtype=self.dtype, kernel_init=trunc_normal)
         y = dense(width, name="pixel_proj")(y)  # [B, N, C]
         y = y if self.legacy else norm(name="patch_norm")(y)
         tokens = tokens + jnp.pad(y, ((0, 0), (1, 0), (0, 0)))  # nothing for the class token
@@ -137,7 +138,7 @@ class TNT(nn.Module):
         pixels = self.pixels(images)  # [B, N, 16, c]
         batch, height, width = images.shape[0], images.shape[1] // 16, images.shape[2] // 16
         x = norm(name="stem_norm1")(pixels.reshape(batch, height * width, -1))
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         x = norm(name="stem_norm2")(dense(self.width, name="stem_proj")(x))  # [B, N, C]
         self.sow("intermediates", "stem", x.reshape(batch, height, width, -1))
         x = add_positions(self, prepend_tokens(self, x, "class_token"))  # [B, 1 + N, C]
@@ -159,7 +160,7 @@ class TNT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(nn.Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
+        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
         return head(self.num_classes)(x)
 
     def pixels(self, images: jax.Array) -> jax.Array:

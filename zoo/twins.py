@@ -19,6 +19,7 @@ from flax import linen as nn
 from zoo.layers.attention import SelfAttention
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
@@ -143,9 +144,7 @@ class Twins(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
     def patches(self, x: jax.Array, stage: int) -> jax.Array:
         """A linear map of each patch and a LayerNorm: the way into a stage."""

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import Family
@@ -52,7 +53,7 @@ class VGG(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(Conv, dtype=self.dtype, kernel_init=conv_init)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        dense = partial(nn.Dense, kernel_init=dense_init)
+        dense = partial(Dense, kernel_init=dense_init)
 
         # Stages
         x = images

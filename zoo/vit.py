@@ -20,6 +20,7 @@ from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.einsum import Dense
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.registry import Family
@@ -113,9 +114,7 @@ class ViT(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(
-            x
-        )
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
 
 
 def patch_embedding(images: jax.Array, patch: int, width: int, dtype: Any) -> jax.Array:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.einsum import Dense
 from zoo.registry import Family
 from zoo.resnet import dense_init, same_conv
 from zoo.resnet_cifar import CIFAR
@@ -89,7 +90,7 @@ class WideResNet(nn.Module):
         if not self.num_classes:
             return x
         head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return nn.Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
 
 
 family = Family(

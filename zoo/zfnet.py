@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
@@ -42,7 +43,7 @@ class ZFNet(nn.Module):
         require_224(images)
 
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
-        dense = partial(nn.Dense, kernel_init=normal_001)
+        dense = partial(Dense, kernel_init=normal_001)
 
         # Stages
         x = nn.relu(conv(96, (7, 7), 2, padding=1, name="conv1")(images))  # [B, 110, 110, 96]

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.einsum import Dense, einsum
+
 xavier = nn.initializers.xavier_uniform()
 
 
@@ -32,7 +34,7 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width = x.shape[-1]
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         qkv = dense(3 * width, self.qkv_bias, name="qkv")(x)
         query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         x = merged(attend(self, query, key, value))
@@ -69,14 +71,14 @@ def attend(
       scale: of the logits, 1 / sqrt(D) by default.
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    wide = query.dtype == jnp.float64  # whose softmax the library's kernel takes in float32
-    if not wide and not _maps_wanted(module):
+    # The library's kernels are for half precision; the softmax of float64 they take in float32.
+    if query.dtype.itemsize < 4 and not _maps_wanted(module):
         return jax.nn.dot_product_attention(query, key, value, bias=bias, scale=scale)
     logits_dtype = jnp.promote_types(query.dtype, jnp.float32)
-    logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=logits_dtype) * scale
+    logits = einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=logits_dtype) * scale
     weights = nn.softmax(logits if bias is None else logits + bias)
     sow_map(module, weights)
-    return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(value.dtype), value)
+    return einsum("bhnm,bmhd->bnhd", weights.astype(value.dtype), value)
 
 
 def sow_map(module: nn.Module, weights: jax.Array) -> None:

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
-from zoo.layers import onednn
+from zoo.layers import onednn, operation
 
 # A block-diagonal kernel of this many input channels keeps both cores busy; wider ones waste
 # more multiplications on zeros than they gain. Measured on 32 groups of 8 channels.
@@ -48,7 +47,7 @@ def conv(
         return lax.conv_general_dilated(images, kernel, strides, padding, **settings)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], strides, padding)
-    images, kernel = _vary_alike(images, kernel)
+    images, kernel = operation.vary_alike(images, kernel)
     return _forward.bind(
         images,
         kernel,
@@ -71,16 +70,6 @@ def _is_plain(kernel: jax.Array, settings: dict) -> bool:
         and settings.get("precision") is None
         and settings.get("preferred_element_type") is None
     )
-
-
-def _vary_alike(*arrays: jax.Array) -> list[jax.Array]:
-    """Inside `shard_map`: all of them over the mesh axes over which any of them varies."""
-    varying = [jax.typeof(array).mat.varying for array in arrays]
-    missing = [tuple(sorted(frozenset().union(*varying) - own)) for own in varying]
-    return [
-        lax.pcast(array, axes, to="varying") if axes else array
-        for array, axes in zip(arrays, missing, strict=True)
-    ]
 
 
 # The three operations. Each takes two of (images, kernel, gradient of the output) and gives the
@@ -110,7 +99,7 @@ def _gradients_of(form):
         return transpose(lambda kernel: form(images, kernel, **settings), shape, gradient)
 
     def transpose(function, shape, gradient):
-        anywhere, _ = _vary_alike(jnp.zeros(shape, gradient.dtype), gradient)
+        anywhere, _ = operation.vary_alike(jnp.zeros(shape, gradient.dtype), gradient)
         return jax.vjp(function, anywhere)[1](gradient)[0]
 
     return input_gradient, kernel_gradient
@@ -136,27 +125,11 @@ def _kernel_shape(images, gradient, *, window, groups, **_):
 
 
 def _operation(name: str, native, portable, shape) -> Primitive:
-    """An operation with a lowering for accelerators and one for CPU."""
-    operation = Primitive(name)
-    operation.def_impl(jax.jit(operation.bind, static_argnames=_SETTINGS))
-    operation.def_abstract_eval(
-        lambda first, second, **settings: second.update(
-            shape=shape(first, second, **settings), dtype=np.dtype(second.dtype)
-        )
-    )
-    batching.primitive_batchers[operation] = lambda arrays, axes, **settings: (
-        jax.vmap(functools.partial(native, **settings), in_axes=axes)(*arrays),
-        0,
-    )
-    mlir.register_lowering(operation, mlir.lower_fun(native, multiple_results=False))
+    def on_cpu(foreign, *arrays, **_):
+        fast = foreign and onednn.supports(*arrays)
+        return functools.partial(_by_onednn, name) if fast else portable
 
-    def lower_for_cpu(context, *operands, **settings):
-        fast = _on_one_device(context) and onednn.supports(*context.avals_in, *context.avals_out)
-        form = functools.partial(_by_onednn, name) if fast else portable
-        return mlir.lower_fun(form, multiple_results=False)(context, *operands, **settings)
-
-    mlir.register_lowering(operation, lower_for_cpu, platform="cpu")
-    return operation
+    return operation.define(name, shape, native, on_cpu, _SETTINGS)
 
 
 def _by_onednn(name, first, second, **settings):
@@ -170,17 +143,6 @@ def _by_onednn(name, first, second, **settings):
         images = first.shape
         kernel = result = _kernel_shape(first, second, **settings)
     return onednn.convolution(images, kernel, result, first, second, operation=name, **settings)
-
-
-def _on_one_device(context) -> bool:
-    """Whether each device runs a program of its own: one device, or all axes under shard_map.
-
-    What XLA splits over devices by itself must not hold operations that it does not know.
-    """
-    axes = context.module_context.axis_context
-    if hasattr(axes, "num_devices"):
-        return axes.num_devices == 1
-    return axes.manual_axes == frozenset(axes.mesh.axis_names)
 
 
 _SETTINGS = ("strides", "padding", "groups", "size", "window")

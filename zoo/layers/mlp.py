@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.einsum import Dense
+
 gelu = partial(nn.gelu, approximate=False)
 xavier = nn.initializers.xavier_uniform()
 
@@ -34,7 +36,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         features = self.features or x.shape[-1]
         x = self.act(dense(self.hidden, name="fc1")(x))
         return dropout(dense(features, name="fc2")(dropout(x)))

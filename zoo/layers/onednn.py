@@ -1,268 +1,47 @@
-"""Convolutions by oneDNN, the library that PyTorch's CPU convolutions are: forward and gradients.
+"""Convolutions, their gradients and matrix products by oneDNN, called by compiled programs.
 
-Where the package `onednn-cpu-gomp` is installed, compiled programs call its shared library by
-`zoo.layers.foreign`. Images and kernels keep XLA's layouts, NHWC and HWIO; oneDNN brings kernels
-into blocks itself.
+XLA's arrays keep their layouts: images NHWC, kernels HWIO, operands of matrix products as einsum's
+letters say. oneDNN brings kernels into blocks itself.
 """
 
-import ctypes
 import functools
-import importlib.metadata
 import json
-import threading
-import warnings
-from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
+import math
+from collections.abc import Sequence
+from ctypes import c_int64
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from zoo.layers import foreign
+from zoo.layers import dnnl, foreign
+from zoo.layers.dnnl import DESTINATION, GRADIENT, SOURCE, WEIGHTS
 
-PACKAGE = "onednn-cpu-gomp"
-NAME = "zoo_onednn_convolution"  # by which XLA knows it
-
-# Numbers of oneDNN's C interface, oneapi/dnnl/dnnl_types.h.
-_CPU, _IN_ORDER, _DIRECT, _TRAINING, _FLOAT32, _ANY = 1, 1, 1, 64, 3, 1
-_ALLOCATE = c_void_p(2**64 - 1)
-_SOURCE, _DESTINATION, _WEIGHTS, _SCRATCHPAD = 1, 17, 33, 80
-_SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
-_GRADIENT = 128  # of a source, weights or a destination, added to its number
-_QUERY = {_SOURCE: 129, _WEIGHTS: 131, _DESTINATION: 133}  # and one more for its gradient
-
-
-class _Argument(ctypes.Structure):
-    _fields_ = [("kind", c_int), ("memory", c_void_p)]
-
-
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    """The shared library of the installed package; None without it."""
-    try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    paths = [str(file.locate()) for file in files if file.name == "libdnnl.so.3"]
-    try:
-        return ctypes.CDLL(paths[0])
-    except (IndexError, OSError) as error:
-        warnings.warn(
-            f"{PACKAGE} is installed and cannot be loaded ({error}), so XLA runs convolutions on "
-            "CPU, several times slower. Is libgomp.so.1, GNU's OpenMP, on this system?",
-            stacklevel=2,
-        )
-        return None
-
-
-class _Engine:
-    """oneDNN's engine, stream and settings, made at the first convolution."""
-
-    def __init__(self):
-        self.engine, self.stream, self.attributes = c_void_p(), c_void_p(), c_void_p()
-        call("dnnl_engine_create", byref(self.engine), c_int(_CPU), c_size_t(0))
-        call("dnnl_stream_create", byref(self.stream), self.engine, c_int(_IN_ORDER))
-        call("dnnl_primitive_attr_create", byref(self.attributes))
-        mode = c_int(_OWN_SCRATCHPAD)
-        call("dnnl_primitive_attr_set_scratchpad_mode", self.attributes, mode)
-        self.room = np.empty(0, np.uint8)
-
-    def scratchpad(self, size: int) -> int:
-        """The address of so many bytes, for the primitive that runs now."""
-        if self.room.size < size + _ALIGNMENT:
-            self.room = np.empty(size + _ALIGNMENT, np.uint8)
-        return -(-self.room.ctypes.data // _ALIGNMENT) * _ALIGNMENT
-
-
-@functools.cache
-def _engine() -> _Engine:
-    return _Engine()
-
-
-def call(function: str, *arguments) -> None:
-    status = getattr(_library(), function)(*arguments)
-    if status:
-        raise RuntimeError(f"{function} returned {status}")
-
-
-def _described(shape, strides=None) -> c_void_p:
-    """A memory descriptor of float32; without strides oneDNN chooses the layout."""
-    described, axes = c_void_p(), len(shape)
-    dims = (c_int64 * 12)(*shape)
-    if strides is None:
-        create, layout = "dnnl_memory_desc_create_with_tag", c_int(_ANY)
-    else:
-        create, layout = "dnnl_memory_desc_create_with_strides", (c_int64 * 12)(*strides)
-    call(create, byref(described), c_int(axes), dims, c_int(_FLOAT32), layout)
-    return described
-
-
-# One primitive at a time: each has buffers of its own and uses all cores.
-_LOCK = threading.Lock()
-
-
-class _Convolution:
-    """One prepared primitive: of one operation, shapes, strides, padding and groups."""
-
-    def __init__(self, key: bytes):
-        operation, images, kernel, strides, padding, groups = json.loads(key)
-        engine, attributes = _engine().engine, _engine().attributes
-        batch, height, width, channels = images
-        rows, columns, inner, features = kernel
-        out_height, out_width = (
-            (side + sum(pads) - window) // step + 1
-            for side, pads, window, step in zip(
-                (height, width), padding, (rows, columns), strides, strict=True
-            )
-        )
-        self.layouts = {
-            _SOURCE: _nhwc(batch, height, width, channels),
-            _DESTINATION: _nhwc(batch, out_height, out_width, features),
-            _WEIGHTS: _hwio(rows, columns, inner, features, groups),
-        }
-        blocked = _described(
-            (*((groups,) if groups > 1 else ()), features // groups, inner, rows, columns)
-        )
-        source, destination = self.layouts[_SOURCE], self.layouts[_DESTINATION]
-        (top, bottom), (left, right) = padding
-        geometry = [
-            (c_int64 * 2)(*pair) for pair in (strides, (0, 0), (top, left), (bottom, right))
-        ]
-        forward, described = c_void_p(), c_void_p()
-        call(
-            "dnnl_convolution_forward_primitive_desc_create",
-            *(byref(forward), engine, c_int(_TRAINING), c_int(_DIRECT)),
-            *(source, blocked, None, destination, *geometry, attributes),
-        )
-        if operation == "conv2d":
-            kinds, described = (_SOURCE, _WEIGHTS, _DESTINATION), forward
-        elif operation == "conv2d_input_gradient":
-            kinds = (_WEIGHTS, _DESTINATION + _GRADIENT, _SOURCE + _GRADIENT)
-            call(
-                "dnnl_convolution_backward_data_primitive_desc_create",
-                *(byref(described), engine, c_int(_DIRECT)),
-                *(source, blocked, destination, *geometry, forward, attributes),
-            )
-        else:
-            kinds = (_SOURCE, _DESTINATION + _GRADIENT, _WEIGHTS + _GRADIENT)
-            call(
-                "dnnl_convolution_backward_weights_primitive_desc_create",
-                *(byref(described), engine, c_int(_DIRECT)),
-                *(source, blocked, None, destination, *geometry, forward, attributes),
-            )
-        self.operands = [
-            _Operand(described, kind, self.layouts[kind % _GRADIENT]) for kind in kinds
-        ]
-        named = zip(kinds, self.operands, strict=True)
-        self.execute = _Primitive(described, {kind: operand.inner for kind, operand in named})
-
-    def run(self, *pointers: int) -> None:
-        """Reads the first two arrays and writes the third."""
-        with _LOCK:
-            self._run(*pointers)
-
-    def _run(self, *pointers: int) -> None:
-        *inputs, output = self.operands
-        for operand, pointer in zip(self.operands, pointers, strict=True):
-            operand.point_at(pointer)
-        for operand in inputs:
-            operand.copy_in()
-        self.execute()
-        output.copy_out()
-
-
-class _Primitive:
-    """A oneDNN primitive with its operands.
-
-    All share one scratchpad of ours: oneDNN's own belongs to the thread that made the primitive,
-    and XLA calls from any of its threads.
-    """
-
-    def __init__(self, described: c_void_p, operands: dict[int, c_void_p]):
-        self.primitive = c_void_p()
-        call("dnnl_primitive_create", byref(self.primitive), described)
-        layout = _layout(described, _SCRATCHPAD_QUERY)
-        size = _library().dnnl_memory_desc_get_size
-        size.restype = c_size_t
-        self.scratchpad, self.scratchpad_size = _memory(layout, None), size(layout)
-        operands = operands | {_SCRATCHPAD: self.scratchpad}
-        self.arguments = (_Argument * len(operands))(
-            *(_Argument(*pair) for pair in operands.items())
-        )
-
-    def __call__(self) -> None:
-        pointer = c_void_p(_engine().scratchpad(self.scratchpad_size))
-        call("dnnl_memory_set_data_handle", self.scratchpad, pointer)
-        stream, count = _engine().stream, c_int(len(self.arguments))
-        call("dnnl_primitive_execute", self.primitive, stream, count, self.arguments)
-        call("dnnl_stream_wait", stream)
-
-
-class _Operand:
-    """An array in XLA's layout, and where oneDNN wants another, a buffer in that."""
-
-    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p):
-        is_gradient, of = divmod(kind, _GRADIENT)
-        inner_layout = _layout(described, _QUERY[of] + is_gradient)
-        self.outer = self.inner = _memory(outer_layout, None)
-        self.same = bool(_library().dnnl_memory_desc_equal(inner_layout, outer_layout))
-        if not self.same:
-            self.inner = _memory(inner_layout, _ALLOCATE)
-            self.to_inner = _reorder(outer_layout, inner_layout, self.outer, self.inner)
-            self.to_outer = _reorder(inner_layout, outer_layout, self.inner, self.outer)
-
-    def point_at(self, pointer: int) -> None:
-        call("dnnl_memory_set_data_handle", self.outer, c_void_p(pointer))
-
-    def copy_in(self) -> None:
-        if not self.same:
-            self.to_inner()
-
-    def copy_out(self) -> None:
-        if not self.same:
-            self.to_outer()
-
-
-def _layout(described: c_void_p, query: int) -> c_void_p:
-    """The layout that a primitive has chosen for an operand."""
-    ask = _library().dnnl_primitive_desc_query_md
-    ask.restype = c_void_p
-    return c_void_p(ask(described, c_int(query), c_int(0)))
-
-
-def _nhwc(batch, height, width, channels) -> c_void_p:
-    row = width * channels
-    return _described((batch, channels, height, width), (height * row, 1, row, channels))
-
-
-def _hwio(rows, columns, inner, features, groups) -> c_void_p:
-    shape = (features // groups, inner, rows, columns)
-    strides = (1, features, columns * inner * features, inner * features)
-    if groups == 1:
-        return _described(shape, strides)
-    return _described((groups, *shape), (features // groups, *strides))
-
-
-def _memory(described: c_void_p, handle) -> c_void_p:
-    memory = c_void_p()
-    call("dnnl_memory_create", byref(memory), described, _engine().engine, handle)
-    return memory
-
-
-def _reorder(
-    source: c_void_p, target: c_void_p, source_memory: c_void_p, target_memory: c_void_p
-) -> _Primitive:
-    described, engine, create = c_void_p(), _engine(), "dnnl_reorder_primitive_desc_create"
-    pair = (source, engine.engine, target, engine.engine)
-    call(create, byref(described), *pair, engine.attributes)
-    return _Primitive(described, {_SOURCE: source_memory, _DESTINATION: target_memory})
-
-
-_convolution = functools.cache(_Convolution)
+NAME = "zoo_onednn"  # by which XLA knows it
 
 
 def supports(*arrays) -> bool:
     """Whether the operations can run on arrays of these types, on this machine."""
     return all(array.dtype == jnp.float32 and array.size for array in arrays) and available()
+
+
+@functools.cache
+def available() -> bool:
+    """Whether oneDNN can be used here; if so, XLA knows our handler from now on."""
+    if dnnl.library() is None:
+        return False
+    foreign.register(NAME, lambda key, inputs, outputs: _prepared(key).run(*inputs, *outputs))
+    return True
+
+
+@functools.cache
+def _prepared(key: bytes) -> dnnl.Operation:
+    settings = json.loads(key)
+    return _matrix_product(*settings[1:]) if settings[0] == "einsum" else _convolution(*settings)
+
+
+def _call(key: Sequence, operands: Sequence[jax.Array], result: Sequence[int]) -> jax.Array:
+    output = jax.ShapeDtypeStruct(tuple(result), jnp.float32)
+    return jax.ffi.ffi_call(NAME, output)(*operands, key=json.dumps(key))
 
 
 def convolution(images, kernel, result, *operands, operation: str, **settings) -> jax.Array:
@@ -271,15 +50,125 @@ def convolution(images, kernel, result, *operands, operation: str, **settings) -
     `images`, `kernel` and `result` are shapes; `settings` strides, padding and groups.
     """
     geometry = [settings[name] for name in ("strides", "padding", "groups")]
-    key = json.dumps([operation, images, kernel, *geometry])
-    output = jax.ShapeDtypeStruct(result, jnp.float32)
-    return jax.ffi.ffi_call(NAME, output)(*operands, key=key)
+    return _call([operation, images, kernel, *geometry], operands, result)
 
 
-@functools.cache
-def available() -> bool:
-    """Whether oneDNN can be used here; if so, XLA knows our handler from now on."""
-    if _library() is None:
-        return False
-    foreign.register(NAME, lambda key, inputs, outputs: _convolution(key).run(*inputs, *outputs))
-    return True
+def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) -> jax.Array:
+    """The einsum of two arrays, `axes` their letters and the result's: see `is_matrix_product`."""
+    sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
+    result = [sizes[letter] for letter in axes[2]]
+    return _call(["einsum", axes, sizes], (first, second), result)
+
+
+# Convolutions.
+
+
+def _convolution(operation, images, kernel, strides, padding, groups) -> dnnl.Operation:
+    batch, height, width, channels = images
+    rows, columns, inner, features = kernel
+    out_height, out_width = (
+        (side + sum(pads) - window) // step + 1
+        for side, pads, window, step in zip(
+            (height, width), padding, (rows, columns), strides, strict=True
+        )
+    )
+    source = _nhwc(batch, height, width, channels)
+    destination = _nhwc(batch, out_height, out_width, features)
+    weights = _hwio(rows, columns, inner, features, groups)
+    grouped = (groups,) if groups > 1 else ()
+    blocked = dnnl.layout((*grouped, features // groups, inner, rows, columns))
+    (top, bottom), (left, right) = padding
+    pairs = (strides, (0, 0), (top, left), (bottom, right))  # nothing is dilated
+    geometry = [(c_int64 * 2)(*pair) for pair in pairs]
+    forward = "dnnl_convolution_forward_primitive_desc_create"
+    plan = (dnnl.TRAINING, dnnl.DIRECT, source, blocked, None, destination, *geometry)
+    if operation == "conv2d":
+        operands = [(SOURCE, source), (WEIGHTS, weights), (DESTINATION, destination)]
+        return dnnl.Operation(forward, plan, operands)
+    hint = dnnl.describe(forward, *plan)
+    if operation == "conv2d_input_gradient":
+        create = "dnnl_convolution_backward_data_primitive_desc_create"
+        arguments = (dnnl.DIRECT, source, blocked, destination, *geometry, hint)
+        kinds = [(WEIGHTS, weights), (DESTINATION + GRADIENT, destination)]
+        return dnnl.Operation(create, arguments, [*kinds, (SOURCE + GRADIENT, source)])
+    create = "dnnl_convolution_backward_weights_primitive_desc_create"
+    arguments = (dnnl.DIRECT, source, blocked, None, destination, *geometry, hint)
+    kinds = [(SOURCE, source), (DESTINATION + GRADIENT, destination)]
+    return dnnl.Operation(create, arguments, [*kinds, (WEIGHTS + GRADIENT, weights)])
+
+
+def _nhwc(batch, height, width, channels):
+    row = width * channels
+    return dnnl.layout((batch, channels, height, width), (height * row, 1, row, channels))
+
+
+def _hwio(rows, columns, inner, features, groups):
+    shape = (features // groups, inner, rows, columns)
+    strides = (1, features, columns * inner * features, inner * features)
+    if groups == 1:
+        return dnnl.layout(shape, strides)
+    return dnnl.layout((groups, *shape), (features // groups, *strides))
+
+
+# Matrix products: [batch ..., rows, inner] times [batch ..., inner, columns].
+
+
+def is_matrix_product(axes: Sequence[str]) -> bool:
+    """Whether oneDNN can run the einsum of these letters without rearranging arrays.
+
+    Letters that all three have are batches. Of the others, those that the same two have are one
+    axis of a matrix: they must stand side by side, in the same order in both. None of these three
+    axes may be missing, and the result must end in one of them.
+    """
+    first, second, result = axes
+    batch, rows, columns, inner = _matrices(axes)
+    side_by_side = (
+        rows in first and rows in result,
+        columns in second and columns in result,
+        inner in first and inner in second,
+    )
+    counted = all(sum(letter in name for name in axes) >= 2 for letter in "".join(axes))
+    complete = bool(rows and columns and inner) and result[-1] not in batch
+    return all(side_by_side) and counted and complete
+
+
+def _matrices(axes: Sequence[str]) -> tuple[str, str, str, str]:
+    """The letters of the batch, of the rows, of the columns and of the axis that is summed."""
+    first, second, result = axes
+    batch = "".join(letter for letter in result if letter in first and letter in second)
+
+    def shared(one: str, other: str) -> str:
+        return "".join(letter for letter in one if letter in other and letter not in batch)
+
+    return batch, shared(first, result), shared(second, result), shared(first, second)
+
+
+def _matrix_product(axes: Sequence[str], sizes: dict[str, int]) -> dnnl.Operation:
+    first, second, result = axes
+    batch, rows, columns, inner = _matrices(axes)
+
+    def layout(letters: str, across: str, along: str):
+        strides = dict(zip(letters, _strides([sizes[letter] for letter in letters]), strict=True))
+        shape = [sizes[letter] for letter in batch]
+        shape += [math.prod(sizes[letter] for letter in side) for side in (across, along)]
+        steps = [strides[letter] for letter in batch]
+        steps += [strides[side[-1]] for side in (across, along)]
+        return dnnl.layout(shape, steps)
+
+    kinds = [SOURCE, WEIGHTS]
+    if result[-1] in rows:  # the transposed product, whose columns are the result's last axis
+        layouts = [layout(first, inner, rows), layout(second, columns, inner)]
+        kinds.reverse()
+        product = layout(result, columns, rows)
+    else:
+        layouts = [layout(first, rows, inner), layout(second, inner, columns)]
+        product = layout(result, rows, columns)
+    operands = [*zip(kinds, layouts, strict=True), (DESTINATION, product)]
+    by_kind = dict(operands)
+    arguments = (by_kind[SOURCE], by_kind[WEIGHTS], None, product)
+    return dnnl.Operation("dnnl_matmul_primitive_desc_create", arguments, operands)
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    """Of an array in rows."""
+    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]

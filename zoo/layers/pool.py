@@ -64,9 +64,7 @@ def _taps(window: int, strides: int, pads, axis: int, images, fill: float) -> li
     padding = [(*pads, 0) if i == axis else (0, 0, 0) for i in range(images.ndim)]
     padded = jax.lax.pad(images, jnp.array(fill, images.dtype), padding)
     reach = (padded.shape[axis] - window) // strides * strides + 1
-    return [
-        jax.lax.slice_in_dim(padded, i, i + reach, strides, axis=axis) for i in range(window)
-    ]
+    return [jax.lax.slice_in_dim(padded, i, i + reach, strides, axis=axis) for i in range(window)]
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:

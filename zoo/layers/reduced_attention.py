@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
 from zoo.layers.conv import Conv
+from zoo.layers.einsum import Dense
 from zoo.layers.position import trunc_normal
 
 
@@ -44,7 +45,7 @@ class ReducedAttention(nn.Module):
             )
             source = reduce(patches).reshape(batch, -1, width)  # [B, N / ratio**2, C]
             source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         query, key_value = dense(width, name="q")(x), dense(2 * width, name="kv")(source)
         parts = (query, *jnp.split(key_value, 2, axis=-1))
         x = merged(attend(self, *(heads(part, self.num_heads) for part in parts)))

@@ -1,0 +1,204 @@
+"""oneDNN, the library that PyTorch's CPU convolutions are, by its C interface (`dnnl_...`).
+
+Where the package `onednn-cpu-gomp` is installed, `ctypes` loads its shared library.
+"""
+
+import ctypes
+import functools
+import importlib.metadata
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
+
+import numpy as np
+
+PACKAGE = "onednn-cpu-gomp"
+
+# Numbers of the C interface, oneapi/dnnl/dnnl_types.h.
+DIRECT, TRAINING = c_int(1), c_int(64)
+SOURCE, DESTINATION, WEIGHTS = 1, 17, 33
+GRADIENT = 128  # of a source, weights or a destination, added to its number
+_CPU, _IN_ORDER, _FLOAT32, _ANY, _SCRATCHPAD = 1, 1, 3, 1, 80
+_ALLOCATE = c_void_p(2**64 - 1)
+_SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
+_QUERY = {SOURCE: 129, WEIGHTS: 131, DESTINATION: 133}  # and one more for its gradient
+
+# One operation at a time: each has buffers of its own and uses all cores.
+_LOCK = threading.Lock()
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The shared library of the installed package; None without it."""
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = [str(file.locate()) for file in files if file.name == "libdnnl.so.3"]
+    try:
+        return ctypes.CDLL(paths[0])
+    except (IndexError, OSError) as error:
+        warnings.warn(
+            f"{PACKAGE} is installed and cannot be loaded ({error}), so XLA runs convolutions on "
+            "CPU, several times slower. Is libgomp.so.1, GNU's OpenMP, on this system?",
+            stacklevel=2,
+        )
+        return None
+
+
+class Operation:
+    """A prepared oneDNN primitive on two arrays in XLA's layouts that gives a third.
+
+    Args:
+      create: the C function that describes the primitive.
+      arguments: of it, between the engine and the attributes.
+      operands: for each array its number (`SOURCE` ...) and its layout outside.
+    """
+
+    def __init__(self, create: str, arguments: Sequence, operands: Sequence[tuple[int, c_void_p]]):
+        described = describe(create, *arguments)
+        self.operands = [_Operand(described, kind, layout) for kind, layout in operands]
+        kinds = [kind for kind, _ in operands]
+        inner = (operand.inner for operand in self.operands)
+        self.execute = _Primitive(described, dict(zip(kinds, inner, strict=True)))
+
+    def run(self, *pointers: int) -> None:
+        """Reads the first two arrays and writes the third."""
+        with _LOCK:
+            self._run(*pointers)
+
+    def _run(self, *pointers: int) -> None:
+        *inputs, output = self.operands
+        for operand, pointer in zip(self.operands, pointers, strict=True):
+            operand.point_at(pointer)
+        for operand in inputs:
+            operand.copy_in()
+        self.execute()
+        output.copy_out()
+
+
+def describe(create: str, *arguments) -> c_void_p:
+    """A primitive's description, by the C function of that name."""
+    described = c_void_p()
+    call(create, byref(described), _engine().engine, *arguments, _engine().attributes)
+    return described
+
+
+def layout(shape: Sequence[int], strides: Sequence[int] | None = None) -> c_void_p:
+    """A memory descriptor of float32; without strides oneDNN chooses the layout."""
+    described, axes = c_void_p(), len(shape)
+    dims = (c_int64 * 12)(*shape)
+    if strides is None:
+        create, order = "dnnl_memory_desc_create_with_tag", c_int(_ANY)
+    else:
+        create, order = "dnnl_memory_desc_create_with_strides", (c_int64 * 12)(*strides)
+    call(create, byref(described), c_int(axes), dims, c_int(_FLOAT32), order)
+    return described
+
+
+def call(function: str, *arguments) -> None:
+    """Calls a C function; a status other than success becomes a RuntimeError."""
+    status = getattr(library(), function)(*arguments)
+    if status:
+        raise RuntimeError(f"{function} returned {status}")
+
+
+class _Engine:
+    """oneDNN's engine, stream and settings, made at the first operation."""
+
+    def __init__(self):
+        self.engine, self.stream, self.attributes = c_void_p(), c_void_p(), c_void_p()
+        call("dnnl_engine_create", byref(self.engine), c_int(_CPU), c_size_t(0))
+        call("dnnl_stream_create", byref(self.stream), self.engine, c_int(_IN_ORDER))
+        call("dnnl_primitive_attr_create", byref(self.attributes))
+        mode = c_int(_OWN_SCRATCHPAD)
+        call("dnnl_primitive_attr_set_scratchpad_mode", self.attributes, mode)
+        self.room = np.empty(0, np.uint8)
+
+    def scratchpad(self, size: int) -> int:
+        """The address of so many bytes, for the primitive that runs now."""
+        if self.room.size < size + _ALIGNMENT:
+            self.room = np.empty(size + _ALIGNMENT, np.uint8)
+        return -(-self.room.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+
+
+_engine: Callable[[], _Engine] = functools.cache(_Engine)
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [("kind", c_int), ("memory", c_void_p)]
+
+
+class _Primitive:
+    """A oneDNN primitive with its operands.
+
+    All share one scratchpad of ours: oneDNN's own belongs to the thread that made the primitive,
+    and XLA calls from any of its threads.
+    """
+
+    def __init__(self, described: c_void_p, operands: dict[int, c_void_p]):
+        self.primitive = c_void_p()
+        call("dnnl_primitive_create", byref(self.primitive), described)
+        room = _query(described, _SCRATCHPAD_QUERY)
+        size = library().dnnl_memory_desc_get_size
+        size.restype = c_size_t
+        self.scratchpad, self.scratchpad_size = _memory(room, None), size(room)
+        operands = operands | {_SCRATCHPAD: self.scratchpad}
+        self.arguments = (_Argument * len(operands))(
+            *(_Argument(*pair) for pair in operands.items())
+        )
+
+    def __call__(self) -> None:
+        pointer = c_void_p(_engine().scratchpad(self.scratchpad_size))
+        call("dnnl_memory_set_data_handle", self.scratchpad, pointer)
+        stream, count = _engine().stream, c_int(len(self.arguments))
+        call("dnnl_primitive_execute", self.primitive, stream, count, self.arguments)
+        call("dnnl_stream_wait", stream)
+
+
+class _Operand:
+    """An array in XLA's layout, and where oneDNN wants another, a buffer in that."""
+
+    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p):
+        is_gradient, of = divmod(kind, GRADIENT)
+        inner_layout = _query(described, _QUERY[of] + is_gradient)
+        self.outer = self.inner = _memory(outer_layout, None)
+        self.same = bool(library().dnnl_memory_desc_equal(inner_layout, outer_layout))
+        if not self.same:
+            self.inner = _memory(inner_layout, _ALLOCATE)
+            self.to_inner = _reorder(outer_layout, inner_layout, self.outer, self.inner)
+            self.to_outer = _reorder(inner_layout, outer_layout, self.inner, self.outer)
+
+    def point_at(self, pointer: int) -> None:
+        call("dnnl_memory_set_data_handle", self.outer, c_void_p(pointer))
+
+    def copy_in(self) -> None:
+        if not self.same:
+            self.to_inner()
+
+    def copy_out(self) -> None:
+        if not self.same:
+            self.to_outer()
+
+
+def _query(described: c_void_p, query: int) -> c_void_p:
+    """The layout that a primitive has chosen for an operand."""
+    ask = library().dnnl_primitive_desc_query_md
+    ask.restype = c_void_p
+    return c_void_p(ask(described, c_int(query), c_int(0)))
+
+
+def _memory(described: c_void_p, handle) -> c_void_p:
+    memory = c_void_p()
+    call("dnnl_memory_create", byref(memory), described, _engine().engine, handle)
+    return memory
+
+
+def _reorder(
+    source: c_void_p, target: c_void_p, source_memory: c_void_p, target_memory: c_void_p
+) -> _Primitive:
+    described, engine, create = c_void_p(), _engine(), "dnnl_reorder_primitive_desc_create"
+    pair = (source, engine.engine, target, engine.engine)
+    call(create, byref(described), *pair, engine.attributes)
+    return _Primitive(described, {SOURCE: source_memory, DESTINATION: target_memory})
