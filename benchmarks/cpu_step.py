@@ -6,7 +6,7 @@ float32, SGD with momentum, batch 8 at 224 pixels (--mode=infer: forward at --ba
 programs take turns, each in a process of its own that stays; a figure is the minimum over the
 rounds' runs. PyTorch runs in channels-last and in contiguous format; the better counts. Memory is
 the largest resident size of a process after its runs, its compilation included. `--plain` adds the
-model on flax's convolution.
+model on flax's own convolution, dense layer and pooling.
 """
 
 import argparse
@@ -51,20 +51,20 @@ def serve_ours(name: str, mode: str, batch: int, plain: bool) -> None:
     import jax.numpy as jnp
     import numpy as np
     import optax
+    from plain import use_plain_layers
 
     import zoo
     from train.memory import keep_freed_memory
-    from zoo.layers import conv
 
     keep_freed_memory()
     if plain:
-        conv._is_plain = lambda kernel, settings: False  # lax.conv_general_dilated everywhere
+        use_plain_layers()
     model = zoo.create(name)
     images = np.random.RandomState(0).standard_normal((batch, 224, 224, 3)).astype(np.float32)
     labels = np.arange(batch)
     variables = jax.jit(model.init)(jax.random.key(0), images[:1])
     if mode == "infer":
-        forward = jax.jit(model.apply)
+        forward = jax.jit(model.apply).lower(variables, images).compile()
         serve(lambda: jax.block_until_ready(forward(variables, images)))
         return
     optimizer = optax.sgd(0.01, momentum=0.9)
@@ -86,8 +86,8 @@ def serve_ours(name: str, mode: str, batch: int, plain: bool) -> None:
         changes, state = optimizer.update(gradients, state, params)
         return {"params": optax.apply_updates(params, changes), **updates}, state
 
-    step = jax.jit(step, donate_argnums=(0, 1))
     memory = [variables, optimizer.init(variables["params"])]
+    step = jax.jit(step, donate_argnums=(0, 1)).lower(*memory, images).compile()
 
     def run():
         memory[:] = step(*memory, jnp.asarray(images))

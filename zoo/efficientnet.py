@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath
 from zoo.layers.einsum import Dense
@@ -107,6 +108,9 @@ class EfficientNet(nn.Module):
       num_classes: 0 for no classifier; the pooled embedding comes out.
       dropout: rate before the classifier.
       drop_path: rate of stochastic depth: block i of n, from 0, has `drop_path * i / n`.
+      scan: compile what follows a stage's first block once, with stacked parameters: see
+        `zoo.layers.blocks`.
+      remat: compute these blocks' inner values again in the backward pass, not keeping them.
       dtype: of the computation; parameters, statistics and logits stay float32.
     """
 
@@ -120,6 +124,8 @@ class EfficientNet(nn.Module):
     num_classes: int = 1000
     dropout: float = 0.2
     drop_path: float = 0.2
+    scan: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -142,13 +148,15 @@ class EfficientNet(nn.Module):
 
         # Stages
         total = sum(stage.depth for stage in self.stages)
-        done = 0
+        rates = iter([self.drop_path * done / total for done in range(total)])
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
         for i, stage in enumerate(self.stages, 1):
-            for j in range(1, stage.depth + 1):
-                strides = stage.strides if j == 1 else 1
-                drop_path = self.drop_path * done / total
-                x = block(stage, strides, drop_path, name=f"stage{i}_block{j}")(x, train=train)
-                done += 1
+            prefix = f"stage{i}_"
+            first = block(stage, stage.strides, next(rates), name=f"{prefix}block1")
+            x = first(x, train=train)
+            rest = [next(rates) for _ in range(stage.depth - 1)]
+            others = partial(block, stage, 1)
+            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, features]
 
         # Head

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath
 from zoo.layers.einsum import Dense
@@ -99,6 +100,9 @@ class ResNet(nn.Module):
       residual: False gives the plain network, without shortcuts.
       drop_path: rate of stochastic depth in the last block; block l of L has l / L of it.
       num_classes: 0 for no classifier; the pooled embedding comes out.
+      scan: compile what follows a stage's first block once, with stacked parameters: see
+        `zoo.layers.blocks`.
+      remat: compute these blocks' inner values again in the backward pass, not keeping them.
       dtype: of the computation; parameters, statistics and logits stay float32.
     """
 
@@ -108,6 +112,8 @@ class ResNet(nn.Module):
     residual: bool = True
     drop_path: float = 0.0
     num_classes: int = 1000
+    scan: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -125,11 +131,14 @@ class ResNet(nn.Module):
 
         # Stages
         rates = iter(linear_rates(self.drop_path, sum(self.depths)))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
         for i, depth in enumerate(self.depths, 1):
-            for j in range(1, depth + 1):
-                features, strides = 32 * self.widen * 2**i, 2 if i > 1 and j == 1 else 1
-                name = f"stage{i}_block{j}"
-                x = block(features, strides, drop_path=next(rates), name=name)(x, train=train)
+            features, strides, prefix = 32 * self.widen * 2**i, 1 if i == 1 else 2, f"stage{i}_"
+            first = block(features, strides, drop_path=next(rates), name=f"{prefix}block1")
+            x = first(x, train=train)
+            others = partial(block, features, 1)
+            rest = [next(rates) for _ in range(depth - 1)]
+            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head

@@ -21,10 +21,11 @@ def run_blocks(
     *,
     train: bool,
     prefix: str = "",
+    start: int = 1,
     scan: bool = False,
     remat: bool = False,
 ) -> list[Any]:
-    """The outputs of blocks in a row, one for each of `rates`; the last is the row's.
+    """The outputs of blocks in a row, one for each of `rates`, or x alone; the last is the row's.
 
     Args:
       blocks: makers of the blocks that take turns, each called with `drop_path` and `name`. One
@@ -33,14 +34,17 @@ def run_blocks(
       rates: drop path's, of each block.
       train: passed on.
       prefix: the blocks are called `prefix`block1, `prefix`block2, ...
+      start: or from this number on, where those before are of another kind.
       scan: compile the blocks once for all turns. Their parameters are stacked then, under
         `prefix`blocks/block1 (and block2, ... where several take turns).
       remat: keep only the blocks' inputs for the backward pass, and compute the rest again there.
     """
+    if not rates:
+        return [x]
     if not scan:
         outputs = []
         for i, rate in enumerate(rates):
-            block = blocks[i % len(blocks)](drop_path=rate, name=f"{prefix}block{i + 1}")
+            block = blocks[i % len(blocks)](drop_path=rate, name=f"{prefix}block{start + i}")
             x = _call(block, x, train, remat)
             outputs.append(x)
         return outputs
@@ -51,7 +55,7 @@ def run_blocks(
         split_rngs={"params": True, "dropout": True},
         length=turns,
     )
-    turn = scanned(tuple(blocks), train, remat, name=f"{prefix}blocks")
+    turn = scanned(tuple(blocks), start, train, remat, name=f"{prefix}blocks")
     # Without drop path there is nothing to scan over, and no random numbers are asked for.
     per_turn = jnp.asarray(rates).reshape(turns, len(blocks)) if any(rates) else None
     _, outputs = turn(x, per_turn)
@@ -66,6 +70,7 @@ class _Turn(nn.Module):
     """The body of the scan: each kind of block once."""
 
     blocks: Sequence[Callable[..., nn.Module]]
+    start: int
     train: bool
     remat: bool
 
@@ -74,7 +79,7 @@ class _Turn(nn.Module):
         outputs = []
         for i, block in enumerate(self.blocks):
             rate = 0.0 if rates is None else rates[i]
-            block = block(drop_path=rate, name=f"block{i + 1}")
+            block = block(drop_path=rate, name=f"block{self.start + i}")
             x = _call(block, x, self.train, self.remat)
             outputs.append(x)
         return x, outputs

@@ -1,0 +1,101 @@
+"""From a process's start to its first finished training step, and what compiling takes of it.
+
+    python benchmarks/compile_time.py [--models=...] [--rounds=3] [--batch=2] [--size=224]
+
+float32, SGD with momentum, no compile cache. Each figure is the least of the rounds, whose programs
+take turns, each in a process of its own. "plain" is the same model on flax's own convolution, dense
+layer and pooling, its blocks one by one; "ours" as `zoo.create` makes it, and where there is one
+also with its blocks in a scan. Parameters are made by `jax.jit(model.init)`, compiled without
+optimisation as `python -m train` does.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+import time
+
+import zoo
+
+MODELS = [
+    "resnet152",
+    "densenet201",
+    "efficientnet_b7",
+    "nasnet_large",
+    "convnext_large",
+    "cait_s36",
+]
+
+
+def measure(name: str, way: str, batch: int, size: int) -> None:
+    """Prints the seconds of tracing and lowering, and of compiling the step, in this process."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from plain import use_plain_layers
+
+    from train.memory import keep_freed_memory
+
+    keep_freed_memory()
+    if way == "plain":
+        use_plain_layers()
+    model = zoo.create(name, **({"scan": True} if way == "scan" else {}))
+    images, labels = jnp.ones((batch, size, size, 3)), jnp.zeros(batch, int)
+    init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))).lower()
+    variables = init.compile(compiler_options={"xla_backend_optimization_level": 0})()
+    optimizer = optax.sgd(0.01, momentum=0.9)
+
+    def step(variables, state, images):
+        def loss(params):
+            rngs = {"dropout": jax.random.key(0)}
+            everything = {**variables, "params": params}
+            settings = dict(train=True, mutable=["batch_stats"], rngs=rngs)
+            logits, updates = model.apply(everything, images, **settings)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates
+
+        params = variables["params"]
+        gradients, updates = jax.grad(loss, has_aux=True)(params)
+        changes, state = optimizer.update(gradients, state, params)
+        return {"params": optax.apply_updates(params, changes), **updates}, state
+
+    state = optimizer.init(variables["params"])
+    start = time.perf_counter()
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(variables, state, images)
+    middle = time.perf_counter()
+    compiled = lowered.compile()
+    end = time.perf_counter()
+    jax.block_until_ready(compiled(variables, state, images))
+    print(middle - start, end - middle, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--only", nargs=2, help="a model and a way, in this process")
+    options = parser.parse_args()
+    if options.only:
+        measure(*options.only, options.batch, options.size)
+        return
+    columns = ["model", "layers", "to the first step, s", "trace and lower, s", "compile, s"]
+    print("| " + " | ".join([*columns, "of plain"]) + " |\n|" + " --- |" * 6, flush=True)
+    for name in options.models.split(","):
+        ways = ["plain", "ours", *(["scan"] if hasattr(zoo.create(name), "scan") else [])]
+        least = {way: [math.inf] * 3 for way in ways}
+        for _ in range(options.rounds):
+            for way in ways:
+                command = [sys.executable, *sys.argv, "--only", name, way]
+                start = time.perf_counter()
+                run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                figures = [time.perf_counter() - start, *map(float, run.stdout.split())]
+                least[way] = list(map(min, least[way], figures))
+        for way, figures in least.items():
+            cells = [f"{figure:.1f}" for figure in figures]
+            cells.append(f"{figures[0] / least['plain'][0]:.2f}")
+            print(f"| {name} | {way} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
