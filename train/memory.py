@@ -1,8 +1,8 @@
 """How this process gives memory back to the system: on CPU that costs more than it saves.
 
-XLA frees a step's temporaries after each step, one piece of up to gigabytes, and glibc gives it back
-to the system. Each page is then faulted in and zeroed anew in the next step: up to half of a step's
-time.
+XLA frees a step's temporaries after each step, one piece of up to gigabytes, and glibc gives that
+back to the system. Each page is then faulted in and zeroed anew in the next step: up to half of a
+step's time.
 """
 
 import ctypes
