@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
-from zoo.layers.pool import max_pool
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -98,7 +98,7 @@ class DenseNet(nn.Module):
                 features = int(x.shape[-1] * self.compression)
                 x = nn.relu(norm(name=f"transition{i}_norm")(x))
                 x = drop()(conv(features, (1, 1), name=f"transition{i}_conv")(x))
-                x = nn.avg_pool(x, (2, 2), (2, 2))  # [B, H/2, W/2, features]
+                x = average_pool(x, 2, 2)  # [B, H/2, W/2, features]
 
         # Head
         x = jnp.mean(nn.relu(norm(name="final_norm")(x)), axis=(1, 2))

@@ -26,7 +26,7 @@ from zoo.layers.conv_norm import ConvNorm, half, window
 from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
@@ -120,7 +120,7 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         if self.overlap and x.shape[1:3] == (14, 14):
-            x = nn.avg_pool(x, (5, 5), (3, 3))  # [B, 4, 4, C]
+            x = average_pool(x, 5, 3)  # [B, 4, 4, C]
         x = adaptive_average_pool(x, 4)
         x = self.conv(128, 1, name="conv")(x)
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 2048], channels first

@@ -19,7 +19,7 @@ from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import Family
 
 dense_init = nn.initializers.truncated_normal(0.1)
@@ -94,7 +94,7 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         fits = min(x.shape[1:3]) >= 17
-        x = nn.avg_pool(x, (5, 5), (3, 3)) if fits else adaptive_average_pool(x, 5)  # [B, 5, 5, C]
+        x = average_pool(x, 5, 3) if fits else adaptive_average_pool(x, 5)  # [B, 5, 5, C]
         x = self.conv(128, 1, name="conv1")(x)
         x = self.conv(768, 5, 1, "valid", name="conv2")(x)  # [B, 1, 1, 768]
         x = jnp.mean(x, axis=(1, 2))

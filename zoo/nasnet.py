@@ -22,6 +22,7 @@ from jax import lax
 
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
@@ -164,9 +165,9 @@ def operate(
         return Separable(cell.features, operation, strides, cell.crop, **layers, name=name)(x)
     if operation == "average":
         counted = cell.count_padding and strides > 1
-        return nn.avg_pool(x, (3, 3), (strides, strides), "SAME", count_include_pad=counted)
+        return average_pool(x, 3, strides, "SAME", counted=counted)
     if operation == "max":
-        x = nn.max_pool(x, (3, 3), (strides, strides), "SAME")
+        x = max_pool(x, 3, strides, "SAME")
         fits = x.shape[-1] == cell.features
         return x if fits else ConvNorm(cell.features, 1, **layers, name=name)(x)
     return x if strides == 1 else ConvNorm(cell.features, strides, **layers, name=name)(nn.relu(x))

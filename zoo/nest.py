@@ -94,7 +94,7 @@ class Aggregation(nn.Module):
         x = conv(self.features, (3, 3), name="conv")(x)
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
         if self.same_padding:
-            return nn.max_pool(x, (3, 3), (2, 2), "SAME")
+            return max_pool(x, 3, 2, "SAME")
         return max_pool(x, 3, 2, padding=1)
 
 

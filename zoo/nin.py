@@ -23,7 +23,7 @@ from flax import linen as nn
 
 from zoo.layers.conv import Conv
 from zoo.layers.image_size import require_at_least
-from zoo.layers.pool import max_pool
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 normal_005 = nn.initializers.normal(0.05)  # of the Caffe models
@@ -113,7 +113,7 @@ class NINCifar(nn.Module):
         self.sow("intermediates", "stage1", x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = block((192, 192, 192), 5, padding=2, name="mlpconv2")(x)  # [B, 16, 16, 192]
-        x = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # [B, 8, 8, 192]
+        x = average_pool(x, 3, 2, padding=1)  # [B, 8, 8, 192]
         self.sow("intermediates", "stage2", x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = block((192, 192), 3, padding=1, name="mlpconv3")(x)  # [B, 8, 8, 192]

@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
-from zoo.layers.pool import max_pool
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -70,7 +70,7 @@ class Unit(nn.Module):
         y = self.norm(name="pointwise2_norm")(y)
         if self.strides == 1:
             return nn.relu(x + y)
-        x = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # the padding counts, as zeros
+        x = average_pool(x, 3, 2, padding=1)  # the padding counts, as zeros
         return jnp.concatenate([x, nn.relu(y)], axis=-1)
 
 

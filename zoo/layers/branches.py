@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.pool import average_pool
+
 
 class Branches(nn.Module):
     """[B, H, W, C] -> [B, H', W', sum of the branches' features].
@@ -46,4 +48,4 @@ def fork(conv: Callable[..., nn.Module], name: str, x: jax.Array, features: int)
 
 def average(x: jax.Array, *, count_padding: bool = True) -> jax.Array:
     """Over 3x3 windows, [B, H, W, C] -> the same; `count_padding` divides by 9 at the edges too."""
-    return nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=count_padding)
+    return average_pool(x, 3, padding=1, counted=count_padding)

@@ -1,4 +1,4 @@
-"""Pooling: the maximum in the platform's best form, and PyTorch's adaptive average."""
+"""Pooling: maximum and average in the platform's best form, and PyTorch's adaptive average."""
 
 import functools
 
@@ -9,16 +9,18 @@ from flax import linen as nn
 
 
 def max_pool(
-    images: jax.Array, window: int, strides: int, padding: int = 0, ceil_mode: bool = False
+    images: jax.Array, window: int, strides: int, padding: str | int = 0, ceil_mode: bool = False
 ) -> jax.Array:
     """Maximum over square windows, [B, H, W, C] -> [B, H', W', C].
 
-    Padding is on both sides and never the maximum. With `ceil_mode` a last window that reaches over
-    the end counts too, as in Caffe and PyTorch. The gradient goes to the first of equal maxima, row
-    by row, as in PyTorch.
+    Padding, "SAME" or a number of pixels on every side, is never the maximum. With `ceil_mode` a
+    last window that reaches over the end counts too, as in Caffe and PyTorch. The gradient goes to
+    the first of equal maxima, row by row, as in PyTorch.
     """
-    over = [_overhang(n, window, strides, padding) if ceil_mode else 0 for n in images.shape[1:3]]
-    pads = tuple((padding, padding + beyond) for beyond in over)
+    pads = _pads(images, window, strides, padding)
+    if ceil_mode:
+        over = [_overhang(side, window, strides, padding) for side in images.shape[1:3]]
+        pads = tuple((low, high + beyond) for (low, high), beyond in zip(pads, over, strict=True))
     native = functools.partial(
         nn.max_pool, window_shape=(window, window), strides=(strides, strides), padding=pads
     )
@@ -29,6 +31,14 @@ def max_pool(
         return _max_of_taps(window, strides, pads[0], 1, across)
 
     return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+
+
+def _pads(images: jax.Array, window: int, strides: int, padding: str | int):
+    """Pixels before and after the rows and the columns."""
+    if padding != "SAME":
+        return ((padding, padding),) * 2
+    sides = images.shape[1:3]
+    return tuple(jax.lax.padtype_to_pads(sides, (window, window), (strides, strides), "SAME"))
 
 
 def _overhang(length: int, window: int, strides: int, padding: int) -> int:
@@ -65,6 +75,34 @@ def _taps(window: int, strides: int, pads, axis: int, images, fill: float) -> li
     padded = jax.lax.pad(images, jnp.array(fill, images.dtype), padding)
     reach = (padded.shape[axis] - window) // strides * strides + 1
     return [jax.lax.slice_in_dim(padded, i, i + reach, strides, axis=axis) for i in range(window)]
+
+
+def average_pool(
+    images: jax.Array, window: int, strides: int = 1, padding: str | int = 0, *, counted=True
+) -> jax.Array:
+    """Average over square windows, [B, H, W, C] -> [B, H', W', C].
+
+    Padding is "SAME" or a number of pixels on every side; its zeros count if `counted`.
+    """
+    pads = _pads(images, window, strides, padding)
+
+    def on_cpu(images):  # as sums of taps, several times faster than a window's sum and gradient
+        for axis in (1, 2):
+            images = sum(_taps(window, strides, pads[axis - 1], axis, images, 0))
+        return images
+
+    def native(images):
+        windows, steps = (1, window, window, 1), (1, strides, strides, 1)
+        everywhere = ((0, 0), *pads, (0, 0))
+        return jax.lax.reduce_window(images, 0.0, jax.lax.add, windows, steps, everywhere)
+
+    sums = jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+    if counted:
+        return sums / window**2
+    inside = jnp.ones((1, *images.shape[1:3], 1), images.dtype)
+    for axis in (1, 2):
+        inside = sum(_taps(window, strides, pads[axis - 1], axis, inside, 0))
+    return sums / inside
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:

@@ -4,18 +4,62 @@ import pytest
 from flax import linen as nn
 
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
+
+GEOMETRIES = [
+    (8, 2, 2, 0),
+    (9, 3, 2, 0),
+    (9, 2, 2, 0),
+    (8, 3, 2, 1),
+    (7, 3, 1, 1),
+    (8, 3, 2, "SAME"),
+]
 
 
 @pytest.mark.parametrize(
     ("size", "window", "strides", "padding"),
-    [(8, 2, 2, 0), (9, 3, 2, 0), (9, 2, 2, 0), (8, 3, 2, 1)],
+    GEOMETRIES,
 )
 def test_max_pool(size, window, strides, padding):
-    images = np.random.RandomState(0).standard_normal((2, size, size, 3)).astype(np.float32) - 5
-    pads = [(padding, padding)] * 2
-    expected = nn.max_pool(images, (window, window), (strides, strides), pads)
-    np.testing.assert_array_equal(max_pool(images, window, strides, padding), expected)
+    """Equal to XLA's, its gradient too, also where small whole numbers make ties."""
+    images = np.random.RandomState(0).randint(-9, -4, (2, size, size, 3)).astype(np.float32)
+    pads = padding if padding == "SAME" else [(padding, padding)] * 2
+
+    def native(images):
+        return nn.max_pool(images, (window, window), (strides, strides), pads)
+
+    def ours(images):
+        return max_pool(images, window, strides, padding)
+
+    np.testing.assert_array_equal(ours(images), native(images))
+    weights = np.random.RandomState(1).standard_normal(native(images).shape)
+    gradients = [jax.grad(lambda x, f=f: (f(x) * weights).sum())(images) for f in (ours, native)]
+    np.testing.assert_allclose(*gradients, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(("size", "window", "strides", "padding"), GEOMETRIES)
+def test_average_pool(size, window, strides, padding, counted):
+    images = np.random.RandomState(0).standard_normal((2, size, size, 3)).astype(np.float32)
+    pads = padding if padding == "SAME" else [(padding, padding)] * 2
+
+    def native(images):
+        return nn.avg_pool(images, (window,) * 2, (strides,) * 2, pads, count_include_pad=counted)
+
+    def ours(images):
+        return average_pool(images, window, strides, padding, counted=counted)
+
+    np.testing.assert_allclose(ours(images), native(images), rtol=1e-5, atol=1e-6)
+    weights = np.random.RandomState(1).standard_normal(native(images).shape)
+    gradients = [jax.grad(lambda x, f=f: (f(x) * weights).sum())(images) for f in (ours, native)]
+    np.testing.assert_allclose(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_a_number_stays_so():
+    images = np.zeros((1, 3, 3, 1), np.float32)
+    images[0, 1, 1] = np.nan
+    assert np.isnan(max_pool(images, 3, 1)).all()
+    assert np.isnan(jax.value_and_grad(lambda x: max_pool(x, 3, 1).sum())(images)[0])
 
 
 @pytest.mark.parametrize(
