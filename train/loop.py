@@ -25,6 +25,9 @@ from train.runners import ResidentRunner, StreamedRunner
 from train.sharding import check_batch_size, make_mesh, state_shardings
 from train.workspace import check_room, claim_workdir, use_compile_cache
 
+# Arrays from which on it pays to make them one by one. ResNet-50 has 161, ResNet-152 467.
+MANY_PARAMETERS = 300
+
 
 @dataclass
 class Progress:
@@ -181,6 +184,10 @@ def state_shapes(task: step.Task) -> step.TrainState:
 def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
     """The state at step 0, each part made where it belongs."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    many = len(jax.tree.leaves(shapes.params)) > MANY_PARAMETERS
+    if task.mesh.size == 1 and many:
+        # Equal shapes share small programs; one for all would take twice as long to compile.
+        return jax.device_put(step.init_state(task, lazily=True), shardings)
     program = jax.jit(lambda: step.init_state(task), out_shardings=shardings).lower()
     # It runs once, and XLA's optimiser would take seconds over the random numbers on CPU.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

@@ -10,7 +10,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding
 
-from train import losses, step
+from train import loop, losses, step
 from train.errors import TrainError
 from train.loop import initial_state, state_shapes
 from train.sharding import BATCH, make_mesh, state_shardings
@@ -138,6 +138,16 @@ def test_per_device_works_with_split_parameters():
     expected, _ = run(make_task(make_mesh(8, 1), batch_norm="per_device"))
     state, _ = run(make_task(make_mesh(1, 8), batch_norm="per_device"))
     assert_close(jax.device_get(state), jax.device_get(expected))
+
+
+def test_many_parameters_start_as_few_do(monkeypatch):
+    """Made one after the other, as those of large models, they are the same numbers."""
+    task = make_task(ema_decay=0.9)
+    together = initial_state(task, state_shapes(task))
+    monkeypatch.setattr(loop, "MANY_PARAMETERS", 0)
+    one_by_one = initial_state(task, state_shapes(task))
+    assert jax.tree.map(jax.typeof, one_by_one) == jax.tree.map(jax.typeof, together)
+    assert_close(jax.device_get(one_by_one), jax.device_get(together))
 
 
 def test_auxiliary_heads_learn_by_their_weight():
