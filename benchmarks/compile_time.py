@@ -5,8 +5,8 @@
 float32, SGD with momentum, no compile cache. Each figure is the least of the rounds, whose programs
 take turns, each in a process of its own. "plain" is the same model on flax's own convolution, dense
 layer and pooling, its blocks one by one; "ours" as `zoo.create` makes it, and where there is one
-also with its blocks in a scan. Parameters are made as `python -m train` does: one after the other,
-or in a scan, and for "plain", by `jax.jit(model.init)` compiled without optimisation.
+also with its blocks in a scan. Parameters are made as `python -m train` does: many of few shapes
+one after the other, others and those of "plain" by `jax.jit(model.init)` without optimisation.
 """
 
 import argparse
@@ -34,6 +34,7 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
     import optax
     from plain import use_plain_layers
 
+    from train.loop import many_alike
     from train.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -41,8 +42,9 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
         use_plain_layers()
     model = zoo.create(name, **({"scan": True} if way == "scan" else {}))
     images, labels = jnp.ones((batch, size, size, 3)), jnp.zeros(batch, int)
-    if way == "ours":
-        shape = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    shape = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), shape)
+    if way != "plain" and many_alike(shapes["params"]):
         variables = model.lazy_init(jax.random.key(0), shape)
     else:
         init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))

@@ -25,8 +25,9 @@ from train.runners import ResidentRunner, StreamedRunner
 from train.sharding import check_batch_size, make_mesh, state_shardings
 from train.workspace import check_room, claim_workdir, use_compile_cache
 
-# Arrays from which on it pays to make them one by one. ResNet-50 has 161, ResNet-152 467.
-MANY_PARAMETERS = 300
+# Initial values of so many arrays of a shape are made sooner one by one than by one program.
+# ResNet-152 has 467 of 28 shapes; DenseNet-201, where it would take longer, 604 of 123.
+ARRAYS_PER_SHAPE = 8
 
 
 @dataclass
@@ -184,14 +185,18 @@ def state_shapes(task: step.Task) -> step.TrainState:
 def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
     """The state at step 0, each part made where it belongs."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
-    many = len(jax.tree.leaves(shapes.params)) > MANY_PARAMETERS
-    if task.mesh.size == 1 and many:
-        # Equal shapes share small programs; one for all would take twice as long to compile.
+    if task.mesh.size == 1 and many_alike(shapes.params):  # which share small programs
         return jax.device_put(step.init_state(task, lazily=True), shardings)
     program = jax.jit(lambda: step.init_state(task), out_shardings=shardings).lower()
     # It runs once, and XLA's optimiser would take seconds over the random numbers on CPU.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return program.compile(compiler_options=quick)()
+
+
+def many_alike(params) -> bool:
+    """Whether the arrays have few shapes for their number."""
+    arrays = [leaf.shape for leaf in jax.tree.leaves(params)]
+    return len(arrays) >= ARRAYS_PER_SHAPE * len(set(arrays))
 
 
 def make_runner(

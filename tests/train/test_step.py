@@ -144,7 +144,7 @@ def test_many_parameters_start_as_few_do(monkeypatch):
     """Made one after the other, as those of large models, they are the same numbers."""
     task = make_task(ema_decay=0.9)
     together = initial_state(task, state_shapes(task))
-    monkeypatch.setattr(loop, "MANY_PARAMETERS", 0)
+    monkeypatch.setattr(loop, "ARRAYS_PER_SHAPE", 0)
     one_by_one = initial_state(task, state_shapes(task))
     assert jax.tree.map(jax.typeof, one_by_one) == jax.tree.map(jax.typeof, together)
     assert_close(jax.device_get(one_by_one), jax.device_get(together))
