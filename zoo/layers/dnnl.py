@@ -6,6 +6,7 @@ Where the package `onednn-cpu-gomp` is installed, `ctypes` loads its shared libr
 import ctypes
 import functools
 import importlib.metadata
+import itertools
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,11 +21,10 @@ DIRECT, TRAINING = c_int(1), c_int(64)
 SOURCE, DESTINATION, WEIGHTS = 1, 17, 33
 GRADIENT = 128  # of a source, weights or a destination, added to its number
 _CPU, _IN_ORDER, _FLOAT32, _ANY, _SCRATCHPAD = 1, 1, 3, 1, 80
-_ALLOCATE = c_void_p(2**64 - 1)
 _SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
 _QUERY = {SOURCE: 129, WEIGHTS: 131, DESTINATION: 133}  # and one more for its gradient
 
-# One operation at a time: each has buffers of its own and uses all cores.
+# One operation at a time: they share one piece of memory, and each uses all cores.
 _LOCK = threading.Lock()
 
 
@@ -62,16 +62,24 @@ class Operation:
         kinds = [kind for kind, _ in operands]
         inner = (operand.inner for operand in self.operands)
         self.execute = _Primitive(described, dict(zip(kinds, inner, strict=True)))
+        # In the room: the scratchpad of what runs, and behind the largest the operands' buffers.
+        start = max(primitive.scratchpad_size for primitive in self._primitives())
+        self.offsets = list(itertools.accumulate((o.size for o in self.operands), initial=start))
 
     def run(self, *pointers: int) -> None:
         """Reads the first two arrays and writes the third."""
         with _LOCK:
             self._run(*pointers)
 
+    def _primitives(self) -> list["_Primitive"]:
+        reorders = [(operand.to_inner, operand.to_outer) for operand in self.operands]
+        return [self.execute, *(one for pair in reorders for one in pair if one)]
+
     def _run(self, *pointers: int) -> None:
         *inputs, output = self.operands
-        for operand, pointer in zip(self.operands, pointers, strict=True):
-            operand.point_at(pointer)
+        room = _engine().room(self.offsets[-1])
+        for operand, pointer, offset in zip(self.operands, pointers, self.offsets, strict=False):
+            operand.point_at(pointer, room + offset)
         for operand in inputs:
             operand.copy_in()
         self.execute()
@@ -114,16 +122,20 @@ class _Engine:
         call("dnnl_primitive_attr_create", byref(self.attributes))
         mode = c_int(_OWN_SCRATCHPAD)
         call("dnnl_primitive_attr_set_scratchpad_mode", self.attributes, mode)
-        self.room = np.empty(0, np.uint8)
+        self.bytes = np.empty(0, np.uint8)
 
-    def scratchpad(self, size: int) -> int:
-        """The address of so many bytes, for the primitive that runs now."""
-        if self.room.size < size + _ALIGNMENT:
-            self.room = np.empty(size + _ALIGNMENT, np.uint8)
-        return -(-self.room.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+    def room(self, size: int = 0) -> int:
+        """The address of so many bytes, which all operations share, one after the other."""
+        if self.bytes.size < size + _ALIGNMENT:
+            self.bytes = np.empty(size + _ALIGNMENT, np.uint8)
+        return _aligned(self.bytes.ctypes.data)
 
 
 _engine: Callable[[], _Engine] = functools.cache(_Engine)
+
+
+def _aligned(number: int) -> int:
+    return -(-number // _ALIGNMENT) * _ALIGNMENT
 
 
 class _Argument(ctypes.Structure):
@@ -133,52 +145,51 @@ class _Argument(ctypes.Structure):
 class _Primitive:
     """A oneDNN primitive with its operands.
 
-    All share one scratchpad of ours: oneDNN's own belongs to the thread that made the primitive,
-    and XLA calls from any of its threads.
+    Its scratchpad is of ours: oneDNN's own belongs to the thread that made the primitive, and XLA
+    calls from any of its threads.
     """
 
     def __init__(self, described: c_void_p, operands: dict[int, c_void_p]):
         self.primitive = c_void_p()
         call("dnnl_primitive_create", byref(self.primitive), described)
-        room = _query(described, _SCRATCHPAD_QUERY)
-        size = library().dnnl_memory_desc_get_size
-        size.restype = c_size_t
-        self.scratchpad, self.scratchpad_size = _memory(room, None), size(room)
+        scratchpad = _query(described, _SCRATCHPAD_QUERY)
+        self.scratchpad, self.scratchpad_size = _memory(scratchpad), _size(scratchpad)
         operands = operands | {_SCRATCHPAD: self.scratchpad}
         self.arguments = (_Argument * len(operands))(
             *(_Argument(*pair) for pair in operands.items())
         )
 
     def __call__(self) -> None:
-        pointer = c_void_p(_engine().scratchpad(self.scratchpad_size))
-        call("dnnl_memory_set_data_handle", self.scratchpad, pointer)
+        call("dnnl_memory_set_data_handle", self.scratchpad, c_void_p(_engine().room()))
         stream, count = _engine().stream, c_int(len(self.arguments))
         call("dnnl_primitive_execute", self.primitive, stream, count, self.arguments)
         call("dnnl_stream_wait", stream)
 
 
 class _Operand:
-    """An array in XLA's layout, and where oneDNN wants another, a buffer in that."""
+    """An array in XLA's layout, and where oneDNN wants another, also in that."""
 
     def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p):
         is_gradient, of = divmod(kind, GRADIENT)
         inner_layout = _query(described, _QUERY[of] + is_gradient)
-        self.outer = self.inner = _memory(outer_layout, None)
-        self.same = bool(library().dnnl_memory_desc_equal(inner_layout, outer_layout))
-        if not self.same:
-            self.inner = _memory(inner_layout, _ALLOCATE)
+        self.outer = self.inner = _memory(outer_layout)
+        self.size, self.to_inner, self.to_outer = 0, None, None
+        if not library().dnnl_memory_desc_equal(inner_layout, outer_layout):
+            self.inner, self.size = _memory(inner_layout), _size(inner_layout)
             self.to_inner = _reorder(outer_layout, inner_layout, self.outer, self.inner)
             self.to_outer = _reorder(inner_layout, outer_layout, self.inner, self.outer)
 
-    def point_at(self, pointer: int) -> None:
-        call("dnnl_memory_set_data_handle", self.outer, c_void_p(pointer))
+    def point_at(self, outer: int, inner: int) -> None:
+        call("dnnl_memory_set_data_handle", self.outer, c_void_p(outer))
+        if self.size:
+            call("dnnl_memory_set_data_handle", self.inner, c_void_p(inner))
 
     def copy_in(self) -> None:
-        if not self.same:
+        if self.to_inner:
             self.to_inner()
 
     def copy_out(self) -> None:
-        if not self.same:
+        if self.to_outer:
             self.to_outer()
 
 
@@ -189,9 +200,17 @@ def _query(described: c_void_p, query: int) -> c_void_p:
     return c_void_p(ask(described, c_int(query), c_int(0)))
 
 
-def _memory(described: c_void_p, handle) -> c_void_p:
+def _size(described: c_void_p) -> int:
+    """Bytes of a layout, rounded up so that what lies behind is aligned too."""
+    size = library().dnnl_memory_desc_get_size
+    size.restype = c_size_t
+    return _aligned(size(described))
+
+
+def _memory(described: c_void_p) -> c_void_p:
+    """An array of that layout, without a place so far."""
     memory = c_void_p()
-    call("dnnl_memory_create", byref(memory), described, _engine().engine, handle)
+    call("dnnl_memory_create", byref(memory), described, _engine().engine, None)
     return memory
 
 
