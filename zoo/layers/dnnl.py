@@ -24,8 +24,9 @@ _CPU, _IN_ORDER, _FLOAT32, _ANY, _SCRATCHPAD = 1, 1, 3, 1, 80
 _SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
 _QUERY = {SOURCE: 129, WEIGHTS: 131, DESTINATION: 133}  # and one more for its gradient
 
-# One operation at a time: they share one piece of memory, and each uses all cores.
-_LOCK = threading.Lock()
+# One operation at a time is prepared or runs: they share an engine and its memory, and each uses
+# all cores.
+LOCK = threading.Lock()
 
 
 @functools.cache
@@ -40,8 +41,8 @@ def library() -> ctypes.CDLL | None:
         return ctypes.CDLL(paths[0])
     except (IndexError, OSError) as error:
         warnings.warn(
-            f"{PACKAGE} is installed and cannot be loaded ({error}), so XLA runs convolutions on "
-            "CPU, several times slower. Is libgomp.so.1, GNU's OpenMP, on this system?",
+            f"{PACKAGE} is installed and cannot be loaded ({error}), so XLA alone computes "
+            "on CPU, several times slower. Is libgomp.so.1, GNU's OpenMP, on this system?",
             stacklevel=2,
         )
         return None
@@ -49,6 +50,8 @@ def library() -> ctypes.CDLL | None:
 
 class Operation:
     """A prepared oneDNN primitive on two arrays in XLA's layouts that gives a third.
+
+    Make and run it under `LOCK`.
 
     Args:
       create: the C function that describes the primitive.
@@ -66,16 +69,12 @@ class Operation:
         start = max(primitive.scratchpad_size for primitive in self._primitives())
         self.offsets = list(itertools.accumulate((o.size for o in self.operands), initial=start))
 
-    def run(self, *pointers: int) -> None:
-        """Reads the first two arrays and writes the third."""
-        with _LOCK:
-            self._run(*pointers)
-
     def _primitives(self) -> list["_Primitive"]:
         reorders = [(operand.to_inner, operand.to_outer) for operand in self.operands]
         return [self.execute, *(one for pair in reorders for one in pair if one)]
 
-    def _run(self, *pointers: int) -> None:
+    def run(self, *pointers: int) -> None:
+        """Reads the first two arrays and writes the third; the caller holds `LOCK`."""
         *inputs, output = self.operands
         room = _engine().room(self.offsets[-1])
         for operand, pointer, offset in zip(self.operands, pointers, self.offsets, strict=False):

@@ -29,8 +29,13 @@ def available() -> bool:
     """Whether oneDNN can be used here; if so, XLA knows our handler from now on."""
     if dnnl.library() is None:
         return False
-    foreign.register(NAME, lambda key, inputs, outputs: _prepared(key).run(*inputs, *outputs))
+    foreign.register(NAME, _run)
     return True
+
+
+def _run(key: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+    with dnnl.LOCK:  # XLA calls from several threads
+        _prepared(key).run(*inputs, *outputs)
 
 
 @functools.cache
