@@ -3,14 +3,15 @@
 Where the package `onednn-cpu-gomp` is installed, `ctypes` loads its shared library.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.metadata
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import byref, c_float, c_int, c_int64, c_size_t, c_void_p
 
 import numpy as np
 
@@ -24,21 +25,23 @@ _CPU, _IN_ORDER, _FLOAT32, _ANY, _SCRATCHPAD = 1, 1, 3, 1, 80
 _SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
 _QUERY = {SOURCE: 129, WEIGHTS: 131, DESTINATION: 133}  # and one more for its gradient
 
-# One operation at a time is prepared or runs: they share an engine and its memory, and each uses
-# all cores.
-LOCK = threading.Lock()
+# One operation at a time is prepared, and of those that use all cores one at a time runs.
+_PREPARING, _ALL_CORES = threading.Lock(), threading.Lock()
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The shared library of the installed package; None without it."""
+def library() -> ctypes.PyDLL | None:
+    """The shared library of the installed package; None without it.
+
+    Its functions keep Python's lock: they are short, and to get it back costs more.
+    """
     try:
         files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         return None
     paths = [str(file.locate()) for file in files if file.name == "libdnnl.so.3"]
     try:
-        return ctypes.CDLL(paths[0])
+        return ctypes.PyDLL(paths[0])
     except (IndexError, OSError) as error:
         warnings.warn(
             f"{PACKAGE} is installed and cannot be loaded ({error}), so XLA alone computes "
@@ -48,20 +51,98 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+@functools.cache
+def _execute() -> Callable[..., int]:
+    """What works, so that other threads of Python go on meanwhile."""
+    return ctypes.CDLL(library()._name).dnnl_primitive_execute
+
+
+@functools.cache
+def cores() -> int:
+    """How many threads OpenMP gives to an operation, unless told otherwise."""
+    return library().omp_get_max_threads()
+
+
+class Part:
+    """A share of an operation's work, for any thread to do.
+
+    Args:
+      prepare: makes the `Operation`.
+      threads: how many work on it: one, or all cores.
+      offsets: where the share begins in each array, in bytes.
+      number: of the part among those whose results are to be added; else None.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[], "Operation"],
+        threads: int,
+        offsets: Sequence[int],
+        number: int | None = None,
+    ):
+        self.prepare, self.threads, self.offsets, self.number = prepare, threads, offsets, number
+        self.idle = []  # an operation's arrays are for one run at a time
+
+    def run(self, addresses: Sequence[int], turns: "Turns") -> None:
+        """Does the work on the arrays at these addresses."""
+        try:
+            library().omp_set_num_threads(self.threads)  # of those that this one starts
+            with _ALL_CORES if self.threads > 1 else contextlib.nullcontext():
+                operation = self._take()
+                shares = zip(addresses, self.offsets, strict=True)
+                operation.run([address + offset for address, offset in shares], self, turns)
+                self.idle.append(operation)
+        finally:
+            library().omp_set_num_threads(cores())
+            turns.end(self)
+
+    def _take(self) -> "Operation":
+        try:
+            return self.idle.pop()
+        except IndexError:
+            with _PREPARING:
+                return self.prepare()
+
+
+class Turns:
+    """Parts are added in their order, so that rounding is the same each time."""
+
+    def __init__(self):
+        self.ended, self.change = set(), threading.Condition()
+
+    def wait(self, part: Part) -> None:
+        """Until all before it have ended, well or with an error."""
+        if part.number:
+            with self.change:
+                self.change.wait_for(lambda: self.ended.issuperset(range(part.number)))
+
+    def end(self, part: Part) -> None:
+        if part.number is not None:
+            with self.change:
+                self.ended.add(part.number)
+                self.change.notify_all()
+
+
 class Operation:
     """A prepared oneDNN primitive on two arrays in XLA's layouts that gives a third.
-
-    Make and run it under `LOCK`.
 
     Args:
       create: the C function that describes the primitive.
       arguments: of it, between the engine and the attributes.
       operands: for each array its number (`SOURCE` ...) and its layout outside.
+      is_sum: whether the parts' results are to be added.
     """
 
-    def __init__(self, create: str, arguments: Sequence, operands: Sequence[tuple[int, c_void_p]]):
+    def __init__(
+        self,
+        create: str,
+        arguments: Sequence,
+        operands: Sequence[tuple[int, c_void_p]],
+        is_sum: bool = False,
+    ):
         described = describe(create, *arguments)
-        self.operands = [_Operand(described, kind, layout) for kind, layout in operands]
+        self.operands = [_Operand(described, kind, layout) for kind, layout in operands[:2]]
+        self.operands.append(_Operand(described, *operands[2], is_sum))
         kinds = [kind for kind, _ in operands]
         inner = (operand.inner for operand in self.operands)
         self.execute = _Primitive(described, dict(zip(kinds, inner, strict=True)))
@@ -70,19 +151,21 @@ class Operation:
         self.offsets = list(itertools.accumulate((o.size for o in self.operands), initial=start))
 
     def _primitives(self) -> list["_Primitive"]:
-        reorders = [(operand.to_inner, operand.to_outer) for operand in self.operands]
-        return [self.execute, *(one for pair in reorders for one in pair if one)]
+        return [self.execute, *(one for operand in self.operands for one in operand.reorders)]
 
-    def run(self, *pointers: int) -> None:
-        """Reads the first two arrays and writes the third; the caller holds `LOCK`."""
+    def run(self, pointers: Sequence[int], part: Part, turns: Turns) -> None:
+        """Reads the first two arrays and writes the third, or adds to it."""
         *inputs, output = self.operands
-        room = _engine().room(self.offsets[-1])
-        for operand, pointer, offset in zip(self.operands, pointers, self.offsets, strict=False):
-            operand.point_at(pointer, room + offset)
-        for operand in inputs:
-            operand.copy_in()
-        self.execute()
-        output.copy_out()
+        with _engine().room(self.offsets[-1]) as room:
+            for operand, pointer, offset in zip(
+                self.operands, pointers, self.offsets, strict=False
+            ):
+                operand.point_at(pointer, room + offset)
+            for operand in inputs:
+                operand.copy_in(room)
+            self.execute(room)
+            turns.wait(part)
+            output.copy_out(room, add=bool(part.number))
 
 
 def describe(create: str, *arguments) -> c_void_p:
@@ -115,19 +198,34 @@ class _Engine:
     """oneDNN's engine, stream and settings, made at the first operation."""
 
     def __init__(self):
-        self.engine, self.stream, self.attributes = c_void_p(), c_void_p(), c_void_p()
+        self.engine, self.stream = c_void_p(), c_void_p()
         call("dnnl_engine_create", byref(self.engine), c_int(_CPU), c_size_t(0))
         call("dnnl_stream_create", byref(self.stream), self.engine, c_int(_IN_ORDER))
-        call("dnnl_primitive_attr_create", byref(self.attributes))
-        mode = c_int(_OWN_SCRATCHPAD)
-        call("dnnl_primitive_attr_set_scratchpad_mode", self.attributes, mode)
-        self.bytes = np.empty(0, np.uint8)
+        self.attributes, self.adding = self._attributes(), self._attributes()
+        sums = c_void_p()
+        call("dnnl_post_ops_create", byref(sums))
+        call("dnnl_post_ops_append_sum", sums, c_float(1), c_int(0), c_int(0))
+        call("dnnl_primitive_attr_set_post_ops", self.adding, sums)
+        self.rooms = []
 
-    def room(self, size: int = 0) -> int:
-        """The address of so many bytes, which all operations share, one after the other."""
-        if self.bytes.size < size + _ALIGNMENT:
-            self.bytes = np.empty(size + _ALIGNMENT, np.uint8)
-        return _aligned(self.bytes.ctypes.data)
+    def _attributes(self) -> c_void_p:
+        attributes = c_void_p()
+        call("dnnl_primitive_attr_create", byref(attributes))
+        mode = c_int(_OWN_SCRATCHPAD)
+        call("dnnl_primitive_attr_set_scratchpad_mode", attributes, mode)
+        return attributes
+
+    @contextlib.contextmanager
+    def room(self, size: int) -> Iterator[int]:
+        """The address of so many bytes, which are the caller's for the time of the context.
+
+        As many as there are threads that work at once; they grow to the largest operation's size.
+        """
+        room = self.rooms.pop() if self.rooms else np.empty(0, np.uint8)
+        if room.size < size + _ALIGNMENT:
+            room = np.empty(size + _ALIGNMENT, np.uint8)
+        yield _aligned(room.ctypes.data)
+        self.rooms.append(room)
 
 
 _engine: Callable[[], _Engine] = functools.cache(_Engine)
@@ -157,39 +255,49 @@ class _Primitive:
         self.arguments = (_Argument * len(operands))(
             *(_Argument(*pair) for pair in operands.items())
         )
+        self.count = c_int(len(operands))
 
-    def __call__(self) -> None:
-        call("dnnl_memory_set_data_handle", self.scratchpad, c_void_p(_engine().room()))
-        stream, count = _engine().stream, c_int(len(self.arguments))
-        call("dnnl_primitive_execute", self.primitive, stream, count, self.arguments)
-        call("dnnl_stream_wait", stream)
+    def __call__(self, room: int) -> None:
+        if self.scratchpad_size:
+            _point(self.scratchpad, room)
+        status = _execute()(self.primitive, _engine().stream, self.count, self.arguments)
+        if status:
+            raise RuntimeError(f"dnnl_primitive_execute returned {status}")
 
 
 class _Operand:
-    """An array in XLA's layout, and where oneDNN wants another, also in that."""
+    """An array in XLA's layout, and where oneDNN wants another, also in that.
 
-    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p):
+    With `apart` also where it does not, so that something can be added to the outer one.
+    """
+
+    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p, apart: bool = False):
         is_gradient, of = divmod(kind, GRADIENT)
         inner_layout = _query(described, _QUERY[of] + is_gradient)
         self.outer = self.inner = _memory(outer_layout)
-        self.size, self.to_inner, self.to_outer = 0, None, None
-        if not library().dnnl_memory_desc_equal(inner_layout, outer_layout):
+        self.size, self.reorders = 0, []
+        if apart or not library().dnnl_memory_desc_equal(inner_layout, outer_layout):
             self.inner, self.size = _memory(inner_layout), _size(inner_layout)
-            self.to_inner = _reorder(outer_layout, inner_layout, self.outer, self.inner)
-            self.to_outer = _reorder(inner_layout, outer_layout, self.inner, self.outer)
+            outer, inner = (outer_layout, self.outer), (inner_layout, self.inner)
+            self.to_inner = _reorder(outer, inner, _engine().attributes)
+            self.to_outer = _reorder(inner, outer, _engine().attributes)
+            self.reorders = [self.to_inner, self.to_outer]
+            if apart:
+                self.add_to_outer = _reorder(inner, outer, _engine().adding)
+                self.reorders.append(self.add_to_outer)
 
     def point_at(self, outer: int, inner: int) -> None:
-        call("dnnl_memory_set_data_handle", self.outer, c_void_p(outer))
+        _point(self.outer, outer)
         if self.size:
-            call("dnnl_memory_set_data_handle", self.inner, c_void_p(inner))
+            _point(self.inner, inner)
 
-    def copy_in(self) -> None:
-        if self.to_inner:
-            self.to_inner()
+    def copy_in(self, room: int) -> None:
+        if self.size:
+            self.to_inner(room)
 
-    def copy_out(self) -> None:
-        if self.to_outer:
-            self.to_outer()
+    def copy_out(self, room: int, add: bool = False) -> None:
+        if self.size:
+            (self.add_to_outer if add else self.to_outer)(room)
 
 
 def _query(described: c_void_p, query: int) -> c_void_p:
@@ -213,10 +321,15 @@ def _memory(described: c_void_p) -> c_void_p:
     return memory
 
 
+def _point(memory: c_void_p, address: int) -> None:
+    library().dnnl_memory_set_data_handle(memory, c_void_p(address))
+
+
 def _reorder(
-    source: c_void_p, target: c_void_p, source_memory: c_void_p, target_memory: c_void_p
+    source: tuple[c_void_p, c_void_p], target: tuple[c_void_p, c_void_p], attributes: c_void_p
 ) -> _Primitive:
-    described, engine, create = c_void_p(), _engine(), "dnnl_reorder_primitive_desc_create"
-    pair = (source, engine.engine, target, engine.engine)
-    call(create, byref(described), *pair, engine.attributes)
-    return _Primitive(described, {SOURCE: source_memory, DESTINATION: target_memory})
+    """Copies one array, a layout and a memory, to another."""
+    described, engine = c_void_p(), _engine().engine
+    pair = (source[0], engine, target[0], engine)
+    call("dnnl_reorder_primitive_desc_create", byref(described), *pair, attributes)
+    return _Primitive(described, {SOURCE: source[1], DESTINATION: target[1]})

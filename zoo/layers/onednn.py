@@ -7,7 +7,7 @@ letters say. oneDNN brings kernels into blocks itself.
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_int64
 
 import jax
@@ -17,6 +17,11 @@ from zoo.layers import dnnl, foreign
 from zoo.layers.dnnl import DESTINATION, GRADIENT, SOURCE, WEIGHTS
 
 NAME = "zoo_onednn"  # by which XLA knows it
+# With more cores the work that each part repeats (kernels into blocks, sums of their gradients)
+# would weigh more than what waiting costs.
+MOST_PARTS = 8
+# Smaller convolutions are done before another thread has come to help.
+FEWEST_PRODUCTS = 2**22
 
 
 def supports(*arrays) -> bool:
@@ -33,15 +38,29 @@ def available() -> bool:
     return True
 
 
-def _run(key: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> None:
-    with dnnl.LOCK:  # XLA calls from several threads
-        _prepared(key).run(*inputs, *outputs)
+def _run(key: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> list[Callable[[], None]]:
+    addresses, turns = (*inputs, *outputs), dnnl.Turns()
+    return [functools.partial(part.run, addresses, turns) for part in parts_of(key)]
 
 
 @functools.cache
-def _prepared(key: bytes) -> dnnl.Operation:
-    settings = json.loads(key)
-    return _matrix_product(*settings[1:]) if settings[0] == "einsum" else _convolution(*settings)
+def parts_of(key: bytes) -> list[dnnl.Part]:
+    """The work, cut where that pays.
+
+    Convolutions are cut along the batch, a part for each core: XLA does other operations at the
+    same time, and OpenMP's threads would wait for the one whose core is taken (GoogLeNet's step: a
+    tenth). Matrix products gained nothing by it.
+    """
+    operation, *settings = json.loads(key)
+    if operation == "einsum":
+        return [dnnl.Part(functools.partial(_matrix_product, *settings), dnnl.cores(), (0, 0, 0))]
+    return _convolution_parts(operation, *settings)
+
+
+def _shares(size: int) -> tuple[int, int]:
+    """Into how many parts an axis is cut, and how many threads work on each."""
+    cores = dnnl.cores()
+    return (cores, 1) if size % cores == 0 and cores <= MOST_PARTS else (1, cores)
 
 
 def _call(key: Sequence, operands: Sequence[jax.Array], result: Sequence[int]) -> jax.Array:
@@ -68,17 +87,36 @@ def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) 
 # Convolutions.
 
 
-def _convolution(operation, images, kernel, strides, padding, groups) -> dnnl.Operation:
+def _convolution_parts(operation, images, kernel, *geometry) -> list[dnnl.Part]:
+    products = math.prod(_output_shape(images, kernel, *geometry)) * math.prod(kernel[:3])
+    count, threads = _shares(images[0]) if products >= FEWEST_PRODUCTS else (1, 1)
+    images = [images[0] // count, *images[1:]]
+    image_bytes, kernel_bytes = 4 * math.prod(images), 0
+    output_bytes = 4 * math.prod(_output_shape(images, kernel, *geometry))
+    share = {
+        "conv2d": (image_bytes, kernel_bytes, output_bytes),
+        "conv2d_input_gradient": (kernel_bytes, output_bytes, image_bytes),
+        "conv2d_kernel_gradient": (image_bytes, output_bytes, kernel_bytes),
+    }[operation]
+    is_sum = count > 1 and operation == "conv2d_kernel_gradient"
+    prepare = functools.partial(_convolution, operation, images, kernel, *geometry, is_sum)
+    return [
+        dnnl.Part(prepare, threads, [i * size for size in share], i if is_sum else None)
+        for i in range(count)
+    ]
+
+
+def _output_shape(images, kernel, strides, padding, groups):
+    sizes = zip(images[1:3], padding, kernel[:2], strides, strict=True)
+    sides = [(side + sum(pads) - window) // step + 1 for side, pads, window, step in sizes]
+    return images[0], *sides, kernel[3]
+
+
+def _convolution(operation, images, kernel, strides, padding, groups, is_sum) -> dnnl.Operation:
     batch, height, width, channels = images
     rows, columns, inner, features = kernel
-    out_height, out_width = (
-        (side + sum(pads) - window) // step + 1
-        for side, pads, window, step in zip(
-            (height, width), padding, (rows, columns), strides, strict=True
-        )
-    )
     source = _nhwc(batch, height, width, channels)
-    destination = _nhwc(batch, out_height, out_width, features)
+    destination = _nhwc(*_output_shape(images, kernel, strides, padding, groups))
     weights = _hwio(rows, columns, inner, features, groups)
     grouped = (groups,) if groups > 1 else ()
     blocked = dnnl.layout((*grouped, features // groups, inner, rows, columns))
@@ -99,7 +137,7 @@ def _convolution(operation, images, kernel, strides, padding, groups) -> dnnl.Op
     create = "dnnl_convolution_backward_weights_primitive_desc_create"
     arguments = (dnnl.DIRECT, source, blocked, None, destination, *geometry, hint)
     kinds = [(SOURCE, source), (DESTINATION + GRADIENT, destination)]
-    return dnnl.Operation(create, arguments, [*kinds, (WEIGHTS + GRADIENT, weights)])
+    return dnnl.Operation(create, arguments, [*kinds, (WEIGHTS + GRADIENT, weights)], is_sum)
 
 
 def _nhwc(batch, height, width, channels):
@@ -156,8 +194,7 @@ def _matrix_product(axes: Sequence[str], sizes: dict[str, int]) -> dnnl.Operatio
         strides = dict(zip(letters, _strides([sizes[letter] for letter in letters]), strict=True))
         shape = [sizes[letter] for letter in batch]
         shape += [math.prod(sizes[letter] for letter in side) for side in (across, along)]
-        steps = [strides[letter] for letter in batch]
-        steps += [strides[side[-1]] for side in (across, along)]
+        steps = [strides[letter] for letter in (*batch, across[-1], along[-1])]
         return dnnl.layout(shape, steps)
 
     kinds = [SOURCE, WEIGHTS]
