@@ -130,7 +130,7 @@ class Operation:
       create: the C function that describes the primitive.
       arguments: of it, between the engine and the attributes.
       operands: for each array its number (`SOURCE` ...) and its layout outside.
-      is_sum: whether the parts' results are to be added.
+      adds: whether it adds to what the array holds.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class Operation:
         create: str,
         arguments: Sequence,
         operands: Sequence[tuple[int, c_void_p]],
-        is_sum: bool = False,
+        adds: bool = False,
     ):
         described = describe(create, *arguments)
         self.operands = [_Operand(described, kind, layout) for kind, layout in operands[:2]]
-        self.operands.append(_Operand(described, *operands[2], is_sum))
+        self.operands.append(_Operand(described, *operands[2], adds))
         kinds = [kind for kind, _ in operands]
         inner = (operand.inner for operand in self.operands)
         self.execute = _Primitive(described, dict(zip(kinds, inner, strict=True)))
@@ -165,7 +165,7 @@ class Operation:
                 operand.copy_in(room)
             self.execute(room)
             turns.wait(part)
-            output.copy_out(room, add=bool(part.number))
+            output.copy_out(room)
 
 
 def describe(create: str, *arguments) -> c_void_p:
@@ -268,23 +268,21 @@ class _Primitive:
 class _Operand:
     """An array in XLA's layout, and where oneDNN wants another, also in that.
 
-    With `apart` also where it does not, so that something can be added to the outer one.
+    One that `adds` to the outer array always has an inner one.
     """
 
-    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p, apart: bool = False):
+    def __init__(self, described: c_void_p, kind: int, outer_layout: c_void_p, adds: bool = False):
         is_gradient, of = divmod(kind, GRADIENT)
         inner_layout = _query(described, _QUERY[of] + is_gradient)
         self.outer = self.inner = _memory(outer_layout)
         self.size, self.reorders = 0, []
-        if apart or not library().dnnl_memory_desc_equal(inner_layout, outer_layout):
+        if adds or not library().dnnl_memory_desc_equal(inner_layout, outer_layout):
             self.inner, self.size = _memory(inner_layout), _size(inner_layout)
             outer, inner = (outer_layout, self.outer), (inner_layout, self.inner)
             self.to_inner = _reorder(outer, inner, _engine().attributes)
-            self.to_outer = _reorder(inner, outer, _engine().attributes)
+            how = _engine().adding if adds else _engine().attributes
+            self.to_outer = _reorder(inner, outer, how)
             self.reorders = [self.to_inner, self.to_outer]
-            if apart:
-                self.add_to_outer = _reorder(inner, outer, _engine().adding)
-                self.reorders.append(self.add_to_outer)
 
     def point_at(self, outer: int, inner: int) -> None:
         _point(self.outer, outer)
@@ -295,9 +293,9 @@ class _Operand:
         if self.size:
             self.to_inner(room)
 
-    def copy_out(self, room: int, add: bool = False) -> None:
+    def copy_out(self, room: int) -> None:
         if self.size:
-            (self.add_to_outer if add else self.to_outer)(room)
+            self.to_outer(room)
 
 
 def _query(described: c_void_p, query: int) -> c_void_p:

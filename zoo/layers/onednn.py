@@ -57,10 +57,12 @@ def parts_of(key: bytes) -> list[dnnl.Part]:
     return _convolution_parts(operation, *settings)
 
 
-def _shares(size: int) -> tuple[int, int]:
-    """Into how many parts an axis is cut, and how many threads work on each."""
+def _shares(batch: int, products: int) -> tuple[int, int]:
+    """Into how many parts a batch is cut, and how many threads work on each."""
     cores = dnnl.cores()
-    return (cores, 1) if size % cores == 0 and cores <= MOST_PARTS else (1, cores)
+    if batch % cores or cores > MOST_PARTS:
+        return 1, cores
+    return (cores, 1) if products >= FEWEST_PRODUCTS else (1, 1)
 
 
 def _call(key: Sequence, operands: Sequence[jax.Array], result: Sequence[int]) -> jax.Array:
@@ -89,7 +91,7 @@ def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) 
 
 def _convolution_parts(operation, images, kernel, *geometry) -> list[dnnl.Part]:
     products = math.prod(_output_shape(images, kernel, *geometry)) * math.prod(kernel[:3])
-    count, threads = _shares(images[0]) if products >= FEWEST_PRODUCTS else (1, 1)
+    count, threads = _shares(images[0], products)
     images = [images[0] // count, *images[1:]]
     image_bytes, kernel_bytes = 4 * math.prod(images), 0
     output_bytes = 4 * math.prod(_output_shape(images, kernel, *geometry))
@@ -99,11 +101,23 @@ def _convolution_parts(operation, images, kernel, *geometry) -> list[dnnl.Part]:
         "conv2d_kernel_gradient": (image_bytes, output_bytes, kernel_bytes),
     }[operation]
     is_sum = count > 1 and operation == "conv2d_kernel_gradient"
-    prepare = functools.partial(_convolution, operation, images, kernel, *geometry, is_sum)
+    prepare = functools.partial(_convolution, operation, images, kernel, *geometry)
     return [
-        dnnl.Part(prepare, threads, [i * size for size in share], i if is_sum else None)
+        dnnl.Part(
+            functools.partial(prepare, adds=is_sum and i > 0),
+            threads,
+            [i * size for size in share],
+            number=i if is_sum else None,
+        )
         for i in range(count)
     ]
+
+
+_POINTWISE = {
+    "conv2d": ("nc", "cf", "nf"),
+    "conv2d_input_gradient": ("cf", "nf", "nc"),
+    "conv2d_kernel_gradient": ("nc", "nf", "cf"),
+}
 
 
 def _output_shape(images, kernel, strides, padding, groups):
@@ -112,9 +126,13 @@ def _output_shape(images, kernel, strides, padding, groups):
     return images[0], *sides, kernel[3]
 
 
-def _convolution(operation, images, kernel, strides, padding, groups, is_sum) -> dnnl.Operation:
+def _convolution(operation, images, kernel, strides, padding, groups, adds) -> dnnl.Operation:
     batch, height, width, channels = images
     rows, columns, inner, features = kernel
+    if (rows, columns, *strides, groups) == (1, 1, 1, 1, 1) and not any(map(any, padding)):
+        # A product of matrices, which leaves the kernel as it is: a fifth faster.
+        sizes = {"n": batch * height * width, "c": channels, "f": features}
+        return _matrix_product(_POINTWISE[operation], sizes, adds)
     source = _nhwc(batch, height, width, channels)
     destination = _nhwc(*_output_shape(images, kernel, strides, padding, groups))
     weights = _hwio(rows, columns, inner, features, groups)
@@ -137,7 +155,7 @@ def _convolution(operation, images, kernel, strides, padding, groups, is_sum) ->
     create = "dnnl_convolution_backward_weights_primitive_desc_create"
     arguments = (dnnl.DIRECT, source, blocked, None, destination, *geometry, hint)
     kinds = [(SOURCE, source), (DESTINATION + GRADIENT, destination)]
-    return dnnl.Operation(create, arguments, [*kinds, (WEIGHTS + GRADIENT, weights)], is_sum)
+    return dnnl.Operation(create, arguments, [*kinds, (WEIGHTS + GRADIENT, weights)], adds)
 
 
 def _nhwc(batch, height, width, channels):
@@ -186,7 +204,9 @@ def _matrices(axes: Sequence[str]) -> tuple[str, str, str, str]:
     return batch, shared(first, result), shared(second, result), shared(first, second)
 
 
-def _matrix_product(axes: Sequence[str], sizes: dict[str, int]) -> dnnl.Operation:
+def _matrix_product(
+    axes: Sequence[str], sizes: dict[str, int], adds: bool = False
+) -> dnnl.Operation:
     first, second, result = axes
     batch, rows, columns, inner = _matrices(axes)
 
@@ -208,7 +228,7 @@ def _matrix_product(axes: Sequence[str], sizes: dict[str, int]) -> dnnl.Operatio
     operands = [*zip(kinds, layouts, strict=True), (DESTINATION, product)]
     by_kind = dict(operands)
     arguments = (by_kind[SOURCE], by_kind[WEIGHTS], None, product)
-    return dnnl.Operation("dnnl_matmul_primitive_desc_create", arguments, operands)
+    return dnnl.Operation("dnnl_matmul_primitive_desc_create", arguments, operands, adds)
 
 
 def _strides(shape: Sequence[int]) -> list[int]:
