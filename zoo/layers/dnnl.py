@@ -221,7 +221,10 @@ class _Engine:
 
         As many as there are threads that work at once; they grow to the largest operation's size.
         """
-        room = self.rooms.pop() if self.rooms else np.empty(0, np.uint8)
+        try:
+            room = self.rooms.pop()
+        except IndexError:
+            room = np.empty(0, np.uint8)
         if room.size < size + _ALIGNMENT:
             room = np.empty(size + _ALIGNMENT, np.uint8)
         yield _aligned(room.ctypes.data)
