@@ -8,7 +8,6 @@ import ctypes
 import functools
 import importlib.metadata
 import itertools
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import byref, c_float, c_int, c_int64, c_size_t, c_void_p
@@ -24,9 +23,6 @@ GRADIENT = 128  # of a source, weights or a destination, added to its number
 _CPU, _IN_ORDER, _FLOAT32, _ANY, _SCRATCHPAD = 1, 1, 3, 1, 80
 _SCRATCHPAD_QUERY, _OWN_SCRATCHPAD, _ALIGNMENT = 136, 1, 128
 _QUERY = {SOURCE: 129, WEIGHTS: 131, DESTINATION: 133}  # and one more for its gradient
-
-# One operation at a time is prepared, and of those that use all cores one at a time runs.
-_PREPARING, _ALL_CORES = threading.Lock(), threading.Lock()
 
 
 @functools.cache
@@ -63,68 +59,10 @@ def cores() -> int:
     return library().omp_get_max_threads()
 
 
-class Part:
-    """A share of an operation's work, for any thread to do.
-
-    Args:
-      prepare: makes the `Operation`.
-      threads: how many work on it: one, or all cores.
-      offsets: where the share begins in each array, in bytes.
-      number: of the part among those whose results are to be added; else None.
-    """
-
-    def __init__(
-        self,
-        prepare: Callable[[], "Operation"],
-        threads: int,
-        offsets: Sequence[int],
-        number: int | None = None,
-    ):
-        self.prepare, self.threads, self.offsets, self.number = prepare, threads, offsets, number
-        self.idle = []  # an operation's arrays are for one run at a time
-
-    def run(self, addresses: Sequence[int], turns: "Turns") -> None:
-        """Does the work on the arrays at these addresses."""
-        try:
-            library().omp_set_num_threads(self.threads)  # of those that this one starts
-            with _ALL_CORES if self.threads > 1 else contextlib.nullcontext():
-                operation = self._take()
-                shares = zip(addresses, self.offsets, strict=True)
-                operation.run([address + offset for address, offset in shares], self, turns)
-                self.idle.append(operation)
-        finally:
-            library().omp_set_num_threads(cores())
-            turns.end(self)
-
-    def _take(self) -> "Operation":
-        try:
-            return self.idle.pop()
-        except IndexError:
-            with _PREPARING:
-                return self.prepare()
-
-
-class Turns:
-    """Parts are added in their order, so that rounding is the same each time."""
-
-    def __init__(self):
-        self.ended, self.change = set(), threading.Condition()
-
-    def wait(self, part: Part) -> None:
-        """Until all before it have ended, well or with an error."""
-        if part.number:
-            with self.change:
-                self.change.wait_for(lambda: self.ended.issuperset(range(part.number)))
-
-    def end(self, part: Part) -> None:
-        if part.number is not None:
-            with self.change:
-                self.ended.add(part.number)
-                self.change.notify_all()
-
-
 class Operation:
     """A prepared oneDNN primitive on two arrays in XLA's layouts that gives a third.
+
+    It has one run at a time, and one is made at a time: see `zoo.layers.parts`.
 
     Args:
       create: the C function that describes the primitive.
@@ -153,8 +91,8 @@ class Operation:
     def _primitives(self) -> list["_Primitive"]:
         return [self.execute, *(one for operand in self.operands for one in operand.reorders)]
 
-    def run(self, pointers: Sequence[int], part: Part, turns: Turns) -> None:
-        """Reads the first two arrays and writes the third, or adds to it."""
+    def run(self, pointers: Sequence[int], wait: Callable[[], None]) -> None:
+        """Reads the first two arrays and writes the third, or after `wait` adds to it."""
         *inputs, output = self.operands
         with _engine().room(self.offsets[-1]) as room:
             for operand, pointer, offset in zip(
@@ -164,7 +102,7 @@ class Operation:
             for operand in inputs:
                 operand.copy_in(room)
             self.execute(room)
-            turns.wait(part)
+            wait()
             output.copy_out(room)
 
 

@@ -41,8 +41,8 @@ def register(
                 parts[0]()
             else:
                 _Job(name, parts, frame.api).start(frame)
-        except Exception as error:  # an exception cannot pass through C
-            return _error(frame.api, f"{name}: {error}")
+        except BaseException as error:  # nothing can pass through C, Ctrl-C neither
+            return _error(frame.api, _message(name, error))
         return None
 
     _registered.append(handler)
@@ -82,8 +82,8 @@ class _Job:
         while (number := next(self.begun)) < len(self.parts):
             try:
                 self.parts[number]()
-            except Exception as error:
-                self.message = f"{self.name}: {error}"
+            except BaseException as error:  # or the program would wait for ever
+                self.message = _message(self.name, error)
             if next(self.ended) == len(self.parts):
                 self.complete()
 
@@ -97,6 +97,10 @@ class _Job:
             error = _error(self.api, self.message)
             arguments = _FutureArguments(size, None, self.future, error)
             _function(self.api, _FUTURE_SET_ERROR)(byref(arguments))
+
+
+def _message(name: str, error: BaseException) -> str:
+    return f"{name}: {str(error) or repr(error)}"
 
 
 @ctypes.CFUNCTYPE(None, c_size_t)
@@ -208,13 +212,8 @@ class _FutureArguments(ctypes.Structure):
 
 
 # Functions of XLA_FFI_Api, by their place behind its size, extension, version and internals.
-_ERROR_CREATE, _SCHEDULE, _FUTURE_CREATE, _FUTURE_SET_AVAILABLE, _FUTURE_SET_ERROR = (
-    0,
-    11,
-    13,
-    14,
-    15,
-)
+_ERROR_CREATE, _SCHEDULE = 0, 11
+_FUTURE_CREATE, _FUTURE_SET_AVAILABLE, _FUTURE_SET_ERROR = 13, 14, 15
 _FIRST_FUNCTION = 8 + 8 + 24 + 8
 _INTERNAL = 13
 _FUNCTION = ctypes.CFUNCTYPE(c_void_p, c_void_p)

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 
 from zoo.layers import dnnl, foreign
 from zoo.layers.dnnl import DESTINATION, GRADIENT, SOURCE, WEIGHTS
+from zoo.layers.parts import Part, Turns
 
 NAME = "zoo_onednn"  # by which XLA knows it
-# With more cores the work that each part repeats (kernels into blocks, sums of their gradients)
-# would weigh more than what waiting costs.
+# Each part repeats some work: kernels into blocks, sums of their gradients. On 2 cores that pays;
+# more were not measured, and beyond this OpenMP shares the work out.
 MOST_PARTS = 8
 # Smaller convolutions are done before another thread has come to help.
 FEWEST_PRODUCTS = 2**22
@@ -39,12 +40,12 @@ def available() -> bool:
 
 
 def _run(key: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> list[Callable[[], None]]:
-    addresses, turns = (*inputs, *outputs), dnnl.Turns()
+    addresses, turns = (*inputs, *outputs), Turns()
     return [functools.partial(part.run, addresses, turns) for part in parts_of(key)]
 
 
 @functools.cache
-def parts_of(key: bytes) -> list[dnnl.Part]:
+def parts_of(key: bytes) -> list[Part]:
     """The work, cut where that pays.
 
     Convolutions are cut along the batch, a part for each core: XLA does other operations at the
@@ -53,7 +54,7 @@ def parts_of(key: bytes) -> list[dnnl.Part]:
     """
     operation, *settings = json.loads(key)
     if operation == "einsum":
-        return [dnnl.Part(functools.partial(_matrix_product, *settings), dnnl.cores(), (0, 0, 0))]
+        return [Part(functools.partial(_matrix_product, *settings), dnnl.cores(), (0, 0, 0))]
     return _convolution_parts(operation, *settings)
 
 
@@ -89,7 +90,7 @@ def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) 
 # Convolutions.
 
 
-def _convolution_parts(operation, images, kernel, *geometry) -> list[dnnl.Part]:
+def _convolution_parts(operation, images, kernel, *geometry) -> list[Part]:
     products = math.prod(_output_shape(images, kernel, *geometry)) * math.prod(kernel[:3])
     count, threads = _shares(images[0], products)
     images = [images[0] // count, *images[1:]]
@@ -103,7 +104,7 @@ def _convolution_parts(operation, images, kernel, *geometry) -> list[dnnl.Part]:
     is_sum = count > 1 and operation == "conv2d_kernel_gradient"
     prepare = functools.partial(_convolution, operation, images, kernel, *geometry)
     return [
-        dnnl.Part(
+        Part(
             functools.partial(prepare, adds=is_sum and i > 0),
             threads,
             [i * size for size in share],

@@ -18,6 +18,8 @@ def doubled(key, inputs, outputs):
     def part(i):
         if key == b"wrong in a part" and i == 2:
             raise ValueError("this went wrong in a part")
+        if key == b"interrupted in a part" and i == 2:
+            raise KeyboardInterrupt
         target[i] = 2 * source[i]
 
     if key == b"whole":
@@ -43,6 +45,11 @@ def test_what_it_raises_is_the_programs_error(key):
     with pytest.raises(jax.errors.JaxRuntimeError, match=f"test_doubled: this went {key}"):
         jax.block_until_ready(program(np.zeros(4, np.float32), key))
     np.testing.assert_array_equal(program(np.zeros(4, np.float32), "in parts"), np.ones(4))
+
+
+def test_an_interruption_ends_the_program_too():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="test_doubled: KeyboardInterrupt"):
+        jax.block_until_ready(program(np.zeros(4, np.float32), "interrupted in a part"))
 
 
 def test_parts_many_times_from_many_threads():
