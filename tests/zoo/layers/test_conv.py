@@ -20,7 +20,7 @@ def form(request, monkeypatch):
     if request.param == "XLA alone":
         monkeypatch.setattr(onednn, "available", lambda: False)
     elif onednn.available():
-        cores = 2 if "parts" in request.param else 3  # no batch here can be cut in three
+        cores = 4 if "parts" in request.param else 3  # no batch here can be cut in three
         monkeypatch.setattr(dnnl, "cores", lambda: cores)
         monkeypatch.setattr(onednn, "FEWEST_PRODUCTS", 0)
     onednn.parts_of.cache_clear()
@@ -61,7 +61,7 @@ def test_equals_the_native_convolution(case, form):
         feature_group_count=groups,
     )
     ours, native = Conv(**settings), nn.Conv(**settings)
-    images = np.random.RandomState(0).standard_normal((2, 13, 11, channels)).astype(np.float32)
+    images = np.random.RandomState(0).standard_normal((4, 13, 11, channels)).astype(np.float32)
     variables = native.init(jax.random.key(0), images)
     assert jax.tree.map(jnp.shape, ours.init(jax.random.key(0), images)) == jax.tree.map(
         jnp.shape, variables
@@ -131,7 +131,7 @@ def test_onednn_is_used_where_its_package_exists(form):
     assert (onednn.NAME in text) == (is_there and form != "XLA alone")
 
 
-IMAGES = np.random.RandomState(0).standard_normal((8, 9, 9, 8)).astype(np.float32)
+IMAGES = np.random.RandomState(0).standard_normal((16, 9, 9, 8)).astype(np.float32)
 KERNEL = np.random.RandomState(1).standard_normal((3, 3, 4, 8)).astype(np.float32) / 6
 
 
