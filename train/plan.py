@@ -7,6 +7,7 @@ the batch that it has on the first, or --batch_per_chip.
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -166,7 +167,21 @@ def _time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}"
 
 
+def _restart_with_unlimited_stack() -> None:
+    """Starts this program anew where its stack is limited.
+
+    The compiler recurses for v6e so deeply that it dies by signal 11 (libtpu 0.0.42.1, ResNet-50).
+    It takes its limits from those with which the process began: raising them now does not help.
+    """
+    limit, highest = resource.getrlimit(resource.RLIMIT_STACK)
+    if limit == resource.RLIM_INFINITY or highest != resource.RLIM_INFINITY:
+        return  # nothing to do, or not allowed; all but v6e work
+    resource.setrlimit(resource.RLIMIT_STACK, (highest, highest))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 if __name__ == "__main__":
+    _restart_with_unlimited_stack()
     code = main(sys.argv)
     sys.stdout.flush()
     os._exit(code)  # threads of the compiler may still be running

@@ -6,6 +6,7 @@ The TPU compiler is no dependency of the tests: programs are compiled for eight 
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 from functools import partial
@@ -271,6 +272,26 @@ def test_a_batch_that_does_not_divide_is_refused():
     config.batch_size = 12
     with pytest.raises(TrainError, match="batch_size=12 does not divide over 8 devices"):
         plan.make_plans(config, [cpu_pod((2, 4))])
+
+
+@pytest.mark.parametrize(
+    "limits, restarts",
+    [
+        ((8 << 20, resource.RLIM_INFINITY), True),
+        ((8 << 20, 8 << 20), False),  # more is not allowed
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), False),
+    ],
+)
+def test_starts_anew_with_an_unlimited_stack(monkeypatch, limits, restarts):
+    calls = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: calls.append(limits))
+    monkeypatch.setattr(os, "execv", lambda program, arguments: calls.append(arguments))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "train.plan", "--topology=v6e:4x4"])
+    plan._restart_with_unlimited_stack()
+    unlimited = (resource.RLIM_INFINITY,) * 2
+    again = [sys.executable, "-m", "train.plan", "--topology=v6e:4x4"]
+    assert calls == ([unlimited, again] if restarts else [])
 
 
 def run(*arguments):
