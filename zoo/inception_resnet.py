@@ -27,6 +27,7 @@ from zoo.layers.conv_norm import ConvNorm, conv_init
 from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import max_pool
+from zoo.layers.settle import settle
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
 
@@ -130,7 +131,7 @@ class Residual(nn.Module):
         if self.squeeze_excite:
             y = SqueezeExcite(x.shape[-1] // 16, dtype=self.dtype, name="se")(y)
         x = x + self.scale * y
-        return nn.relu(x) if self.relu else x
+        return settle(nn.relu(x) if self.relu else x)
 
 
 class InceptionResNet(nn.Module):

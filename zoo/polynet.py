@@ -25,6 +25,7 @@ from zoo.layers.conv_norm import ConvNorm, conv_init, half, window
 from zoo.layers.einsum import Dense
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import max_pool
+from zoo.layers.settle import settle
 from zoo.registry import Family
 
 # Branches of F in each stage: (features, size) of convolutions in a row.
@@ -93,7 +94,7 @@ class TwoWay(nn.Module):
         ways = [Inception(self.branches, self.conv, name=f"way{i}")(x) for i in (1, 2)]
         for way in ways:
             x = x + self.scale * way
-        return nn.relu(x)
+        return settle(nn.relu(x))
 
 
 class SharedConv(nn.Module):
@@ -141,7 +142,7 @@ class Poly3(nn.Module):
             y = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(y)
             total = total + self.scale * y
             x = nn.relu(y)
-        return nn.relu(total)
+        return settle(nn.relu(total))
 
 
 class PolyNet(nn.Module):

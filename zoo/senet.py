@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
+from zoo.layers.settle import settle
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
 from zoo.resnet import dense_init, same_conv
@@ -43,7 +44,7 @@ class SEBasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.gate(self.features // REDUCTION, name="se")(y)
-        return nn.relu(y + shortcut(self, x, y.shape))
+        return settle(nn.relu(y + shortcut(self, x, y.shape)))
 
 
 class SEBottleneck(nn.Module):
@@ -74,7 +75,8 @@ class SEBottleneck(nn.Module):
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = self.gate(4 * self.features // REDUCTION, name="se")(y)
-        return nn.relu(y + shortcut(self, x, y.shape, self.projection if self.strides > 1 else 1))
+        size = self.projection if self.strides > 1 else 1
+        return settle(nn.relu(y + shortcut(self, x, y.shape, size)))
 
 
 def shortcut(block: nn.Module, x: jax.Array, shape: Sequence[int], size: int = 1) -> jax.Array:

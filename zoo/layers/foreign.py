@@ -17,6 +17,7 @@ _METADATA = 1  # the extension by which XLA asks for that version
 _registered = []  # C functions must outlive the programs that call them
 
 
+@functools.cache
 def register(
     name: str,
     function: Callable[[bytes, Sequence[int], Sequence[int]], Sequence[Callable[[], None]]],

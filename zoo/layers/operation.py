@@ -42,7 +42,7 @@ def define(
 
     def lower_for_cpu(context, *operands, **chosen):
         arrays = (*context.avals_in, *context.avals_out)
-        form = on_cpu(_on_one_device(context), *arrays, **chosen)
+        form = on_cpu(on_one_device(context), *arrays, **chosen)
         return mlir.lower_fun(form, multiple_results=False)(context, *operands, **chosen)
 
     mlir.register_lowering(operation, lower_for_cpu, platform="cpu")
@@ -59,7 +59,7 @@ def vary_alike(*arrays: jax.Array) -> list[jax.Array]:
     ]
 
 
-def _on_one_device(context) -> bool:
+def on_one_device(context) -> bool:
     """Whether each device runs a program of its own: one device, or all axes under shard_map.
 
     What XLA splits over devices by itself must not hold operations that it does not know.

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.layers.settle import settle
+
 
 def max_pool(
     images: jax.Array, window: int, strides: int, padding: str | int = 0, ceil_mode: bool = False
@@ -63,6 +65,7 @@ def _max_of_taps_jvp(window, strides, pads, axis, primals, tangents):
         is_larger = (tap > largest) | jnp.isnan(tap)
         largest = jnp.where(is_larger, tap, largest)
         position = jnp.where(is_larger, np.uint8(i), position)
+    position = settle(position)  # or each tap would look for it anew
     # Linear in the tangent. Transposed, a tap is a pad, and their sum compiles to one loop.
     moved = _taps(window, strides, pads, axis, tangents[0], 0)
     chosen = (jnp.where(position == i, tap, 0) for i, tap in enumerate(moved))
