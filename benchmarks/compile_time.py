@@ -5,8 +5,8 @@
 float32, SGD with momentum, no compile cache. Each figure is the least of the rounds, whose programs
 take turns, each in a process of its own. "plain" is the same model on flax's own convolution, dense
 layer and pooling, its blocks one by one; "ours" as `zoo.create` makes it, and where there is one
-also with its blocks in a scan. Parameters are made as `python -m train` does: many of few shapes
-one after the other, others and those of "plain" by `jax.jit(model.init)` without optimisation.
+also with its blocks in a scan. Parameters are made as `python -m train` does, one after the other,
+and those of "plain" by `jax.jit(model.init)` without optimisation.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
     import optax
     from plain import use_plain_layers
 
-    from train.loop import many_alike
+    from train.loop import one_by_one
     from train.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -42,15 +42,17 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
         use_plain_layers()
     model = zoo.create(name, **({"scan": True} if way == "scan" else {}))
     images, labels = jnp.ones((batch, size, size, 3)), jnp.zeros(batch, int)
-    shape = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), shape)
-    if way != "plain" and many_alike(shapes["params"]):
-        variables = model.lazy_init(jax.random.key(0), shape)
-    else:
-        init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))
-        quick = {"xla_backend_optimization_level": 0}
-        variables = init.lower().compile(compiler_options=quick)()
     optimizer = optax.sgd(0.01, momentum=0.9)
+
+    def init():
+        variables = model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))
+        return variables, optimizer.init(variables["params"])
+
+    if way == "plain":
+        quick = {"xla_backend_optimization_level": 0}
+        variables, state = jax.jit(init).lower().compile(compiler_options=quick)()
+    else:
+        variables, state = one_by_one(init)
 
     def step(variables, state, images):
         def loss(params):
@@ -65,7 +67,6 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
         changes, state = optimizer.update(gradients, state, params)
         return {"params": optax.apply_updates(params, changes), **updates}, state
 
-    state = optimizer.init(variables["params"])
     start = time.perf_counter()
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(variables, state, images)
     middle = time.perf_counter()

@@ -1,13 +1,16 @@
 """The training loop: one function, top to bottom."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 from flax import linen as nn
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -24,10 +27,6 @@ from train.report import NonFiniteLoss, Report
 from train.runners import ResidentRunner, StreamedRunner
 from train.sharding import check_batch_size, make_mesh, state_shardings
 from train.workspace import check_room, claim_workdir, use_compile_cache
-
-# Initial values of so many arrays of a shape are made sooner one by one than by one program.
-# ResNet-152 has 467 of 28 shapes; DenseNet-201, where it would take longer, 604 of 123.
-ARRAYS_PER_SHAPE = 8
 
 
 @dataclass
@@ -184,19 +183,26 @@ def state_shapes(task: step.Task) -> step.TrainState:
 
 def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
     """The state at step 0, each part made where it belongs."""
+    init = partial(step.init_state, task)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
-    if task.mesh.size == 1 and many_alike(shapes.params):  # which share small programs
-        return jax.device_put(step.init_state(task, lazily=True), shardings)
-    program = jax.jit(lambda: step.init_state(task), out_shardings=shardings).lower()
+    if task.mesh.size == 1:
+        return jax.device_put(one_by_one(init), shardings)
+    program = jax.jit(init, out_shardings=shardings).lower()
     # It runs once, and XLA's optimiser would take seconds over the random numbers on CPU.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return program.compile(compiler_options=quick)()
 
 
-def many_alike(params) -> bool:
-    """Whether the arrays have few shapes for their number."""
-    arrays = [leaf.shape for leaf in jax.tree.leaves(params)]
-    return len(arrays) >= ARRAYS_PER_SHAPE * len(set(arrays))
+def one_by_one(init: Callable[[], step.TrainState]) -> step.TrainState:
+    """What `init()` returns, each operation by itself, and only those on which the result depends.
+
+    One program for all arrays would take as long to compile as the training step.
+    """
+    traced, shapes = jax.make_jaxpr(init, return_shape=True)()
+    leaves, structure = jax.tree.flatten(shapes)
+    needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=True)
+    arrays = jaxpr_as_fun(ClosedJaxpr(needed, traced.consts))()
+    return jax.tree.unflatten(structure, arrays)
 
 
 def make_runner(

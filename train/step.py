@@ -80,15 +80,11 @@ class Task:
             )
 
 
-def init_state(task: Task, lazily: bool = False) -> TrainState:
-    """The state at step 0, a function of the seed; `lazily` one parameter after the other."""
+def init_state(task: Task) -> TrainState:
+    """The state at step 0, a function of the seed."""
     keys = {"params": jax.random.key(task.seed)}
-    images = jax.ShapeDtypeStruct((1, *task.image_shape), jnp.uint8)
-    images = jax.eval_shape(task.normalize, images)
-    if lazily:
-        variables = task.model.lazy_init(keys, images, train=False)
-    else:
-        variables = task.model.init(keys, jnp.zeros(images.shape, images.dtype), train=False)
+    images = jnp.zeros((1, *task.image_shape), jnp.uint8)
+    variables = task.model.init(keys, task.normalize(images), train=False)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),

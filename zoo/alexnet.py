@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
-normal_001 = nn.initializers.normal(0.01)  # section 5
-torch_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+normal_001 = initializers.normal(0.01)  # section 5
+torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class AlexNet(nn.Module):

@@ -16,13 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import average_pool, max_pool
+from zoo.layers.settle import settle
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class DenseLayer(nn.Module):
@@ -42,7 +44,7 @@ class DenseLayer(nn.Module):
             y = nn.relu(self.norm(name="norm2")(y))
         last = "conv2" if self.bottleneck else "conv1"
         y = self.drop()(self.conv(self.features, (3, 3), padding=1, name=last)(y))
-        return jnp.concatenate([x, y], axis=-1)
+        return settle(jnp.concatenate([x, y], axis=-1))
 
 
 class DenseNet(nn.Module):

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath
@@ -25,8 +26,8 @@ from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 
 class Stage(NamedTuple):

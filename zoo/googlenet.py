@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.branches import branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, half, window
@@ -29,7 +30,7 @@ from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
-xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
+xavier = initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
 
 # Table 1: features of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool proj of each module.
 STAGES = (

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.einsum import Dense
@@ -22,8 +23,8 @@ from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import Family
 
-dense_init = nn.initializers.truncated_normal(0.1)
-aux_init = nn.initializers.truncated_normal(0.001)
+dense_init = initializers.truncated_normal(0.1)
+aux_init = initializers.truncated_normal(0.001)
 
 
 def module_a(conv, x, pooled):

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
@@ -33,7 +34,7 @@ from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.registry import Family
 from zoo.vit import TIMM, prepend_tokens
 
-conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+conv_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Block(nn.Module):

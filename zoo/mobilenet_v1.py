@@ -23,14 +23,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # 9 inputs each
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # 9 inputs each
+dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 # Features and number of blocks of each stage; all but the first begin with stride 2.
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))

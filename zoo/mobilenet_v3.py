@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = nn.initializers.normal(0.01)
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.normal(0.01)
 
 
 class Stage(NamedTuple):

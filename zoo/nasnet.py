@@ -20,13 +20,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 Operation = int | str  # a number: twice a separable convolution with a window of that size
 

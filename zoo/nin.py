@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.image_size import require_at_least
 from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
-normal_005 = nn.initializers.normal(0.05)  # of the Caffe models
+normal_005 = initializers.normal(0.05)  # of the Caffe models
 
 
 class MLPConv(nn.Module):

@@ -18,14 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
+from zoo.layers.settle import settle
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = nn.initializers.normal(0.01)
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.normal(0.01)
 
 STEM_WIDTH = 32
 
@@ -76,7 +78,7 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = self.conv(self.features, (1, 1), self.strides, name="shortcut_conv")(x)
             x = self.norm(name="shortcut_norm")(x)
-        return nn.relu(x + y)
+        return settle(nn.relu(x + y))
 
 
 class RegNet(nn.Module):

@@ -18,15 +18,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
+from zoo.layers.settle import settle
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def add(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -59,7 +61,7 @@ class BasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
         y = DropPath(self.drop_path)(y, train=train)
-        return nn.relu(self.join(self, x, y))
+        return settle(nn.relu(self.join(self, x, y)))
 
 
 class Bottleneck(nn.Module):
@@ -87,7 +89,7 @@ class Bottleneck(nn.Module):
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = DropPath(self.drop_path)(y, train=train)
-        return nn.relu(self.join(self, x, y))
+        return settle(nn.relu(self.join(self, x, y)))
 
 
 class ResNet(nn.Module):

@@ -22,13 +22,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import average_pool, max_pool
+from zoo.layers.settle import settle
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-dense_init = nn.initializers.normal(0.01)
+conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
+dense_init = initializers.normal(0.01)
 
 # Features of the first stage at scale 1, by groups: about the same cost for each (Table 1).
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
@@ -69,7 +71,7 @@ class Unit(nn.Module):
         y = pointwise2(added, (1, 1), name="pointwise2_conv")(y)
         y = self.norm(name="pointwise2_norm")(y)
         if self.strides == 1:
-            return nn.relu(x + y)
+            return settle(nn.relu(x + y))
         x = average_pool(x, 3, 2, padding=1)  # the padding counts, as zeros
         return jnp.concatenate([x, nn.relu(y)], axis=-1)
 

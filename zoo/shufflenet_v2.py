@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
-torch_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 DEPTHS = (4, 8, 4)
 

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
-head_init = nn.initializers.normal(0.01)
+conv_init = initializers.variance_scaling(2.0, "fan_in", "uniform")
+head_init = initializers.normal(0.01)
 
 # Features of the squeeze convolutions of fire2 ... fire9; each half of the expansion has 4 times,
 # the two together 8 times as many.

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
@@ -166,7 +167,7 @@ class TNT(nn.Module):
     def pixels(self, images: jax.Array) -> jax.Array:
         """The features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
         require_multiples(images, 16, "TNT")
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         settings = dict(padding=3, kernel_init=init, dtype=self.dtype)
         conv = Conv(self.pixel_width, (7, 7), 4, **settings, name="stem_conv")
         batch = images.shape[0]

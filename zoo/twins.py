@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, linspace_rates
@@ -26,8 +27,8 @@ from zoo.layers.position import trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
 
 
 class Block(nn.Module):

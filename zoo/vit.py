@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
@@ -130,7 +131,7 @@ def patch_embedding(images: jax.Array, patch: int, width: int, dtype: Any) -> ja
             f"The sides of the images must be multiples of the patch, {patch} pixels, such as "
             f"{14 * patch}x{14 * patch} pixels, got {images.shape[1]}x{images.shape[2]}."
         )
-    lecun = nn.initializers.lecun_normal()
+    lecun = initializers.lecun_normal()
     layer = Conv(
         width,
         (patch, patch),
@@ -147,7 +148,7 @@ def prepend_tokens(module: nn.Module, x: jax.Array, *names: str) -> jax.Array:
     """Learned tokens, parameters `names` of `module`, before [B, N, C] -> [B, names + N, C]."""
     batch, _, width = x.shape
     shape = (1, 1, width)
-    tokens = [module.param(name, nn.initializers.normal(0.02), shape) for name in names]
+    tokens = [module.param(name, initializers.normal(0.02), shape) for name in names]
     tokens = [jnp.broadcast_to(token, (batch, 1, width)).astype(x.dtype) for token in tokens]
     return jnp.concatenate([*tokens, x], axis=1)
 

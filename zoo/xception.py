@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class SeparableConv(nn.Module):

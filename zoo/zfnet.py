@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.einsum import Dense
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
-normal_001 = nn.initializers.normal(0.01)  # section 3
+normal_001 = initializers.normal(0.01)  # section 3
 
 
 class ZFNet(nn.Module):

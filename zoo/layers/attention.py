@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.einsum import Dense, einsum
 
-xavier = nn.initializers.xavier_uniform()
+xavier = initializers.xavier_uniform()
 
 
 class SelfAttention(nn.Module):

@@ -22,7 +22,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from zoo.layers import onednn, operation
+from zoo.layers import initializers, onednn, operation
 
 # A block-diagonal kernel of this many input channels keeps both cores busy; wider ones waste
 # more multiplications on zeros than they gain. Measured on 32 groups of 8 channels.
@@ -57,7 +57,9 @@ def conv(
     )
 
 
-Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
+Conv = functools.partial(
+    nn.Conv, kernel_init=initializers.lecun_normal(), conv_general_dilated=conv
+)
 
 
 def _is_plain(kernel: jax.Array, settings: dict) -> bool:

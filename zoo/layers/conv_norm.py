@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.conv import Conv
 
-conv_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
 class ConvNorm(nn.Module):

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import lax
 from jax.interpreters import ad, batching
 
-from zoo.layers import onednn, operation
+from zoo.layers import initializers, onednn, operation
 
 # Smaller products than this many multiply-adds are over sooner than a call out of XLA.
 FEWEST_PRODUCTS = 2**20
@@ -44,7 +44,9 @@ def _dot_general(inputs, kernel, dimensions, precision=None, **settings):
     return einsum(f"{rows}{inner},{inner}{features}->{rows}{features}", inputs, kernel)
 
 
-Dense = functools.partial(nn.Dense, dot_general=_dot_general)
+Dense = functools.partial(
+    nn.Dense, kernel_init=initializers.lecun_normal(), dot_general=_dot_general
+)
 
 
 def _shape(first, second, *, axes) -> list[int]:

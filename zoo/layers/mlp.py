@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers import initializers
 from zoo.layers.einsum import Dense
 
 gelu = partial(nn.gelu, approximate=False)
-xavier = nn.initializers.xavier_uniform()
+xavier = initializers.xavier_uniform()
 
 
 class Mlp(nn.Module):

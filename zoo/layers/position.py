@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-trunc_normal = nn.initializers.truncated_normal(0.02)
+from zoo.layers import initializers
+
+trunc_normal = initializers.truncated_normal(0.02)
 
 
 def add_positions(

@@ -1,0 +1,98 @@
+"""Initial values as `jax.nn.initializers` makes them, without a program for each shape.
+
+Inside a program these are JAX's own random numbers. Outside, where each array is made by itself, a
+program would be compiled for every shape, which takes longer than all that follows up to the first
+training step. There an array is the start of a vector whose length is a power of two, so that a few
+programs serve all: by default JAX's random numbers are functions of the key and the position alone.
+Both ways give the same values up to the rounding of their scale.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+Initializer = Callable[..., jax.Array]
+
+SHORTEST = 2**12  # to draw less takes no less time
+
+_distributions = {
+    "normal": jax.random.normal,
+    "truncated_normal": partial(jax.random.truncated_normal, lower=-2, upper=2),
+    "uniform": partial(jax.random.uniform, minval=-1),
+}
+_deviations = {"normal": 1.0, "truncated_normal": 0.87962566103423978, "uniform": 3**-0.5}
+
+
+def variance_scaling(scale: float, mode: str, distribution: str) -> Initializer:
+    """Kernels [..., features in, features out] whose variance is scale / fan.
+
+    Args:
+      mode: "fan_in", "fan_out" or "fan_avg".
+      distribution: "normal", "truncated_normal" (at two standard deviations) or "uniform".
+    """
+
+    def factor(shape) -> float:
+        inputs, outputs = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
+        fan = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[mode]
+        return math.sqrt(scale / fan) / _deviations[distribution]
+
+    return _initializer(distribution, factor)
+
+
+def normal(stddev: float) -> Initializer:
+    """Values with this standard deviation."""
+    return _initializer("normal", lambda shape: stddev)
+
+
+def truncated_normal(stddev: float) -> Initializer:
+    """Values of a normal distribution of this standard deviation that lie within two of them."""
+    return _initializer("truncated_normal", lambda shape: stddev)
+
+
+lecun_normal = partial(variance_scaling, 1.0, "fan_in", "truncated_normal")
+xavier_uniform = partial(variance_scaling, 1.0, "fan_avg", "uniform")
+
+
+def _initializer(distribution: str, factor: Callable) -> Initializer:
+    def init(key: jax.Array, shape, dtype=jnp.float32) -> jax.Array:
+        settings = dict(distribution=distribution, factor=factor(shape), shape=tuple(shape))
+        kind = jax.random.key_impl(key)
+        return _draw.bind(jax.random.key_data(key), kind=kind, dtype=np.dtype(dtype), **settings)
+
+    return init
+
+
+def _in_a_program(data, *, kind, distribution, factor, shape, dtype) -> jax.Array:
+    key = jax.random.wrap_key_data(data, impl=kind)
+    return _distributions[distribution](key, shape=shape, dtype=dtype) * jnp.asarray(factor, dtype)
+
+
+_compiled = jax.jit(
+    _in_a_program, static_argnames=("kind", "distribution", "factor", "shape", "dtype")
+)
+
+
+def _by_itself(data, *, factor, shape, dtype, **settings) -> jax.Array:
+    if settings["kind"] != "threefry2x32" or not jax.config.jax_threefry_partitionable:
+        return _compiled(data, factor=factor, shape=shape, dtype=dtype, **settings)
+    size = math.prod(shape)
+    length = max(SHORTEST, 1 << (size - 1).bit_length())
+    values = np.asarray(_compiled(data, factor=1.0, shape=(length,), dtype=dtype, **settings))
+    return jnp.asarray((values[:size] * dtype.type(factor)).reshape(shape))
+
+
+_draw = Primitive("draw")
+_draw.def_impl(_by_itself)
+_draw.def_abstract_eval(lambda data, *, shape, dtype, **settings: ShapedArray(shape, dtype))
+batching.primitive_batchers[_draw] = lambda arrays, axes, **settings: (
+    jax.vmap(partial(_in_a_program, **settings), in_axes=axes)(*arrays),
+    0,
+)
+mlir.register_lowering(_draw, mlir.lower_fun(_in_a_program, multiple_results=False))
