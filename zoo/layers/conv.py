@@ -13,6 +13,7 @@ All three give the same numbers up to rounding; derivatives of any order and `vm
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -29,6 +30,8 @@ from zoo.layers import initializers, onednn, operation
 SUPER_GROUP_CHANNELS = 32
 # Up to this many input channels a convolution is patches and one matrix product.
 FEW_CHANNELS = 16
+# oneDNN's gradients to depthwise kernels of more columns take up to twenty times as long.
+FAST_COLUMNS = 3
 
 
 def conv(
@@ -141,10 +144,33 @@ def _by_onednn(name, first, second, **settings):
     elif name == "conv2d_input_gradient":
         images = result = _input_shape(first, second, **settings)
         kernel = first.shape
+    elif _is_wide_depthwise(first, **settings):
+        return _a_few_columns_at_a_time(first, second, **settings)
     else:
         images = first.shape
         kernel = result = _kernel_shape(first, second, **settings)
     return onednn.convolution(images, kernel, result, first, second, operation=name, **settings)
+
+
+def _is_wide_depthwise(images, *, strides, groups, window, **_) -> bool:
+    depthwise = groups == images.shape[3] and strides == (1, 1)
+    return depthwise and FAST_COLUMNS < window[1] <= images.shape[2]
+
+
+def _a_few_columns_at_a_time(images, gradient, *, window, padding, **settings):
+    """The gradient to a depthwise kernel, as those to narrow ones side by side."""
+    rows, columns = window
+    first = (columns // 2 - 1) % FAST_COLUMNS  # so that those in the middle are together
+    cuts = [0, *range(first, columns, FAST_COLUMNS), columns]
+    narrow = []
+    for start, stop in itertools.pairwise(sorted({*cuts})):
+        seen, sides = images, (padding[1][0] - start, padding[1][1] - (columns - stop))
+        if min(sides) < 0 or max(sides) > (stop - start) // 2:  # the fast one takes no more
+            along_rows = [(0, 0, 0), (0, 0, 0), (*sides, 0), (0, 0, 0)]  # below zero it cuts off
+            seen, sides = lax.pad(images, jnp.zeros((), images.dtype), along_rows), (0, 0)
+        form = functools.partial(_by_onednn, "conv2d_kernel_gradient", window=(rows, stop - start))
+        narrow.append(form(seen, gradient, padding=(padding[0], sides), **settings))
+    return jnp.concatenate(narrow, axis=1)
 
 
 _SETTINGS = ("strides", "padding", "groups", "size", "window")
