@@ -174,8 +174,17 @@ def _restart_with_unlimited_stack() -> None:
     It takes its limits from those with which the process began: raising them now does not help.
     """
     limit, highest = resource.getrlimit(resource.RLIMIT_STACK)
-    if limit == resource.RLIM_INFINITY or highest != resource.RLIM_INFINITY:
-        return  # nothing to do, or not allowed; all but v6e work
+    if limit == resource.RLIM_INFINITY:
+        return
+    if highest != resource.RLIM_INFINITY:  # all but v6e work
+        if any("v6e" in argument for argument in sys.argv):
+            print(
+                "The stack of this process is limited to "
+                f"{highest // 2**20} MiB and cannot be raised, and the TPU compiler may die for "
+                "v6e of that (signal 11). Run it where `ulimit -Hs` says unlimited.",
+                file=sys.stderr,
+            )
+        return
     resource.setrlimit(resource.RLIMIT_STACK, (highest, highest))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

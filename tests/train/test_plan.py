@@ -282,16 +282,19 @@ def test_a_batch_that_does_not_divide_is_refused():
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), False),
     ],
 )
-def test_starts_anew_with_an_unlimited_stack(monkeypatch, limits, restarts):
+def test_starts_anew_with_an_unlimited_stack(monkeypatch, capsys, limits, restarts):
     calls = []
     monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: calls.append(limits))
     monkeypatch.setattr(os, "execv", lambda program, arguments: calls.append(arguments))
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "train.plan", "--topology=v6e:4x4"])
+    monkeypatch.setattr(sys, "argv", ["plan.py", "--topology=v6e:4x4"])
     plan._restart_with_unlimited_stack()
     unlimited = (resource.RLIM_INFINITY,) * 2
     again = [sys.executable, "-m", "train.plan", "--topology=v6e:4x4"]
     assert calls == ([unlimited, again] if restarts else [])
+    warned = "limited to 8 MiB and cannot be raised" in capsys.readouterr().err
+    assert warned == (resource.RLIM_INFINITY not in limits)
 
 
 def run(*arguments):

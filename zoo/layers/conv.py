@@ -161,9 +161,9 @@ def _a_few_columns_at_a_time(images, gradient, *, window, padding, **settings):
     """The gradient to a depthwise kernel, as those to narrow ones side by side."""
     rows, columns = window
     first = (columns // 2 - 1) % FAST_COLUMNS  # so that those in the middle are together
-    cuts = [0, *range(first, columns, FAST_COLUMNS), columns]
+    cuts = sorted({0, *range(first, columns, FAST_COLUMNS), columns})
     narrow = []
-    for start, stop in itertools.pairwise(sorted({*cuts})):
+    for start, stop in itertools.pairwise(cuts):
         seen, sides = images, (padding[1][0] - start, padding[1][1] - (columns - stop))
         if min(sides) < 0 or max(sides) > (stop - start) // 2:  # the fast one takes no more
             along_rows = [(0, 0, 0), (0, 0, 0), (*sides, 0), (0, 0, 0)]  # below zero it cuts off

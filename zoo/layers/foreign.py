@@ -22,7 +22,7 @@ def register(
     name: str,
     function: Callable[[bytes, Sequence[int], Sequence[int]], Sequence[Callable[[], None]]],
 ) -> None:
-    """Makes `function` what `jax.ffi.ffi_call(name, ...)(*arrays, key="...")` calls on CPU.
+    """Makes `function`, once, what `jax.ffi.ffi_call(name, ...)(*arrays, key="...")` calls on CPU.
 
     It gets the key, the addresses of the arrays and those of the results, and returns the parts of
     the work, which XLA's threads do at once, in any order. What it or a part raises becomes an
