@@ -3,7 +3,9 @@
 import collections
 import io
 import json
+import pathlib
 import pickle
+import re
 import struct
 import sys
 import types
@@ -13,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import zoo
 from zoo import torch_file
 
 TENSORS = {
@@ -120,15 +123,100 @@ def test_safetensors(tmp_path):
     assert_read(tmp_path / "m.safetensors")
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return print, ("this must not run",)
+def unicode(text: str) -> bytes:
+    return pickle.BINUNICODE + struct.pack("<I", len(text)) + text.encode()
 
-    with zipfile.ZipFile(tmp_path / "evil.pth", "w") as archive:
-        archive.writestr("evil/data.pkl", pickle.dumps({"weight": Evil()}))
+
+# Pickles that would call `print` (or change this process) by each way that the format has.
+HOSTILE = {
+    "REDUCE": b"cbuiltins\nprint\n(" + unicode("ran") + b"tR.",
+    "STACK_GLOBAL": unicode("builtins") + unicode("print") + b"\x93(" + unicode("ran") + b"tR.",
+    "INST": b"(" + unicode("ran") + b"ibuiltins\nprint\n.",
+    "OBJ": b"(cbuiltins\nprint\n" + unicode("ran") + b"o.",
+    "NEWOBJ": b"cbuiltins\nprint\n(" + unicode("ran") + b"t\x81.",
+    "NEWOBJ_EX": b"cbuiltins\nprint\n(" + unicode("ran") + b"t}\x92.",
+    "EXT1": b"\x82\x01.",
+    "BUILD of a global": b"ctorch._utils\n_rebuild_tensor_v2\n}" + unicode("x") + b"K\x01sb.",
+    "BUILD of its defaults": b"ccollections\nOrderedDict\nN}"
+    + unicode("__defaults__")
+    + b"K\x07\x85s\x86b.",
+    "BUILD of a dict": b"}" + b"}" + unicode("x") + b"K\x01sb.",
+    "a storage called": b"ctorch\nFloatStorage\n(K\x01tR.",
+    "BINPERSID of a number": b"K\x01Q.",
+    "BINPERSID of a global": b"(" + unicode("storage") + b"ccollections\nOrderedDict\n"
+    b"K\x00K\x00K\x01tQ.",
+    "PERSID": b"P0\n.",
+    "an attribute of a global": unicode("collections")
+    + unicode("OrderedDict.fromkeys")
+    + b"\x93(tR.",
+    "memo index of 2**31": unicode("x") + b"r" + struct.pack("<I", 2**31 - 1) + b"h\x07.",
+    "memo that is empty": b"h\x07.",
+    "memo that holds a global": b"cbuiltins\nprint\nq\x000h\x00(tR.",
+    "a tensor without storage": b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))tR.",
+}
+
+
+def zip_checkpoint(path, hostile):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x04" + hostile)
+
+
+def legacy_checkpoint(position):
+    """The hostile pickle in place of the magic number, the version, ..., the list of keys."""
+
+    def write(path, hostile):
+        headers = (torch_file._LEGACY_MAGIC, 1001, {"little_endian": True}, {}, [])
+        pickles = [pickle.dumps(header, protocol=2) for header in headers]
+        pickles[position] = b"\x80\x04" + hostile
+        path.write_bytes(b"".join(pickles))
+
+    return write
+
+
+ENTRIES = {"zip": zip_checkpoint} | {f"legacy {i}": legacy_checkpoint(i) for i in range(5)}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_pickle_is_refused(kind, entry, tmp_path, capsys):
+    path = tmp_path / "evil.pth"
+    ENTRIES[entry](path, HOSTILE[kind])
+    before = {name: vars(thing).copy() for name, thing in process_state()}
+    with pytest.raises(ValueError, match="evil.pth is not a PyTorch state dict"):
+        zoo.load_torch("lenet5", path)
+    assert capsys.readouterr().out == ""
+    assert {name: vars(thing) for name, thing in process_state()} == before
+
+
+def process_state():
+    """Whatever of the reader a pickle could try to change."""
+    yield from {"module": torch_file, "dict": collections.OrderedDict}.items()
+    for name, thing in vars(torch_file).items():
+        if isinstance(thing, types.FunctionType):
+            yield name, types.SimpleNamespace(defaults=thing.__defaults__, own=vars(thing).copy())
+
+
+def test_a_pickle_that_would_run_code_is_named(tmp_path):
+    zip_checkpoint(tmp_path / "evil.pth", HOSTILE["REDUCE"])
     with pytest.raises(ValueError, match="builtins.print, not only tensors"):
         torch_file.read(tmp_path / "evil.pth")
+
+
+def test_nothing_else_unpickles():
+    """One reader for all pickles; numpy's files are read without them."""
+    root = pathlib.Path(torch_file.__file__).parents[1]
+    calls = re.compile(
+        r"\b(c?[pP]ickle|dill|cloudpickle|joblib|marshal|shelve)\b.{0,3}\b(loads?|Unpickler|open)\b"
+        r"|allow_pickle=True|torch\.load|read_pickle"
+    )
+    sources = [
+        path
+        for room in ("zoo", "train", "input_pipeline", "configs")
+        for path in (root / room).rglob("*.py")
+    ]
+    assert len(sources) > 50
+    found = {str(path.relative_to(root)) for path in sources if calls.search(path.read_text())}
+    assert found == set()
 
 
 def test_another_file_is_an_error_that_says_what_to_do(tmp_path):
