@@ -4,7 +4,7 @@ import math
 
 import jax
 
-from zoo.layers import conv, einsum, settle
+from zoo.kernels import conv, einsum, settle
 
 
 def use_plain_layers() -> None:

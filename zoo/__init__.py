@@ -5,8 +5,8 @@ variables = zoo.load_torch("resnet50", "resnet50-0676ba61.pth")
 logits = model.apply(variables, images)            # [B, H, W, 3] -> [B, 1000]
 """
 
-from zoo.convert import load_torch, to_torch
 from zoo.features import features
 from zoo.registry import create, info, list_models
+from zoo.weights.convert import load_torch, to_torch
 
 __all__ = ["create", "features", "info", "list_models", "load_torch", "to_torch"]

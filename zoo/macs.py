@@ -49,12 +49,12 @@ def _products(equation: core.JaxprEqn) -> int:
         return output * math.prod(lhs[axis] for axis in contracted)
     if (
         equation.primitive.name == "einsum"
-    ):  # zoo.layers.einsum: one product for each choice of axes
+    ):  # zoo.kernels.einsum: one product for each choice of axes
         shapes = [variable.aval.shape for variable in equation.invars]
         first, second, _ = equation.params["axes"]
         return math.prod(dict(zip(first + second, sum(shapes, ()), strict=True)).values())
     if equation.primitive.name == "conv2d":
-        return output * math.prod(equation.invars[1].aval.shape[:3])  # zoo.layers.conv, HWIO
+        return output * math.prod(equation.invars[1].aval.shape[:3])  # zoo.kernels.conv, HWIO
     # The kernel's axes, input features first: each output is a sum over them and the window.
     kernel = equation.invars[1].aval.shape
     _, features_in, *window = equation.params["dimension_numbers"].rhs_spec

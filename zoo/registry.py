@@ -9,6 +9,7 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,61 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+import zoo.models
 from zoo import macs
-
-# Every family file of this package. Imported at the first look-up, so `import zoo` stays quick.
-FAMILIES = (
-    "alexnet",
-    "cait",
-    "convnext",
-    "crossvit",
-    "cvt",
-    "deit",
-    "densenet",
-    "efficientnet",
-    "efficientnet_lite",
-    "efficientnet_v2",
-    "googlenet",
-    "inception_resnet",
-    "inception_v2",
-    "inception_v3",
-    "inception_v4",
-    "lenet",
-    "localvit",
-    "lvvit",
-    "mlp",
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3",
-    "nasnet",
-    "nest",
-    "nin",
-    "pnasnet",
-    "polynet",
-    "pvt",
-    "pvt_v2",
-    "regionvit",
-    "regnet",
-    "resnet",
-    "resnet_cifar",
-    "resnet_v2",
-    "resnext",
-    "rest",
-    "senet",
-    "shufflenet_v1",
-    "shufflenet_v2",
-    "squeezenet",
-    "swin",
-    "swin_v2",
-    "t2t_vit",
-    "tnt",
-    "twins",
-    "vgg",
-    "vit",
-    "wide_resnet",
-    "xception",
-    "zfnet",
-)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -206,8 +154,8 @@ _models: dict[str, _Model] = {}
 
 @functools.cache
 def _all_models() -> Mapping[str, _Model]:
-    for family in FAMILIES:
-        importlib.import_module(f"zoo.{family}")
+    for family in pkgutil.iter_modules(zoo.models.__path__):  # so `import zoo` stays quick
+        importlib.import_module(f"zoo.models.{family.name}")
     return _models
 
 

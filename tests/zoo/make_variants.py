@@ -11,11 +11,9 @@ import json
 import pathlib
 import sys
 
+import goldens
 import numpy as np
 import torch
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import goldens
 
 FILE = pathlib.Path(__file__).parent / "variants.json"
 # Factors by name suffix, where the plain weights amplify until rounding decides: see fp32_error.

@@ -1,18 +1,13 @@
 """Every model with a golden equals its reference, through the converter that users call."""
 
-import sys
-from pathlib import Path
-
+import agreement
+import goldens
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import zoo
-
-sys.path.insert(0, str(Path(__file__).parent))
-import agreement
-import goldens
 
 # One of a family in the default run, and those that differ in kind; the others behind `-m full`.
 DEFAULT = {

@@ -1,9 +1,10 @@
 """Variants without a published golden equal their references too: `make_variants.py`."""
 
 import json
-import sys
 from pathlib import Path
 
+import agreement
+import goldens
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,6 @@ import pytest
 
 import zoo
 from zoo import registry
-
-sys.path.insert(0, str(Path(__file__).parent))
-import agreement
-import goldens
 
 VARIANTS = json.loads((Path(__file__).parent / "variants.json").read_text())
 OURS = {zoo.info(name).reference: name for name in zoo.list_models()}

@@ -1,0 +1,1 @@
+"""Modules that you may take into any Flax program."""

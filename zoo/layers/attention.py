@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.einsum import einsum
 from zoo.layers import initializers
-from zoo.layers.einsum import Dense, einsum
+from zoo.layers.dense import Dense
 
 xavier = initializers.xavier_uniform()
 

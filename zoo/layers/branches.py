@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.pool import average_pool
+from zoo.kernels.pool import average_pool
 
 
 class Branches(nn.Module):

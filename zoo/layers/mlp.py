@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers import initializers
-from zoo.layers.einsum import Dense
+from zoo.layers.dense import Dense
 
 gelu = partial(nn.gelu, approximate=False)
 xavier = initializers.xavier_uniform()

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
 from zoo.layers.conv import Conv
-from zoo.layers.einsum import Dense
+from zoo.layers.dense import Dense
 from zoo.layers.position import trunc_normal
 
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from zoo import efficientnet, resnet
 from zoo.layers.blocks import stack_blocks, unstack_blocks
+from zoo.models import efficientnet, resnet
 
 IMAGES = np.random.RandomState(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
 STAGES = [efficientnet.Stage(1, 3, 1, 8, 1), efficientnet.Stage(4, 3, 2, 8, 3)]

@@ -1,0 +1,1 @@
+"""What a recipe takes on a slice of TPUs, without one."""

@@ -1,0 +1,129 @@
+"""Pooling: maximum and average in the platform's best form, and PyTorch's adaptive average."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from zoo.kernels.settle import settle
+
+
+def max_pool(
+    images: jax.Array, window: int, strides: int, padding: str | int = 0, ceil_mode: bool = False
+) -> jax.Array:
+    """Maximum over square windows, [B, H, W, C] -> [B, H', W', C].
+
+    Padding, "SAME" or a number of pixels on every side, is never the maximum. With `ceil_mode` a
+    last window that reaches over the end counts too, as in Caffe and PyTorch. The gradient goes to
+    the first of equal maxima, row by row, as in PyTorch.
+    """
+    pads = _pads(images, window, strides, padding)
+    if ceil_mode:
+        over = [_overhang(side, window, strides, padding) for side in images.shape[1:3]]
+        pads = tuple((low, high + beyond) for (low, high), beyond in zip(pads, over, strict=True))
+    native = functools.partial(
+        nn.max_pool, window_shape=(window, window), strides=(strides, strides), padding=pads
+    )
+
+    def on_cpu(images):
+        # Columns before rows: so the first of equal maxima is the first row by row.
+        across = _max_of_taps(window, strides, pads[1], 2, images)  # [B, H, W', C]
+        return _max_of_taps(window, strides, pads[0], 1, across)
+
+    return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+
+
+def _pads(images: jax.Array, window: int, strides: int, padding: str | int):
+    """Pixels before and after the rows and the columns."""
+    if padding != "SAME":
+        return ((padding, padding),) * 2
+    sides = images.shape[1:3]
+    return tuple(jax.lax.padtype_to_pads(sides, (window, window), (strides, strides), "SAME"))
+
+
+def _overhang(length: int, window: int, strides: int, padding: int) -> int:
+    """How far the last window reaches over the end; it has to start before the end's padding."""
+    steps = -(-(length + 2 * padding - window) // strides)
+    if steps * strides >= length + padding:
+        steps -= 1
+    return max(0, steps * strides + window - length - 2 * padding)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
+def _max_of_taps(window: int, strides: int, pads, axis: int, images: jax.Array) -> jax.Array:
+    """Maximum pooling along one axis. XLA's own gradient takes many times as long on CPU."""
+    return functools.reduce(jnp.maximum, _taps(window, strides, pads, axis, images, -np.inf))
+
+
+@_max_of_taps.defjvp
+def _max_of_taps_jvp(window, strides, pads, axis, primals, tangents):
+    taps = _taps(window, strides, pads, axis, primals[0], -np.inf)
+    largest, position = taps[0], jnp.zeros(taps[0].shape, np.uint8)
+    for i, tap in enumerate(taps[1:], start=1):
+        is_larger = (tap > largest) | jnp.isnan(tap)
+        largest = jnp.where(is_larger, tap, largest)
+        position = jnp.where(is_larger, np.uint8(i), position)
+    position = settle(position)  # or each tap would look for it anew
+    # Linear in the tangent. Transposed, a tap is a pad, and their sum compiles to one loop.
+    moved = _taps(window, strides, pads, axis, tangents[0], 0)
+    chosen = (jnp.where(position == i, tap, 0) for i, tap in enumerate(moved))
+    return largest, functools.reduce(jnp.add, chosen)
+
+
+def _taps(window: int, strides: int, pads, axis: int, images, fill: float) -> list[jax.Array]:
+    """For each place in a window, what all windows see there along the axis."""
+    padding = [(*pads, 0) if i == axis else (0, 0, 0) for i in range(images.ndim)]
+    padded = jax.lax.pad(images, jnp.array(fill, images.dtype), padding)
+    reach = (padded.shape[axis] - window) // strides * strides + 1
+    return [jax.lax.slice_in_dim(padded, i, i + reach, strides, axis=axis) for i in range(window)]
+
+
+def average_pool(
+    images: jax.Array, window: int, strides: int = 1, padding: str | int = 0, *, counted=True
+) -> jax.Array:
+    """Average over square windows, [B, H, W, C] -> [B, H', W', C].
+
+    Padding is "SAME" or a number of pixels on every side; its zeros count if `counted`.
+    """
+    pads = _pads(images, window, strides, padding)
+
+    def on_cpu(images):  # as sums of taps, several times faster than a window's sum and gradient
+        for axis in (1, 2):
+            images = sum(_taps(window, strides, pads[axis - 1], axis, images, 0))
+        return images
+
+    def native(images):
+        windows, steps = (1, window, window, 1), (1, strides, strides, 1)
+        everywhere = ((0, 0), *pads, (0, 0))
+        return jax.lax.reduce_window(images, 0.0, jax.lax.add, windows, steps, everywhere)
+
+    sums = jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+    if counted:
+        return sums / window**2
+    inside = jnp.ones((1, *images.shape[1:3], 1), images.dtype)
+    for axis in (1, 2):
+        inside = sum(_taps(window, strides, pads[axis - 1], axis, inside, 0))
+    return sums / inside
+
+
+def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
+    """Averages over size x size bins that cover any image, [B, H, W, C] -> [B, size, size, C].
+
+    Bin i reaches from floor(i * H / size) to ceil((i + 1) * H / size), as in PyTorch.
+    """
+    if images.shape[1:3] == (size, size):
+        return images
+    rows = _bins(images.shape[1], size).astype(images.dtype)
+    columns = _bins(images.shape[2], size).astype(images.dtype)
+    return jnp.einsum("bhwc,ih,jw->bijc", images, rows, columns)
+
+
+def _bins(length: int, size: int) -> np.ndarray:
+    """[size, length]: row i averages over bin i."""
+    weights = np.zeros((size, length))
+    for i in range(size):
+        start, stop = i * length // size, -(-(i + 1) * length // size)
+        weights[i, start:stop] = 1 / (stop - start)
+    return weights

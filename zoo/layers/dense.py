@@ -1,0 +1,24 @@
+"""The dense layer of every family: `nn.Dense`'s parameters and numbers, fast on CPU as well."""
+
+import functools
+import string
+
+from flax import linen as nn
+from jax import lax
+
+from zoo.kernels.einsum import einsum
+from zoo.layers import initializers
+
+
+def _dot_general(inputs, kernel, dimensions, precision=None, **settings):
+    """`lax.dot_general` for `nn.Dense`: [..., C] and [C, F] -> [..., F]."""
+    if precision is not None or settings or dimensions != (((inputs.ndim - 1,), (0,)), ((), ())):
+        return lax.dot_general(inputs, kernel, dimensions, precision=precision, **settings)
+    *rows, inner, features = string.ascii_lowercase[: inputs.ndim + 1]
+    rows = "".join(rows)
+    return einsum(f"{rows}{inner},{inner}{features}->{rows}{features}", inputs, kernel)
+
+
+Dense = functools.partial(
+    nn.Dense, kernel_init=initializers.lecun_normal(), dot_general=_dot_general
+)

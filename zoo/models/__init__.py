@@ -1,0 +1,1 @@
+"""One paper, one file: a family of models, its variants and its conversion tables."""

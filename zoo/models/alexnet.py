@@ -1,0 +1,191 @@
+"""AlexNet: the network that won ImageNet 2012, and its one-tower descendants.
+
+- `alexnet`, `alexnet_one_gpu`: ImageNet Classification with Deep Convolutional Neural Networks,
+  Krizhevsky et al. 2012, section 3. Reference: Caffe's bvlc_alexnet.
+- `alexnet_owt`: One weird trick for parallelizing convolutional neural networks, Krizhevsky 2014,
+  arXiv:1404.5997. Reference: torchvision `alexnet`.
+
+Differences from the paper: images of 227 pixels (with 224 the sizes do not add up), and local
+response normalisation with Caffe's constants, k = 1 and alpha / 5 (the paper: k = 2 and alpha).
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import adaptive_average_pool, max_pool
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.lrn import local_response_norm
+from zoo.registry import CAFFE, Family
+
+normal_001 = initializers.normal(0.01)  # section 5
+torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class AlexNet(nn.Module):
+    """Images [B, 227, 227, C] -> logits [B, num_classes].
+
+    Attributes:
+      gpus: groups of the second, fourth and fifth convolution, one for each of the two GPUs.
+      num_classes: 0 for no classifier; the 4096 features of fc7 come out.
+      dropout: rate after fc6 and fc7.
+      dtype: of the computation; parameters and logits stay float32.
+    """
+
+    gpus: int = 2
+    num_classes: int = 1000
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_227(images)
+
+        conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
+        two_towers = partial(conv, feature_group_count=self.gpus, bias_init=nn.initializers.ones)
+        dense = partial(Dense, kernel_init=normal_001)
+
+        # Stages
+        x = nn.relu(conv(96, (11, 11), 4, padding=0, name="conv1")(images))  # [B, 55, 55, 96]
+        x = max_pool(local_response_norm(x), 3, 2)  # [B, 27, 27, 96]
+        self.sow("intermediates", "stage1", x)
+        x = nn.relu(two_towers(256, (5, 5), padding=2, name="conv2")(x))  # [B, 27, 27, 256]
+        x = max_pool(local_response_norm(x), 3, 2)  # [B, 13, 13, 256]
+        self.sow("intermediates", "stage2", x)
+        x = nn.relu(conv(384, (3, 3), padding=1, name="conv3")(x))  # [B, 13, 13, 384]
+        self.sow("intermediates", "stage3", x)
+        x = nn.relu(two_towers(384, (3, 3), padding=1, name="conv4")(x))  # [B, 13, 13, 384]
+        self.sow("intermediates", "stage4", x)
+        x = nn.relu(two_towers(256, (3, 3), padding=1, name="conv5")(x))  # [B, 13, 13, 256]
+        x = max_pool(x, 3, 2)  # [B, 6, 6, 256]
+        self.sow("intermediates", "stage5", x)
+
+        # Head
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 9216], channels first
+        for name in ("fc6", "fc7"):
+            x = dense(4096, dtype=self.dtype, bias_init=nn.initializers.ones, name=name)(x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+class AlexNetOneTower(nn.Module):
+    """Images [B, H, W, C] of any size from 63 up -> logits [B, num_classes].
+
+    Attributes:
+      num_classes: 0 for no classifier; the 4096 features of fc7 come out.
+      dropout: rate before fc6 and fc7.
+      dtype: of the computation; parameters and logits stay float32.
+    """
+
+    num_classes: int = 1000
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        conv = partial(Conv, dtype=self.dtype, kernel_init=torch_init)
+        dense = partial(Dense, kernel_init=torch_init)
+
+        # Stages, with sizes for images of 224 pixels
+        x = nn.relu(conv(64, (11, 11), 4, padding=2, name="conv1")(images))  # [B, 55, 55, 64]
+        x = max_pool(x, 3, 2)  # [B, 27, 27, 64]
+        self.sow("intermediates", "stage1", x)
+        x = nn.relu(conv(192, (5, 5), padding=2, name="conv2")(x))  # [B, 27, 27, 192]
+        x = max_pool(x, 3, 2)  # [B, 13, 13, 192]
+        self.sow("intermediates", "stage2", x)
+        x = nn.relu(conv(384, (3, 3), padding=1, name="conv3")(x))  # [B, 13, 13, 384]
+        self.sow("intermediates", "stage3", x)
+        x = nn.relu(conv(256, (3, 3), padding=1, name="conv4")(x))  # [B, 13, 13, 256]
+        self.sow("intermediates", "stage4", x)
+        x = nn.relu(conv(256, (3, 3), padding=1, name="conv5")(x))  # [B, 13, 13, 256]
+        x = max_pool(x, 3, 2)  # [B, 6, 6, 256]
+        self.sow("intermediates", "stage5", x)
+
+        # Head
+        x = adaptive_average_pool(x, 6)
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 9216], channels first
+        for name in ("fc6", "fc7"):
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+def require_227(images: jax.Array) -> None:
+    if images.shape[1:3] != (227, 227):
+        raise ValueError(
+            f"AlexNet takes images of 227x227 pixels, got {images.shape[1]}x{images.shape[2]}. "
+            "alexnet_owt takes any size from 63 up."
+        )
+
+
+family = Family(
+    "alexnet",
+    dict(
+        paper="ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012",
+        year=2012,
+        image_size=227,
+    ),
+)
+
+
+@family.variant(
+    reference="Caffe bvlc_alexnet",
+    top1=57.1,
+    top5=80.2,
+    source="Caffe model zoo, centre crop",
+    **CAFFE,
+)
+def alexnet(**kwargs) -> AlexNet:
+    """60,965,224 parameters, 0.72 G multiply-adds, 57.1 % top-1."""
+    return AlexNet(**kwargs)
+
+
+@family.variant()
+def alexnet_one_gpu(**kwargs) -> AlexNet:
+    """62,378,344 parameters, 1.14 G multiply-adds: AlexNet without groups."""
+    return AlexNet(gpus=1, **kwargs)
+
+
+@family.variant(
+    paper="One weird trick for parallelizing convolutional neural networks, arXiv:1404.5997",
+    year=2014,
+    image_size=224,
+    reference="torchvision alexnet",
+    top1=56.522,
+    top5=79.066,
+    source="torchvision, weights IMAGENET1K_V1",
+)
+def alexnet_owt(**kwargs) -> AlexNetOneTower:
+    """61,100,840 parameters, 0.71 G multiply-adds, 56.5 % top-1."""
+    return AlexNetOneTower(**kwargs)
+
+
+def sequential_names(convs: tuple[int, ...], denses: tuple[int, ...]) -> list[tuple[str, str]]:
+    """Positions in the reference's `features` and `classifier`, in the order of our layers."""
+    names = [(f"^conv{i}$", f"features/{at}") for i, at in enumerate(convs, 1)]
+    layers = ("fc6", "fc7", "head")
+    return names + [
+        (f"^{ours}$", f"classifier/{at}") for ours, at in zip(layers, denses, strict=True)
+    ]
+
+
+def pytorch_names(model: AlexNet | AlexNetOneTower) -> list[tuple[str, str]]:
+    if isinstance(model, AlexNetOneTower):
+        return sequential_names((0, 3, 6, 8, 10), (1, 4, 6))
+    return sequential_names((0, 4, 8, 10, 12), (0, 3, 6))
+
+
+family.naming("torchvision", pytorch_names)

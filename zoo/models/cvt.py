@@ -1,0 +1,207 @@
+"""CvT: a pyramid of transformers whose patches and queries, keys and values are convolutions.
+
+CvT: Introducing Convolutions to Vision Transformers, Wu et al. 2021, arXiv:2103.15808, Table 2.
+Reference: the authors' microsoft/CvT `lib/models/cls_cvt.py`, configurations `cvt-13-224x224` and
+`cvt-21-224x224`.
+
+Differences from the paper, all as in the reference: attention is scaled by 1 / sqrt(C) of all heads
+together, not of one; the MLP's GELU is approximated by x * sigmoid(1.702 x). There are no position
+embeddings, so any image size will do.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers.attention import attend, heads, merged
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.image_size import require_at_least
+from zoo.layers.mlp import Mlp
+from zoo.layers.position import trunc_normal
+from zoo.models.vit import prepend_tokens
+from zoo.registry import Family
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    return x * nn.sigmoid(1.702 * x)
+
+
+class ConvAttention(nn.Module):
+    """Attention between tokens that a depthwise convolution has mixed, [B, N, C] -> [B, N, C].
+
+    Attributes:
+      num_heads: divides C.
+      grid: (H, W) of the tokens at the end; a class token before it passes the convolutions by.
+      dropout: rate after the output projection.
+      dtype: of the computation; the softmax is in float32 or wider.
+    """
+
+    num_heads: int
+    grid: tuple[int, int]
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        width = x.shape[-1]
+        query = self.project(x, "q", strides=1, train=train)
+        key = self.project(x, "k", strides=2, train=train)  # a quarter of the tokens
+        value = self.project(x, "v", strides=2, train=train)
+        x = merged(attend(self, query, key, value, scale=width**-0.5))
+        x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def project(self, x: jax.Array, name: str, *, strides: int, train: bool) -> jax.Array:
+        """Depthwise 3x3, BatchNorm, dense: [B, N, C] -> [B, N or about N / 4, heads, C / heads]."""
+        (height, width), (batch, _, features) = self.grid, x.shape
+        tokens, grid = jnp.split(x, [x.shape[1] - height * width], axis=1)
+        grid = grid.reshape(batch, height, width, features)
+        depthwise = partial(Conv, feature_group_count=features, use_bias=False, dtype=self.dtype)
+        grid = depthwise(features, (3, 3), strides, padding=1, name=f"{name}_conv")(grid)
+        norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=f"{name}_norm")
+        x = jnp.concatenate([tokens, norm(grid).reshape(batch, -1, features)], axis=1)
+        x = Dense(features, dtype=self.dtype, kernel_init=trunc_normal, name=name)(x)
+        return heads(x, self.num_heads)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
+
+    Attributes:
+      num_heads: of attention.
+      grid: (H, W) of the tokens at the end.
+      drop_path: rate of either branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    grid: tuple[int, int]
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        attention = ConvAttention(self.num_heads, self.grid, **settings, name="attention")
+        y = attention(norm(name="norm1")(x), train=train)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        y = norm(name="norm2")(x)
+        mlp = partial(Mlp, act=quick_gelu, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(4 * x.shape[-1])(y, train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+
+class CvT(nn.Module):
+    """Images [B, H, W, C], 3 pixels each way and more -> logits [B, num_classes].
+
+    Attributes:
+      depths: number of blocks in each of the three stages.
+      dims: width of their tokens.
+      num_heads: of their attention.
+      num_classes: 0 for no classifier; the embedding, a class token's, comes out.
+      dropout: rate before the blocks, after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first of
+        the last stage; the other stages have none.
+      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
+      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    dims: Sequence[int] = (64, 192, 384)
+    num_heads: Sequence[int] = (1, 3, 6)
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 3, "CvT")
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+
+        # Stages: overlapping patches, a class token in the last, blocks
+        x = images
+        for i, depth in enumerate(self.depths, 1):
+            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            if i == 1:
+                self.sow("intermediates", "stem", x)
+            (batch, *grid, width), is_last = x.shape, i == len(self.depths)
+            x = x.reshape(batch, -1, width)  # [B, N, C]
+            if is_last:
+                x = prepend_tokens(self, x, "class_token")  # [B, 1 + N, C]
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            block = partial(Block, self.num_heads[i - 1], tuple(grid), dropout=self.dropout)
+            block = partial(block, dtype=self.dtype)
+            rates = linspace_rates(self.drop_path if is_last else 0.0, depth)
+            tokens = run_blocks([block], x, rates, prefix=f"stage{i}_", **settings)[-1]
+            x = tokens[:, int(is_last) :].reshape(batch, *grid, width)
+            self.sow("intermediates", f"stage{i}", x)
+
+        # Head
+        x = nn.LayerNorm(1e-5, self.dtype, name="norm")(tokens[:, 0])  # [B, C]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+    def patches(self, x: jax.Array, stage: int) -> jax.Array:
+        """A convolution with strides and a LayerNorm: the way into a stage."""
+        first = stage == 1
+        size, strides, padding = (7, 4, 2) if first else (3, 2, 1)
+        name = "stem" if first else f"stage{stage}_patch"
+        conv = partial(Conv, padding=padding, dtype=self.dtype, name=f"{name}_conv")
+        x = conv(self.dims[stage - 1], (size, size), strides)(x)
+        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
+
+
+family = Family(
+    "cvt",
+    dict(
+        paper="CvT: Introducing Convolutions to Vision Transformers, arXiv:2103.15808",
+        year=2021,
+        source="microsoft/CvT",
+        interpolation="bicubic",
+    ),
+)
+
+
+@family.variant(reference="microsoft/CvT cvt-13-224x224", top1=81.6)
+def cvt_13(**kwargs) -> CvT:
+    """19,997,480 parameters, 4.57 G multiply-adds, 81.6 % top-1."""
+    return CvT((1, 2, 10), **kwargs)
+
+
+@family.variant(reference="microsoft/CvT cvt-21-224x224", top1=82.5)
+def cvt_21(**kwargs) -> CvT:
+    """31,622,696 parameters, 7.18 G multiply-adds, 82.5 % top-1."""
+    return CvT((1, 4, 16), **kwargs)
+
+
+family.naming(
+    "microsoft/CvT",
+    (
+        (r"^class_token$", "stage2/cls_token"),
+        (r"^stem_(conv|norm)$", r"stage1_patch_\1"),
+        (r"^stage(\d)_patch_conv$", r"stage\1-1/patch_embed/proj"),
+        (r"^stage(\d)_patch_norm$", r"stage\1-1/patch_embed/norm"),
+        (r"^stage(\d)_block(\d+)/", r"stage\1-1/blocks/\2-1/"),
+        (r"/attention/", "/attn/"),
+        (r"/attn/([qkv])$", r"/attn/proj_\1"),
+        (r"/attn/([qkv])_conv$", r"/attn/conv_proj_\1/conv"),
+        (r"/attn/([qkv])_norm$", r"/attn/conv_proj_\1/bn"),
+    ),
+)

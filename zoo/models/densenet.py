@@ -1,0 +1,223 @@
+"""DenseNet: every layer reads the outputs of all layers before it.
+
+Densely Connected Convolutional Networks, Huang et al. 2016, arXiv:1608.06993, Tables 1 and 2.
+References: torchvision `densenet121` ... `densenet201`; for CIFAR andreasveit/densenet-pytorch,
+the port that the authors' page names.
+
+Differences from the paper: the first convolution of `densenet_40_12_cifar` has 2k = 24 features, as
+in the authors' code and the port; the paper has 16 (`stem_width=16`, 1,019,722 parameters).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import average_pool, max_pool
+from zoo.kernels.settle import settle
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class DenseLayer(nn.Module):
+    """Appends `features` new features to the old ones. [B, H, W, C] -> [B, H, W, C + features]."""
+
+    features: int
+    bottleneck: bool
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    drop: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = nn.relu(self.norm(name="norm1")(x))
+        if self.bottleneck:
+            y = self.drop()(self.conv(4 * self.features, (1, 1), name="conv1")(y))
+            y = nn.relu(self.norm(name="norm2")(y))
+        last = "conv2" if self.bottleneck else "conv1"
+        y = self.drop()(self.conv(self.features, (3, 3), padding=1, name=last)(y))
+        return settle(jnp.concatenate([x, y], axis=-1))
+
+
+class DenseNet(nn.Module):
+    """Images [B, H, W, C] of any size from 29 up (CIFAR: from 4 up) -> logits [B, num_classes].
+
+    Attributes:
+      depths: number of layers in each dense block.
+      growth_rate: features that a layer adds, k.
+      stem_width: features of the first convolution.
+      bottleneck: a 1x1 convolution to 4k features before each 3x3 (the B of DenseNet-BC).
+      compression: share of the features that a transition keeps (the C of DenseNet-BC: 0.5).
+      cifar: the stem is one 3x3 convolution at full resolution.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate after every convolution but the first; 0.2 in the paper without augmentation.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    growth_rate: int = 32
+    stem_width: int = 64
+    bottleneck: bool = True
+    compression: float = 0.5
+    cifar: bool = False
+    num_classes: int = 1000
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_size(images, smallest=2 ** (len(self.depths) - 1) if self.cifar else 29)
+        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+        drop = partial(nn.Dropout, self.dropout, deterministic=not train)
+        layer = partial(
+            DenseLayer, self.growth_rate, self.bottleneck, conv=conv, norm=norm, drop=drop
+        )
+
+        # Stem
+        if self.cifar:
+            x = conv(self.stem_width, (3, 3), padding=1, name="stem_conv")(images)  # [B, H, W, 2k]
+        else:
+            x = conv(self.stem_width, (7, 7), 2, padding=3, name="stem_conv")(images)
+            x = nn.relu(norm(name="stem_norm")(x))  # [B, H/2, W/2, 2k]
+            x = max_pool(x, 3, 2, padding=1)  # [B, H/4, W/4, 2k]
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        for i, depth in enumerate(self.depths, 1):
+            for j in range(1, depth + 1):
+                x = layer(name=f"stage{i}_layer{j}")(x)
+            self.sow("intermediates", f"stage{i}", x)  # depth * k features more than before
+            if i < len(self.depths):
+                features = int(x.shape[-1] * self.compression)
+                x = nn.relu(norm(name=f"transition{i}_norm")(x))
+                x = drop()(conv(features, (1, 1), name=f"transition{i}_conv")(x))
+                x = average_pool(x, 2, 2)  # [B, H/2, W/2, features]
+
+        # Head
+        x = jnp.mean(nn.relu(norm(name="final_norm")(x)), axis=(1, 2))
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+
+
+def require_size(images: jax.Array, smallest: int) -> None:
+    height, width = images.shape[1:3]
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"This DenseNet takes images of at least {smallest}x{smallest} pixels, got "
+            f"{height}x{width}: the last dense block would have no pixels."
+        )
+
+
+family = Family(
+    "densenet",
+    dict(
+        paper="Densely Connected Convolutional Networks, arXiv:1608.06993",
+        year=2016,
+        source="torchvision, weights IMAGENET1K_V1",
+    ),
+)
+cifar = Family(
+    "densenet",
+    family.defaults
+    | dict(
+        image_size=32,
+        mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+        std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+        crop=1.0,
+    ),
+)
+
+
+@family.variant(reference="torchvision densenet121", top1=74.434, top5=91.972)
+def densenet121(**kwargs) -> DenseNet:
+    """7,978,856 parameters, 2.83 G multiply-adds, 74.4 % top-1."""
+    return DenseNet((6, 12, 24, 16), **kwargs)
+
+
+@family.variant(reference="torchvision densenet161", top1=77.138, top5=93.560)
+def densenet161(**kwargs) -> DenseNet:
+    """28,681,000 parameters, 7.73 G multiply-adds, 77.1 % top-1."""
+    return DenseNet((6, 12, 36, 24), growth_rate=48, stem_width=96, **kwargs)
+
+
+@family.variant(reference="torchvision densenet169", top1=75.600, top5=92.806)
+def densenet169(**kwargs) -> DenseNet:
+    """14,149,480 parameters, 3.36 G multiply-adds, 75.6 % top-1."""
+    return DenseNet((6, 12, 32, 32), **kwargs)
+
+
+@family.variant(reference="torchvision densenet201", top1=76.896, top5=93.370)
+def densenet201(**kwargs) -> DenseNet:
+    """20,013,928 parameters, 4.29 G multiply-adds, 76.9 % top-1."""
+    return DenseNet((6, 12, 48, 32), **kwargs)
+
+
+@family.variant(
+    reference="torchvision DenseNet(block_config=(6, 12, 64, 48))",
+    top1=77.85,
+    top5=93.88,
+    source="Squeeze-and-Excitation paper, Table 8",
+)
+def densenet264(**kwargs) -> DenseNet:
+    """33,337,704 parameters, 5.75 G multiply-adds, 77.8 % top-1."""
+    return DenseNet((6, 12, 64, 48), **kwargs)
+
+
+@cifar.variant(
+    reference="andreasveit/densenet-pytorch --layers 40 --no-bottleneck --reduce 1.0",
+    top1=94.76,
+    source="paper, Table 2: 5.24 % error on CIFAR-10+",
+)
+def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
+    """1,059,298 parameters, 0.28 G multiply-adds, 94.8 % top-1 on CIFAR-10."""
+    settings = dict(growth_rate=12, stem_width=24, bottleneck=False, compression=1.0, cifar=True)
+    return DenseNet((12, 12, 12), num_classes=num_classes, **(settings | kwargs))
+
+
+@cifar.variant(
+    reference="andreasveit/densenet-pytorch --layers 100",
+    top1=95.49,
+    source="paper, Table 2: 4.51 % error on CIFAR-10+",
+)
+def densenet_bc_100_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
+    """769,162 parameters, 0.29 G multiply-adds, 95.5 % top-1 on CIFAR-10."""
+    settings = dict(growth_rate=12, stem_width=24, cifar=True)
+    return DenseNet((16, 16, 16), num_classes=num_classes, **(settings | kwargs))
+
+
+torchvision_names = (
+    (r"^stem_(conv|norm)$", r"features/\g<1>0"),
+    (r"^stage(\d)_layer(\d+)/", r"features/denseblock\1/denselayer\2/"),
+    (r"^transition(\d)_", r"features/transition\1/"),
+    (r"^final_norm$", "features/norm5"),
+    (r"^head$", "classifier"),
+)
+family.naming("torchvision", torchvision_names)
+# The files that torchvision offers are older than its code.
+family.naming(
+    "torchvision's files", (*torchvision_names, (r"(denselayer.*)/(norm|conv)(\d)$", r"\1/\2/\3"))
+)
+cifar.naming(
+    "densenet-pytorch",
+    (
+        (r"^stem_conv$", "conv1"),
+        (r"^stage(\d)_layer(\d+)/", r"block\1/layer/\2-1/"),
+        (r"^transition(\d)_norm$", r"trans\1/bn1"),
+        (r"^transition(\d)_conv$", r"trans\1/conv1"),
+        (r"/norm(\d)$", r"/bn\1"),
+        (r"^final_norm$", "bn1"),
+        (r"^head$", "fc"),
+    ),
+)

@@ -1,0 +1,311 @@
+"""EfficientNet: depth, width and resolution scaled together, from one searched network.
+
+EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, Tan and Le 2019,
+arXiv:1905.11946, Table 1 and section 3.3. Reference: torchvision `efficientnet_b0` ... `b7`.
+
+Differences from the paper: torchvision pads both sides alike, and B0 to B4 have PyTorch's BatchNorm
+constants, so weights trained in TensorFlow (timm's `tf_efficientnet_b0` ...) want
+`same_padding=True, epsilon=1e-3`. B2 is evaluated at 288 pixels (paper: 260).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath
+from zoo.layers.squeeze_excite import SqueezeExcite
+from zoo.layers.width import scaled
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+
+class Stage(NamedTuple):
+    """A row of the papers' tables. `fused`: the expansion and the depthwise convolution are one."""
+
+    expand: int
+    kernel: int
+    strides: int
+    features: int
+    depth: int
+    fused: bool = False
+
+
+B0 = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
+)
+
+
+def compound_scaling(phi: float) -> tuple[float, float, float]:
+    """Depth, width and image size for 2**phi times the work of B0 (equation 3).
+
+    Work grows as depth * width**2 * size**2, and 1.2 * 1.1**2 * 1.15**2 is about 2. B1 to B7 are
+    phi = 0.5, 1, 2, 3.5, 5, 6, 7, rounded by hand.
+    """
+    return 1.2**phi, 1.1**phi, 224 * 1.15**phi
+
+
+class Block(nn.Module):
+    """Inverted bottleneck. [B, H, W, C] -> [B, H / strides, W / strides, stage.features].
+
+    1x1 expansion (if any), depthwise convolution, squeeze-and-excitation, 1x1 projection. Fused: a
+    plain convolution that expands, and the projection; where nothing expands, the former alone.
+    """
+
+    stage: Stage
+    strides: int
+    drop_path: float
+    squeeze: bool
+    act: Callable[[jax.Array], jax.Array]
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        def layer(name: str, y: jax.Array, *sizes: int) -> jax.Array:
+            y = self.conv(*sizes, name=f"{name}_conv")(y)
+            return self.norm(name=f"{name}_norm")(y)
+
+        stage, act = self.stage, self.act
+        hidden = stage.expand * x.shape[-1]
+        if stage.fused:
+            features = hidden if stage.expand > 1 else stage.features
+            y = act(layer("fused", x, features, stage.kernel, self.strides))
+        else:
+            y = act(layer("expand", x, hidden)) if stage.expand > 1 else x
+            y = act(layer("depthwise", y, hidden, stage.kernel, self.strides, hidden))
+            if self.squeeze:
+                y = SqueezeExcite(x.shape[-1] // 4, act=act, dtype=y.dtype, name="se")(y)
+        if stage.expand > 1 or not stage.fused:
+            y = layer("project", y, stage.features)
+        return x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
+
+
+class EfficientNet(nn.Module):
+    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+
+    Attributes:
+      stages: rows of the table.
+      stem_features, head_features: of the first and the last convolution.
+      lite: ReLU6 for SiLU, and no squeeze-and-excitation.
+      same_padding: as in TensorFlow: where sides differ, one pixel more at the end.
+      epsilon, momentum: of BatchNorm.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate before the classifier.
+      drop_path: rate of stochastic depth: block i of n, from 0, has `drop_path * i / n`.
+      scan: compile what follows a stage's first block once, with stacked parameters: see
+        `zoo.layers.blocks`.
+      remat: compute these blocks' inner values again in the backward pass, not keeping them.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    stages: Sequence[Stage]
+    stem_features: int
+    head_features: int
+    lite: bool = False
+    same_padding: bool = False
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    num_classes: int = 1000
+    dropout: float = 0.2
+    drop_path: float = 0.2
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        act = nn.relu6 if self.lite else nn.silu
+        conv = partial(square_conv, same_padding=self.same_padding, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            dtype=self.dtype,
+        )
+        block = partial(Block, squeeze=not self.lite, act=act, conv=conv, norm=norm)
+
+        # Stem
+        x = conv(self.stem_features, 3, 2, name="stem_conv")(images)  # [B, H/2, W/2, stem_features]
+        x = act(norm(name="stem_norm")(x))
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        total = sum(stage.depth for stage in self.stages)
+        rates = iter([self.drop_path * done / total for done in range(total)])
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        for i, stage in enumerate(self.stages, 1):
+            prefix = f"stage{i}_"
+            first = block(stage, stage.strides, next(rates), name=f"{prefix}block1")
+            x = first(x, train=train)
+            rest = [next(rates) for _ in range(stage.depth - 1)]
+            others = partial(block, stage, 1)
+            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, features]
+
+        # Head
+        x = conv(self.head_features, 1, name="head_conv")(x)
+        x = act(norm(name="head_norm")(x))
+        x = jnp.mean(x, axis=(1, 2))  # [B, head_features]
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+
+
+def square_conv(
+    features: int, size: int = 1, strides: int = 1, groups: int = 1, *, same_padding: bool, **kwargs
+) -> nn.Module:
+    padding = "SAME" if same_padding else size // 2
+    settings = dict(feature_group_count=groups, use_bias=False, kernel_init=conv_init, **kwargs)
+    return Conv(features, (size, size), strides, padding=padding, **settings)
+
+
+def efficientnet(width: float, depth: float, rate: float, **kwargs) -> EfficientNet:
+    """B0 with `width` times its features and `depth` times its blocks; `rate` of dropout."""
+    stages = tuple(
+        stage._replace(features=scaled(stage.features, width), depth=math.ceil(depth * stage.depth))
+        for stage in B0
+    )
+    settings = {"dropout": rate} | kwargs
+    return EfficientNet(stages, scaled(32, width), scaled(1280, width), **settings)
+
+
+TENSORFLOW_NORM = {"epsilon": 1e-3, "momentum": 0.99}
+
+family = Family(
+    "efficientnet",
+    dict(
+        paper="EfficientNet: Rethinking Model Scaling for CNNs, arXiv:1905.11946",
+        year=2019,
+        interpolation="bicubic",
+        crop=1.0,
+        source="torchvision, weights IMAGENET1K_V1",
+    ),
+)
+
+
+@family.variant(reference="torchvision efficientnet_b0", top1=77.692, top5=93.532, crop=0.875)
+def efficientnet_b0(**kwargs) -> EfficientNet:
+    """5,288,548 parameters, 0.39 G multiply-adds, 77.7 % top-1."""
+    return efficientnet(1.0, 1.0, 0.2, **kwargs)
+
+
+@family.variant(
+    reference="torchvision efficientnet_b1", top1=78.642, top5=94.186, image_size=240, crop=0.9375
+)
+def efficientnet_b1(**kwargs) -> EfficientNet:
+    """7,794,184 parameters, 0.69 G multiply-adds, 78.6 % top-1."""
+    return efficientnet(1.0, 1.1, 0.2, **kwargs)
+
+
+@family.variant(reference="torchvision efficientnet_b2", top1=80.608, top5=95.310, image_size=288)
+def efficientnet_b2(**kwargs) -> EfficientNet:
+    """9,109,994 parameters, 1.09 G multiply-adds, 80.6 % top-1."""
+    return efficientnet(1.1, 1.2, 0.3, **kwargs)
+
+
+@family.variant(
+    reference="torchvision efficientnet_b3", top1=82.008, top5=96.054, image_size=300, crop=0.9375
+)
+def efficientnet_b3(**kwargs) -> EfficientNet:
+    """12,233,232 parameters, 1.83 G multiply-adds, 82.0 % top-1."""
+    return efficientnet(1.2, 1.4, 0.3, **kwargs)
+
+
+@family.variant(
+    reference="torchvision efficientnet_b4", top1=83.384, top5=96.594, image_size=380, crop=0.99
+)
+def efficientnet_b4(**kwargs) -> EfficientNet:
+    """19,341,616 parameters, 4.39 G multiply-adds, 83.4 % top-1."""
+    return efficientnet(1.4, 1.8, 0.4, **kwargs)
+
+
+@family.variant(reference="torchvision efficientnet_b5", top1=83.444, top5=96.628, image_size=456)
+def efficientnet_b5(**kwargs) -> EfficientNet:
+    """30,389,784 parameters, 10.27 G multiply-adds, 83.4 % top-1."""
+    return efficientnet(1.6, 2.2, 0.4, **TENSORFLOW_NORM | kwargs)
+
+
+@family.variant(reference="torchvision efficientnet_b6", top1=84.008, top5=96.916, image_size=528)
+def efficientnet_b6(**kwargs) -> EfficientNet:
+    """43,040,704 parameters, 19.07 G multiply-adds, 84.0 % top-1."""
+    return efficientnet(1.8, 2.6, 0.5, **TENSORFLOW_NORM | kwargs)
+
+
+@family.variant(reference="torchvision efficientnet_b7", top1=84.122, top5=96.908, image_size=600)
+def efficientnet_b7(**kwargs) -> EfficientNet:
+    """66,347,960 parameters, 37.75 G multiply-adds, 84.1 % top-1."""
+    return efficientnet(2.0, 3.1, 0.5, **TENSORFLOW_NORM | kwargs)
+
+
+def layers(stage: Stage) -> list[str]:
+    """What a block of this stage is made of, in order."""
+    if stage.fused:
+        return ["fused", "project"] if stage.expand > 1 else ["fused"]
+    whole = ["expand", "depthwise", "se", "project"]
+    return whole if stage.expand > 1 else whole[1:]
+
+
+def torchvision_names(model: EfficientNet) -> list[tuple[str, str]]:
+    """Stem, stages and head count as `features`; a block's layers count from 0."""
+    names = [("^stem", "features/0"), ("^head_", f"features/{len(model.stages) + 1}_")]
+    for i, stage in enumerate(model.stages, 1):
+        for at, layer in enumerate(layers(stage)):
+            names.append((rf"^stage{i}_block(\d+)/{layer}", rf"features/{i}/\1-1/block/{at}"))
+    kinds = (("_conv$", "/0"), ("_norm$", "/1"), ("/reduce$", "/fc1"), ("/expand$", "/fc2"))
+    return [*names, *kinds, ("^head$", "classifier/1")]
+
+
+def timm_names(model: EfficientNet) -> list[tuple[str, str]]:
+    """Convolutions have names of their own, BatchNorms count from 1 in each block."""
+    names = [("^(stem|head)_conv$", r"conv_\1"), ("^stem_norm$", "bn1"), ("^head_norm$", "bn2")]
+    for i, stage in enumerate(model.stages, 1):
+        convs = dict(expand="conv_pw", depthwise="conv_dw", fused="conv_exp", project="conv_pwl")
+        if stage.expand == 1:
+            convs |= dict(fused="conv", project="conv_pw")
+        for at, layer in enumerate((name for name in layers(stage) if name != "se"), 1):
+            names.append((rf"^(stage{i}_block\d+)/{layer}_conv$", rf"\1/{convs[layer]}"))
+            names.append((rf"^(stage{i}_block\d+)/{layer}_norm$", rf"\1/bn{at}"))
+    names.append((r"^stage(\d)_block(\d+)", r"blocks/\1-1/\2-1"))
+    return [*names, ("/se/(reduce|expand)$", r"/se/conv_\1"), ("^head$", "classifier")]
+
+
+def efficientnet_pytorch_names(model: EfficientNet) -> list[tuple[str, str]]:
+    """Blocks count through all stages."""
+    names = [("^(stem|head)_conv$", r"_conv_\1"), ("^stem_norm$", "_bn0"), ("^head_norm$", "_bn1")]
+    before = 0
+    for i, stage in enumerate(model.stages, 1):
+        names.append((rf"^stage{i}_block(\d+)", rf"_blocks/\1{before - 1:+}"))
+        before += stage.depth
+    names += [("/se/(reduce|expand)$", r"/_se_\1"), ("/([a-z]+)_conv$", r"/_\1_conv")]
+    names += [
+        ("/expand_norm$", "/_bn0"),
+        ("/depthwise_norm$", "/_bn1"),
+        ("/project_norm$", "/_bn2"),
+    ]
+    return [*names, ("^head$", "_fc")]
+
+
+family.naming("torchvision", torchvision_names)
+family.naming("timm", timm_names)
+family.naming("efficientnet_pytorch", efficientnet_pytorch_names)

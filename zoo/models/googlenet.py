@@ -1,0 +1,279 @@
+"""GoogLeNet: inception modules, four kinds of filters side by side behind cheap 1x1 bottlenecks.
+
+Going Deeper with Convolutions, Szegedy et al. 2014, arXiv:1409.4842, Table 1.
+
+- `googlenet`: as published, with local response normalisation. Reference: Caffe's bvlc_googlenet.
+- `googlenet_bn`: with BatchNorm. Reference: torchvision `googlenet`, whose "5x5" branch is 3x3 and
+  whose last pooling before stage 3 is 2x2.
+
+Two auxiliary classifiers, "aux1" and "aux2", look at the third and sixth module. Differences from
+the paper: local response normalisation is Caffe's (k = 1, alpha / 5); for images of other sizes
+than 224 the auxiliary classifiers pool to 4x4 adaptively, as torchvision's do. The weights of
+`googlenet` take images in BGR order.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
+from zoo.layers import initializers
+from zoo.layers.branches import branch
+from zoo.layers.conv import Conv
+from zoo.layers.conv_norm import ConvNorm, half, window
+from zoo.layers.dense import Dense
+from zoo.layers.image_size import require_at_least
+from zoo.layers.lrn import local_response_norm
+from zoo.registry import CAFFE, Family
+
+xavier = initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
+
+# Table 1: features of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool proj of each module.
+STAGES = (
+    ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
+    (
+        (192, 96, 208, 16, 48, 64),
+        (160, 112, 224, 24, 64, 64),
+        (128, 128, 256, 24, 64, 64),
+        (112, 144, 288, 32, 64, 64),
+        (256, 160, 320, 32, 128, 128),
+    ),
+    ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
+)
+AUXILIARY = {"stage2_block1": "aux1", "stage2_block4": "aux2"}
+
+
+class ConvRelu(nn.Module):
+    """A convolution with biases, and ReLU. [B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    Attributes: those of `ConvNorm` that it needs.
+    """
+
+    features: int
+    size: int
+    strides: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv = partial(Conv, padding=half(self.size), kernel_init=xavier, dtype=self.dtype)
+        return nn.relu(conv(self.features, window(self.size), self.strides, name="conv")(x))
+
+
+class Inception(nn.Module):
+    """[B, H, W, C] -> [B, H, W, features of 1x1 + 3x3 + 5x5 + pool proj].
+
+    Attributes:
+      features: of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj.
+      size: of the window of the branch called 5x5.
+      naive: without the bottlenecks, Figure 2 (a): filters see all channels, pooling keeps them.
+      conv: a convolution with what follows it.
+    """
+
+    features: Sequence[int]
+    size: int
+    naive: bool
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        ones, reduce3, threes, reduce5, fives, pooled = self.features
+        chain = partial(branch, self.conv)
+        pool = max_pool(x, 3, 1, padding=1)
+        if self.naive:
+            branches = [
+                chain("branch1", x, (ones, 1)),
+                chain("branch2", x, (threes, 3)),
+                chain("branch3", x, (fives, self.size)),
+                pool,
+            ]
+        else:
+            branches = [
+                chain("branch1", x, (ones, 1)),
+                chain("branch2", x, (reduce3, 1), (threes, 3)),
+                chain("branch3", x, (reduce5, 1), (fives, self.size)),
+                chain("branch_pool", pool, (pooled, 1)),
+            ]
+        return jnp.concatenate(branches, axis=-1)
+
+
+class AuxiliaryHead(nn.Module):
+    """A classifier on the way. [B, H, W, C] -> logits [B, num_classes].
+
+    Attributes:
+      num_classes: of the logits.
+      dropout: rate before the last layer.
+      overlap: average 5x5 windows where 4x4 of them cover the image; False: bins, adaptively.
+      conv: a convolution with what follows it.
+      dtype: of the computation.
+    """
+
+    num_classes: int
+    dropout: float
+    overlap: bool
+    conv: Callable[..., nn.Module]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.overlap and x.shape[1:3] == (14, 14):
+            x = average_pool(x, 5, 3)  # [B, 4, 4, C]
+        x = adaptive_average_pool(x, 4)
+        x = self.conv(128, 1, name="conv")(x)
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 2048], channels first
+        x = nn.relu(Dense(1024, dtype=self.dtype, kernel_init=xavier, name="fc")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+
+
+class GoogLeNet(nn.Module):
+    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+
+    Attributes:
+      auxiliary: with the auxiliary classifiers; many published weights come without them.
+      batch_norm: torchvision's network: BatchNorm in place of local response normalisation.
+      naive: modules without bottlenecks, to see what these save.
+      num_classes: 0 for no classifier, and no auxiliary ones; the pooled embedding comes out.
+      dropout: rate before the classifier.
+      aux_dropout: rate in the auxiliary classifiers.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    auxiliary: bool = True
+    batch_norm: bool = False
+    naive: bool = False
+    num_classes: int = 1000
+    dropout: float = 0.4
+    aux_dropout: float = 0.7
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 32, "GoogLeNet")
+        unit = partial(ConvNorm, train=train) if self.batch_norm else ConvRelu
+        conv = partial(unit, dtype=self.dtype)
+        norm = (lambda x: x) if self.batch_norm else local_response_norm
+        module = partial(Inception, size=3 if self.batch_norm else 5, naive=self.naive, conv=conv)
+        auxiliary = partial(
+            AuxiliaryHead,
+            self.num_classes,
+            self.aux_dropout,
+            overlap=not self.batch_norm,
+            conv=conv,
+            dtype=self.dtype,
+        )
+
+        # Caffe's network runs its auxiliary heads in evaluation too, torchvision's only to train.
+        watched = train or self.is_initializing() or self.is_mutable_collection("intermediates")
+        wanted = self.auxiliary and self.num_classes and (watched or not self.batch_norm)
+        auxiliaries = AUXILIARY if wanted else {}
+
+        # Stem
+        x = conv(64, 7, 2, name="stem_conv1")(images)  # [B, H/2, W/2, 64]
+        x = norm(max_pool(x, 3, 2, ceil_mode=True))  # [B, H/4, W/4, 64]
+        x = conv(64, 1, name="stem_conv2")(x)
+        x = norm(conv(192, 3, name="stem_conv3")(x))
+        x = max_pool(x, 3, 2, ceil_mode=True)  # [B, H/8, W/8, 192]
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        for i, modules in enumerate(STAGES, 1):
+            if i > 1:
+                tiles = self.batch_norm and i == 3
+                x = max_pool(x, 2 if tiles else 3, 2, ceil_mode=True)
+            for j, features in enumerate(modules, 1):
+                block = f"stage{i}_block{j}"
+                x = module(features, name=block)(x)
+                if block in auxiliaries:
+                    aux = auxiliaries[block]
+                    self.sow("intermediates", aux, auxiliary(name=f"{aux}_head")(x, train=train))
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+
+
+family = Family(
+    "googlenet", dict(paper="Going Deeper with Convolutions, arXiv:1409.4842", year=2014)
+)
+
+
+@family.variant(
+    reference="Caffe bvlc_googlenet",
+    **CAFFE,
+    top1=68.7,
+    top5=88.9,
+    source="Caffe model zoo, centre crop",
+)
+def googlenet(**kwargs) -> GoogLeNet:
+    """13,378,280 parameters, 1.59 G multiply-adds, 68.7 % top-1.
+
+    Without the auxiliary classifiers 6,998,552 parameters.
+    """
+    return GoogLeNet(**kwargs)
+
+
+@family.variant(
+    reference="torchvision googlenet",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    top1=69.778,
+    top5=89.530,
+    source="torchvision, weights IMAGENET1K_V1",
+)
+def googlenet_bn(**kwargs) -> GoogLeNet:
+    """13,004,888 parameters, 1.50 G multiply-adds, 69.8 % top-1.
+
+    Without the auxiliary classifiers 6,624,904 parameters.
+    """
+    return GoogLeNet(batch_norm=True, **{"dropout": 0.2, **kwargs})
+
+
+def reference_names(model: GoogLeNet) -> list[tuple[str, str]]:
+    """torchvision's names, or Caffe's, which have slashes of their own."""
+    letters = ((3, "ab"), (4, "abcde"), (5, "ab"))
+    modules = [
+        (f"^stage{i - 2}_block{j}/", f"{i}{letter}/")
+        for i, stage in letters
+        for j, letter in enumerate(stage, 1)
+    ]
+    if model.batch_norm:
+        return [(ours, f"inception{theirs}") for ours, theirs in modules] + [
+            (r"^stem_conv(\d)/", r"conv\1/"),
+            (r"/branch([23])_(\d)/", r"/branch\1/\2-1/"),
+            (r"/branch_pool/", "/branch4/1/"),
+            (r"^aux(\d)_head/fc$", r"aux\1/fc1"),
+            (r"^aux(\d)_head/head$", r"aux\1/fc2"),
+            (r"^aux(\d)_head/", r"aux\1/"),
+            (r"/norm$", "/bn"),
+            (r"^head$", "fc"),
+        ]
+    return [(f"{ours}(.*)/conv$", rf"inception_{theirs[:-1]}\/\1") for ours, theirs in modules] + [
+        (r"branch1$", "1x1"),
+        (r"branch2_1$", "3x3_reduce"),
+        (r"branch2(_2)?$", "3x3"),
+        (r"branch3_1$", "5x5_reduce"),
+        (r"branch3(_2)?$", "5x5"),
+        (r"branch_pool$", "pool_proj"),
+        (r"^stem_conv1/conv$", r"conv1\/7x7_s2"),
+        (r"^stem_conv2/conv$", r"conv2\/3x3_reduce"),
+        (r"^stem_conv3/conv$", r"conv2\/3x3"),
+        (r"^aux(\d)_head/conv/conv$", r"loss\1\/conv"),
+        (r"^aux(\d)_head/fc$", r"loss\1\/fc"),
+        (r"^aux(\d)_head/head$", r"loss\1\/classifier"),
+        (r"^head$", r"loss3\/classifier"),
+    ]
+
+
+family.naming("reference", reference_names)

@@ -1,0 +1,182 @@
+"""Inception v2, or BN-Inception: GoogLeNet with BatchNorm, and two 3x3 filters for one of 5x5.
+
+Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift, Ioffe
+and Szegedy 2015, arXiv:1502.03167, Figure 5. Reference: pretrainedmodels `bninception`, which is
+the Caffe model; its weights take images in BGR order.
+
+`se_inception_v2` is the same with squeeze-and-excitation: Hu et al. 2017, arXiv:1709.01507, Table
+2. Reference: the authors' Caffe model.
+
+Differences from the paper: the pooling of modules 4c and 4d is projected to 128 features, not 96;
+convolutions have biases besides BatchNorm's; there are no auxiliary classifiers.
+A stage opens with the module that halves the image.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import max_pool
+from zoo.layers.branches import Branches, average, branch
+from zoo.layers.conv_norm import ConvNorm
+from zoo.layers.dense import Dense
+from zoo.layers.squeeze_excite import SqueezeExcite
+from zoo.registry import CAFFE, Family
+
+
+def inception(ones, reduce3, threes, reduce_double, double, pooled, pool=average):
+    """Branches of these many features, in the order of Figure 5."""
+
+    def branches(conv, x):
+        return [
+            branch(conv, "branch1", x, (ones, 1)),
+            branch(conv, "branch2", x, (reduce3, 1), (threes, 3)),
+            branch(conv, "branch3", x, (reduce_double, 1), (double, 3), (double, 3)),
+            branch(conv, "branch_pool", pool(x), (pooled, 1)),
+        ]
+
+    return branches
+
+
+def reduction(reduce3, threes, reduce_double, double):
+    """The same with stride 2, whose pooling keeps its channels and which has no 1x1 branch."""
+
+    def branches(conv, x):
+        return [
+            branch(conv, "branch2", x, (reduce3, 1), (threes, 3, 2)),
+            branch(conv, "branch3", x, (reduce_double, 1), (double, 3), (double, 3, 2)),
+            max_pool(x, 3, 2, ceil_mode=True),
+        ]
+
+    return branches
+
+
+def maximum(x: jax.Array) -> jax.Array:
+    return max_pool(x, 3, 1, padding=1)
+
+
+STAGES = (
+    (inception(64, 64, 64, 64, 96, 32), inception(64, 64, 96, 64, 96, 64)),
+    (
+        reduction(128, 160, 64, 96),
+        inception(224, 64, 96, 96, 128, 128),
+        inception(192, 96, 128, 96, 128, 128),
+        inception(160, 128, 160, 128, 160, 128),
+        inception(96, 128, 192, 160, 192, 128),
+    ),
+    (
+        reduction(128, 192, 192, 256),
+        inception(352, 192, 320, 160, 224, 128),
+        inception(352, 192, 320, 192, 224, 128, pool=maximum),
+    ),
+)
+
+
+class InceptionV2(nn.Module):
+    """Images [B, H, W, C] whose sides are multiples of 32 -> logits [B, num_classes].
+
+    Attributes:
+      squeeze_excite: a gate on the channels of each module; then convolutions have no biases.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    squeeze_excite: bool = False
+    num_classes: int = 1000
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        conv = partial(ConvNorm, use_bias=not self.squeeze_excite, epsilon=1e-5)
+        conv = partial(conv, train=train, dtype=self.dtype)
+        gate = partial(SqueezeExcite, dtype=self.dtype) if self.squeeze_excite else None
+
+        # Stem
+        x = conv(64, 7, 2, name="stem_conv1")(images)  # [B, H/2, W/2, 64]
+        x = max_pool(x, 3, 2, ceil_mode=True)  # [B, H/4, W/4, 64]
+        x = conv(64, 1, name="stem_conv2")(x)
+        x = conv(192, 3, name="stem_conv3")(x)
+        x = max_pool(x, 3, 2, ceil_mode=True)  # [B, H/8, W/8, 192]
+        require_even_stages(images, x)
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        for i, modules in enumerate(STAGES, 1):
+            for j, module in enumerate(modules, 1):
+                x = Branches(module, conv, gate, name=f"stage{i}_block{j}")(x)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+def require_even_stages(images: jax.Array, x: jax.Array) -> None:
+    """Pooling and convolutions of a module that halves the image agree on even sides only."""
+    if any(side % 4 for side in x.shape[1:3]):
+        height, width = images.shape[1:3]
+        raise ValueError(
+            "Inception v2 takes images whose sides are multiples of 32, such as 224x224 pixels, "
+            f"got {height}x{width}."
+        )
+
+
+family = Family(
+    "inception_v2",
+    dict(paper="Batch Normalization, arXiv:1502.03167", year=2015, **CAFFE),
+)
+
+
+@family.variant(
+    reference="pretrainedmodels bninception",
+    top1=74.8,
+    top5=92.18,
+    source="paper, section 4.2: 25.2 / 7.82 % error, single crop",
+)
+def inception_v2(**kwargs) -> InceptionV2:
+    """11,295,240 parameters, 2.03 G multiply-adds, 74.8 % top-1."""
+    return InceptionV2(**kwargs)
+
+
+@family.variant(
+    paper="Squeeze-and-Excitation Networks, arXiv:1709.01507",
+    year=2017,
+    top1=75.77,
+    top5=92.86,
+    source="paper, Table 2: 24.23 / 7.14 % error, single crop",
+)
+def se_inception_v2(**kwargs) -> InceptionV2:
+    """11,931,622 parameters, 2.03 G multiply-adds, 75.8 % top-1."""
+    return InceptionV2(squeeze_excite=True, **kwargs)
+
+
+MODULES = (("3a", "3b"), ("3c", "4a", "4b", "4c", "4d"), ("4e", "5a", "5b"))
+family.naming(
+    "pretrainedmodels",
+    [
+        *(
+            (f"^stage{i}_block{j}/", f"inception_{module}_")
+            for i, stage in enumerate(MODULES, 1)
+            for j, module in enumerate(stage, 1)
+        ),
+        (r"branch1/", "1x1/"),
+        (r"branch2_1/", "3x3_reduce/"),
+        (r"branch2_2/", "3x3/"),
+        (r"branch3_1/", "double_3x3_reduce/"),
+        (r"branch3_([23])/", r"double_3x3_\1-1/"),
+        (r"branch_pool/", "pool_proj/"),
+        (r"^stem_conv1/", "conv1_7x7_s2/"),
+        (r"^stem_conv2/", "conv2_3x3_reduce/"),
+        (r"^stem_conv3/", "conv2_3x3/"),
+        (r"/conv$", ""),
+        (r"/norm$", "_bn"),
+        (r"^head$", "last_linear"),
+    ],
+)

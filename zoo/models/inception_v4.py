@@ -1,0 +1,176 @@
+"""Inception v4: Inception v3 made uniform.
+
+Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning, Szegedy et al.
+2016, arXiv:1602.07261, Figure 9. Reference: timm `inception_v4`.
+
+Differences from the paper: none known. A stage opens with the module that halves the image.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import max_pool
+from zoo.layers.branches import Branches, average, branch, fork
+from zoo.layers.conv_norm import ConvNorm
+from zoo.layers.dense import Dense
+from zoo.layers.image_size import require_at_least
+from zoo.registry import Family
+
+
+def stem_1(conv, x):
+    return [max_pool(x, 3, 2), conv(96, 3, 2, "valid", name="conv")(x)]
+
+
+def stem_2(conv, x):
+    return [
+        branch(conv, "branch1", x, (64, 1), (96, 3, 1, "valid")),
+        branch(conv, "branch2", x, (64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1, "valid")),
+    ]
+
+
+def stem_3(conv, x):
+    return [conv(192, 3, 2, "valid", name="conv")(x), max_pool(x, 3, 2)]
+
+
+def module_a(conv, x):
+    """Figure 4."""
+    return [
+        branch(conv, "branch1", x, (96, 1)),
+        branch(conv, "branch2", x, (64, 1), (96, 3)),
+        branch(conv, "branch3", x, (64, 1), (96, 3), (96, 3)),
+        branch(conv, "branch_pool", average(x, count_padding=False), (96, 1)),
+    ]
+
+
+def reduction_a(conv, x):
+    """Figure 7."""
+    return [
+        branch(conv, "branch1", x, (384, 3, 2, "valid")),
+        branch(conv, "branch2", x, (192, 1), (224, 3), (256, 3, 2, "valid")),
+        max_pool(x, 3, 2),
+    ]
+
+
+def module_b(conv, x):
+    """Figure 5."""
+    third = ((192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))
+    return [
+        branch(conv, "branch1", x, (384, 1)),
+        branch(conv, "branch2", x, (192, 1), (224, (1, 7)), (256, (7, 1))),
+        branch(conv, "branch3", x, *third),
+        branch(conv, "branch_pool", average(x, count_padding=False), (128, 1)),
+    ]
+
+
+def reduction_b(conv, x):
+    """Figure 8."""
+    return [
+        branch(conv, "branch1", x, (192, 1), (192, 3, 2, "valid")),
+        branch(conv, "branch2", x, (256, 1), (256, (1, 7)), (320, (7, 1)), (320, 3, 2, "valid")),
+        max_pool(x, 3, 2),
+    ]
+
+
+def module_c(conv, x):
+    """Figure 6."""
+    third = branch(conv, "branch3", x, (384, 1), (448, (3, 1)), (512, (1, 3)))
+    return [
+        branch(conv, "branch1", x, (256, 1)),
+        *fork(conv, "branch2_2", conv(384, 1, name="branch2_1")(x), 256),
+        *fork(conv, "branch3_4", third, 256),
+        branch(conv, "branch_pool", average(x, count_padding=False), (256, 1)),
+    ]
+
+
+STEM = (stem_1, stem_2, stem_3)
+STAGES = (4 * (module_a,), (reduction_a, *7 * (module_b,)), (reduction_b, *3 * (module_c,)))
+
+
+class InceptionV4(nn.Module):
+    """Images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
+
+    Attributes:
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate before the classifier.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    num_classes: int = 1000
+    dropout: float = 0.2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 75, "Inception v4")
+        conv = partial(ConvNorm, train=train, dtype=self.dtype)
+
+        # Stem, with sizes for images of 299 pixels
+        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 149, 149, 32]
+        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 147, 147, 32]
+        x = conv(64, 3, name="stem_conv3")(x)
+        for i, module in enumerate(STEM, 1):  # 160 features of 73x73, 192 of 71x71, 384 of 35x35
+            x = Branches(module, conv, name=f"stem_block{i}")(x)
+        self.sow("intermediates", "stem", x)
+
+        # Stages: [B, 35, 35, 384], [B, 17, 17, 1024], [B, 8, 8, 1536]
+        for i, modules in enumerate(STAGES, 1):
+            for j, module in enumerate(modules, 1):
+                x = Branches(module, conv, name=f"stage{i}_block{j}")(x)
+            self.sow("intermediates", f"stage{i}", x)
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, 1536]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+family = Family(
+    "inception_v4",
+    dict(
+        paper="Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning, "
+        "arXiv:1602.07261",
+        year=2016,
+        image_size=299,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
+)
+
+
+@family.variant(
+    reference="timm inception_v4",
+    interpolation="bicubic",
+    top1=80.144,
+    top5=94.982,
+    source="timm, weights tf_in1k",
+)
+def inception_v4(**kwargs) -> InceptionV4:
+    """42,679,816 parameters, 12.25 G multiply-adds, 80.1 % top-1."""
+    return InceptionV4(**kwargs)
+
+
+family.naming(
+    "timm",
+    (
+        (r"^stem_conv(\d)/", r"features/\1-1/"),
+        (r"^stem_block(\d)/", r"features/\1+2/"),
+        (r"^stage1_block(\d)/", r"features/\1+5/"),
+        (r"^stage2_block(\d)/", r"features/\1+9/"),
+        (r"^stage3_block(\d)/", r"features/\1+17/"),
+        # The modules of stage 3 that fork have names of their own: branch1_0, branch1_1a.
+        (r"/branch(\d)_(\d)([ab]?)/", r"/branch\1-1_\2-1\3/"),
+        (r"^(features/(?!19|20|21).*/branch\d)_", r"\1/"),
+        (r"/branch(\d)/(conv|norm)$", r"/branch\1-1/\2"),
+        (r"/branch_pool/", "/branch3/1/"),
+        (r"/norm$", "/bn"),
+        (r"^head$", "last_linear"),
+    ),
+)

@@ -1,0 +1,192 @@
+"""LV-ViT: vision transformers trained on a label for every token.
+
+All Tokens Matter: Token Labeling for Training Better Vision Transformers, Jiang et al. 2021,
+arXiv:2104.10858, Tables 1 and 2. Reference: the authors' `lvvit_t`, `lvvit_s`, `lvvit_m`
+(github.com/zihangJiang/TokenLabeling).
+
+A second classifier labels each patch; its logits are sown as "token_logits", [B, H/16, W/16,
+num_classes], for the loss on token labels. In training the class token's logits come out alone. In
+evaluation half of the token logits' maximum over all patches is added to them.
+
+MixToken mixes images behind the stem: with `mixed`, a mask [H/16, W/16], the tokens where it is
+True come from the image at the mirrored place in the batch. Their logits go back to that image.
+
+Differences from the paper: the evaluation above, the authors' code's; what the mask is and whether
+tokens are mixed is up to the caller.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.attention import SelfAttention
+from zoo.layers.blocks import run_blocks, stage_ends
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.image_size import require_multiples
+from zoo.layers.mlp import Mlp
+from zoo.layers.position import add_positions, resample_tokens, trunc_normal
+from zoo.models.vit import TIMM, prepend_tokens
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
+
+    Unlike ViT's: queries, keys and values without biases, another epsilon, weaker branches.
+
+    Attributes:
+      num_heads: of attention.
+      mlp_ratio: width of the MLP's hidden layer over C.
+      divisor: of either branch.
+      drop_path: rate of either branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    mlp_ratio: float = 3.0
+    divisor: float = 1.0
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype, kernel_init=trunc_normal)
+        y = norm(name="norm1")(x)
+        y = SelfAttention(self.num_heads, qkv_bias=False, **settings, name="attention")(
+            y, train=train
+        )
+        x = x + DropPath(self.drop_path)(y, train=train) / self.divisor
+        y = norm(name="norm2")(x)
+        y = Mlp(int(self.mlp_ratio * x.shape[-1]), **settings, name="mlp")(y, train=train)
+        return x + DropPath(self.drop_path)(y, train=train) / self.divisor
+
+
+class LVViT(nn.Module):
+    """Images [B, H, W, C], sides multiples of 16 -> logits [B, num_classes].
+
+    The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
+
+    Attributes:
+      width: of a token, C.
+      depth: number of blocks.
+      num_heads: of each block's attention.
+      divisor: of the blocks' branches.
+      num_classes: 0 for no classifiers; the embedding comes out.
+      dropout: rate after the position embedding, after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      scan, remat: of the blocks, see `zoo.layers.blocks`.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    width: int
+    depth: int
+    num_heads: int
+    divisor: float = 1.0
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, mixed: jax.Array | None = None
+    ) -> jax.Array:
+        # Stem: convolutions, patches, class token, positions
+        x = self.stem(images, train)  # [B, H/16, W/16, C]
+        self.sow("intermediates", "stem", x)
+        batch, height, width, _ = x.shape
+        x = exchanged(x, mixed).reshape(batch, height * width, self.width)  # [B, N, C]
+        x = add_positions(self, prepend_tokens(self, x, "class_token"))  # [B, 1 + N, C]
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+
+        # Blocks. Their quarters are the stages.
+        settings = dict(divisor=self.divisor, dropout=self.dropout, dtype=self.dtype)
+        block = partial(Block, self.num_heads, **settings)
+        rates = linspace_rates(self.drop_path, self.depth)
+        outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
+        for i, end in enumerate(stage_ends(self.depth), 1):
+            grid = outputs[end - 1][:, 1:].reshape(batch, height, width, -1)
+            self.sow("intermediates", f"stage{i}", grid)  # [B, H/16, W/16, C]
+
+        # Heads
+        x = nn.LayerNorm(1e-5, self.dtype, name="norm")(outputs[-1])
+        self.sow("intermediates", "embedding", x[:, 0])  # [B, C]
+        if not self.num_classes:
+            return x[:, 0]
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        logits, token_logits = head(name="head")(x[:, 0]), head(name="token_head")(x[:, 1:])
+        grid = exchanged(token_logits.reshape(batch, height, width, -1), mixed)
+        self.sow("intermediates", "token_logits", grid)  # [B, H/16, W/16, num_classes]
+        return logits if train else logits + 0.5 * jnp.max(token_logits, axis=1)
+
+    def stem(self, images: jax.Array, train: bool) -> jax.Array:
+        """Three convolutions at half the resolution, then patches of 8x8 of their pixels."""
+        require_multiples(images, 16, "LV-ViT")
+        conv = partial(Conv, kernel_init=conv_init, dtype=self.dtype)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+        x = images
+        for i, (size, strides) in enumerate([(7, 2), (3, 1), (3, 1)], 1):
+            same = dict(padding=size // 2, use_bias=False)
+            x = conv(64, (size, size), strides, **same, name=f"stem_conv{i}")(x)
+            x = nn.relu(norm(name=f"stem_norm{i}")(x))  # [B, H/2, W/2, 64]
+        return conv(self.width, (8, 8), 8, padding="VALID", name="stem_patches")(x)
+
+
+def exchanged(grid: jax.Array, mixed: jax.Array | None) -> jax.Array:
+    """[B, h, w, C] with the places of the mask [h, w] taken from the batch in reverse order."""
+    return grid if mixed is None else jnp.where(mixed[None, :, :, None], grid[::-1], grid)
+
+
+family = Family(
+    "lvvit",
+    dict(
+        paper="All Tokens Matter: Token Labeling for Training Better Vision Transformers, "
+        "arXiv:2104.10858",
+        year=2021,
+        source="the authors' README (trained on token labels made by NFNet-F6)",
+        interpolation="bicubic",
+        crop=0.9,
+    ),
+    resampling=((r"pos_embed$", resample_tokens),),
+)
+
+
+@family.variant(reference="TokenLabeling lvvit_t", top1=79.1)
+def lvvit_t(**kwargs) -> LVViT:
+    """8,534,720 parameters, 2.87 G multiply-adds, 79.1 % top-1."""
+    return LVViT(240, 12, 4, **kwargs)
+
+
+@family.variant(reference="TokenLabeling lvvit_s", top1=83.3)
+def lvvit_s(**kwargs) -> LVViT:
+    """26,151,824 parameters, 6.55 G multiply-adds, 83.3 % top-1."""
+    return LVViT(384, 16, 6, divisor=2.0, **kwargs)
+
+
+@family.variant(reference="TokenLabeling lvvit_m", top1=84.0, crop=1.0)
+def lvvit_m(**kwargs) -> LVViT:
+    """55,830,544 parameters, 12.68 G multiply-adds, 84.0 % top-1."""
+    return LVViT(512, 20, 8, divisor=2.0, **kwargs)
+
+
+STEM = (
+    (r"^stem_patches$", "patch_embed/proj"),
+    (r"^stem_conv(\d)$", r"patch_embed/conv\1"),
+    (r"^stem_norm(\d)$", r"patch_embed/bn\1"),
+    (r"^token_head$", "aux_head"),
+)
+family.naming("TokenLabeling", (*STEM, *TIMM))

@@ -1,0 +1,144 @@
+"""MobileNet (v1): depthwise separable convolutions, and two knobs for the size of the network.
+
+MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications, Howard et al.
+2017, arXiv:1704.04861, Table 1. Reference: timm `mobilenetv1_100`.
+
+Differences from the paper: ReLU6 instead of ReLU, as in the authors' code.
+
+The paper's Tables 6 and 7, the knobs one at a time:
+
+| `width`      | parameters | top-1 % |   | `resolution` | pixels | top-1 % |
+| ------------ | ---------- | ------- | - | ------------ | ------ | ------- |
+| 1.0          |  4,231,976 |    70.6 |   | 1            |    224 |    70.6 |
+| 0.75         |  2,585,560 |    68.4 |   | 6 / 7        |    192 |    69.1 |
+| 0.5          |  1,331,592 |    63.7 |   | 5 / 7        |    160 |    67.2 |
+| 0.25         |    470,072 |    50.6 |   | 4 / 7        |    128 |    64.4 |
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.width import scaled
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # 9 inputs each
+dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+# Features and number of blocks of each stage; all but the first begin with stride 2.
+STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
+
+
+class SeparableBlock(nn.Module):
+    """A 3x3 convolution of each channel, then a 1x1, each with BatchNorm and ReLU6.
+
+    [B, H, W, C] -> [B, H / strides, W / strides, features].
+    """
+
+    features: int
+    strides: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        depthwise = partial(self.conv, feature_group_count=channels, kernel_init=depthwise_init)
+        x = depthwise(channels, (3, 3), self.strides, padding=1, name="depthwise_conv")(x)
+        x = nn.relu6(self.norm(name="depthwise_norm")(x))
+        x = self.conv(self.features, (1, 1), name="pointwise_conv")(x)
+        return nn.relu6(self.norm(name="pointwise_norm")(x))
+
+
+class MobileNetV1(nn.Module):
+    """Images [B, H, W, C] of any size -> logits [B, num_classes].
+
+    Attributes:
+      width: multiplies the features of every layer, rounded to multiples of 8.
+      resolution: multiplies height and width of the images, which are resized by it first.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    width: float = 1.0
+    resolution: float = 1.0
+    num_classes: int = 1000
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+
+        # Stem
+        x = resized(images, self.resolution)  # [B, resolution * H, resolution * W, C]
+        x = conv(scaled(32, self.width), (3, 3), 2, padding=1, name="stem_conv")(x)
+        x = nn.relu6(norm(name="stem_norm")(x))  # [B, H/2, W/2, 32 * width]
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        for i, (features, depth) in enumerate(STAGES, 1):
+            for j in range(1, depth + 1):
+                strides = 2 if i > 1 and j == 1 else 1
+                block = partial(SeparableBlock, scaled(features, self.width), strides, conv, norm)
+                x = block(name=f"stage{i}_block{j}")(x)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024 * width]
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+
+
+def resized(images: jax.Array, factor: float) -> jax.Array:
+    """Images of `factor` times the height and width, rounded; bilinear, smoothed to shrink."""
+    if factor == 1:
+        return images
+    batch, height, width, channels = images.shape
+    shape = (batch, round(factor * height), round(factor * width), channels)
+    return jax.image.resize(images, shape, "bilinear")
+
+
+family = Family(
+    "mobilenet_v1",
+    dict(
+        paper="MobileNets: Efficient Convolutional Neural Networks, arXiv:1704.04861",
+        year=2017,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        source="timm, weights mobilenetv1_100.ra4_e3600_r224_in1k",
+    ),
+)
+
+
+@family.variant(reference="timm mobilenetv1_100", top1=75.388, top5=92.310)
+def mobilenet_v1(**kwargs) -> MobileNetV1:
+    """4,231,976 parameters, 0.57 G multiply-adds, 75.4 % top-1."""
+    return MobileNetV1(**kwargs)
+
+
+family.naming(
+    "timm",
+    (
+        (r"^stem_conv$", "conv_stem"),
+        (r"^stem_norm$", "bn1"),
+        (r"^stage(\d)_block(\d)", r"blocks/\1-1/\2-1"),
+        (r"/depthwise_conv$", "/conv_dw"),
+        (r"/depthwise_norm$", "/bn1"),
+        (r"/pointwise_conv$", "/conv_pw"),
+        (r"/pointwise_norm$", "/bn2"),
+        (r"^head$", "classifier"),
+    ),
+)

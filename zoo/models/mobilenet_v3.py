@@ -1,0 +1,195 @@
+"""MobileNetV3: found by search, with squeeze-and-excitation and hard swish.
+
+Searching for MobileNetV3, Howard et al. 2019, arXiv:1905.02244, Tables 1 and 2. Reference:
+torchvision `mobilenet_v3_large`, `mobilenet_v3_small`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.squeeze_excite import SqueezeExcite
+from zoo.layers.width import scaled
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.normal(0.01)
+
+
+class Stage(NamedTuple):
+    """Lines of Table 1 or 2 with the same output: one block for each of the `expanded` widths."""
+
+    features: int
+    strides: int
+    kernel: int
+    squeeze: bool
+    act: Callable[[jax.Array], jax.Array]
+    expanded: Sequence[int]
+
+
+LARGE = (
+    Stage(16, 1, 3, False, nn.relu, (16,)),
+    Stage(24, 2, 3, False, nn.relu, (64, 72)),
+    Stage(40, 2, 5, True, nn.relu, (72, 120, 120)),
+    Stage(80, 2, 3, False, nn.hard_swish, (240, 200, 184, 184)),
+    Stage(112, 1, 3, True, nn.hard_swish, (480, 672)),
+    Stage(160, 2, 5, True, nn.hard_swish, (672, 960, 960)),
+)
+SMALL = (
+    Stage(16, 2, 3, True, nn.relu, (16,)),
+    Stage(24, 2, 3, False, nn.relu, (72, 88)),
+    Stage(40, 2, 5, True, nn.hard_swish, (96, 240, 240)),
+    Stage(48, 1, 5, True, nn.hard_swish, (120, 144)),
+    Stage(96, 2, 5, True, nn.hard_swish, (288, 576, 576)),
+)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to `expanded` features, a convolution of each, (squeeze-and-excitation,) 1x1 back.
+
+    [B, H, W, C] -> [B, H / strides, W / strides, features].
+    """
+
+    features: int
+    strides: int
+    kernel: int
+    squeeze: bool
+    act: Callable[[jax.Array], jax.Array]
+    expanded: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x
+        if self.expanded != x.shape[-1]:
+            y = self.conv(self.expanded, (1, 1), name="expand_conv")(y)
+            y = self.act(self.norm(name="expand_norm")(y))
+        depthwise = partial(self.conv, feature_group_count=self.expanded, name="depthwise_conv")
+        window = (self.kernel, self.kernel)
+        y = depthwise(self.expanded, window, self.strides, padding=self.kernel // 2)(y)
+        y = self.act(self.norm(name="depthwise_norm")(y))
+        if self.squeeze:
+            squeeze = partial(SqueezeExcite, gate=nn.hard_sigmoid, dtype=self.dtype)
+            y = squeeze(scaled(self.expanded // 4), name="squeeze_excite")(y)
+        y = self.conv(self.features, (1, 1), name="project_conv")(y)
+        y = self.norm(name="project_norm")(y)
+        return x + y if x.shape == y.shape else y
+
+
+class MobileNetV3(nn.Module):
+    """Images [B, H, W, C] of any size -> logits [B, num_classes].
+
+    Attributes:
+      stages: lines of Table 1 or 2, `LARGE` or `SMALL`.
+      embedding_width: features between the pooling and the classifier.
+      width: multiplies the features of every layer, rounded to multiples of 8.
+      num_classes: 0 for no classifier; the embedding comes out.
+      dropout: rate before the classifier.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    stages: Sequence[Stage]
+    embedding_width: int
+    width: float = 1.0
+    num_classes: int = 1000
+    dropout: float = 0.2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.99,
+            epsilon=1e-3,
+            dtype=self.dtype,
+        )
+        dense = partial(Dense, kernel_init=dense_init)
+
+        # Stem
+        x = conv(scaled(16, self.width), (3, 3), 2, padding=1, name="stem_conv")(images)
+        x = nn.hard_swish(norm(name="stem_norm")(x))  # [B, H/2, W/2, 16 * width]
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        for i, (features, first_strides, *kind, expanded) in enumerate(self.stages, 1):
+            for j, expanded_width in enumerate(expanded, 1):
+                strides = first_strides if j == 1 else 1
+                block = partial(InvertedResidual, scaled(features, self.width), strides, *kind)
+                block = partial(block, scaled(expanded_width, self.width), conv, norm, self.dtype)
+                x = block(name=f"stage{i}_block{j}")(x)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 160 * width]
+
+        # Head
+        x = conv(6 * x.shape[-1], (1, 1), name="final_conv")(x)  # [B, H/32, W/32, 960 * width]
+        x = nn.hard_swish(norm(name="final_norm")(x))
+        x = jnp.mean(x, axis=(1, 2))
+        x = dense(scaled(self.embedding_width, self.width), dtype=self.dtype, name="fc")(x)
+        x = nn.hard_swish(x)
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+family = Family(
+    "mobilenet_v3",
+    dict(
+        paper="Searching for MobileNetV3, arXiv:1905.02244",
+        year=2019,
+        source="torchvision, weights IMAGENET1K_V1",
+    ),
+)
+
+
+@family.variant(reference="torchvision mobilenet_v3_large", top1=74.042, top5=91.340)
+def mobilenet_v3_large(**kwargs) -> MobileNetV3:
+    """5,483,032 parameters, 0.22 G multiply-adds, 74.0 % top-1."""
+    return MobileNetV3(LARGE, embedding_width=1280, **kwargs)
+
+
+@family.variant(reference="torchvision mobilenet_v3_small", top1=67.668, top5=87.402)
+def mobilenet_v3_small(**kwargs) -> MobileNetV3:
+    """2,542,856 parameters, 0.06 G multiply-adds, 67.7 % top-1."""
+    return MobileNetV3(SMALL, embedding_width=1024, **kwargs)
+
+
+def torchvision_names(model: MobileNetV3) -> list[tuple[str, str]]:
+    """Positions in torchvision's `features`, and in each block, where parts may be missing."""
+    names, at = [("^stem_", "features/0/")], 0
+    for i, stage in enumerate(model.stages, 1):
+        for j in range(1, len(stage.expanded) + 1):
+            at += 1
+            parts = ["expand", "depthwise", "squeeze_excite", "project"]
+            if at == 1:
+                parts.remove("expand")
+            if not stage.squeeze:
+                parts.remove("squeeze_excite")
+            block = f"^stage{i}_block{j}/"
+            names += [
+                (f"{block}{part}[_/]", f"features/{at}/block/{k}/") for k, part in enumerate(parts)
+            ]
+    return names + [
+        ("/reduce$", "/fc1"),
+        ("/expand$", "/fc2"),
+        ("^final_", f"features/{at + 1}/"),
+        ("/conv$", "/0"),
+        ("/norm$", "/1"),
+        ("^fc$", "classifier/0"),
+        ("^head$", "classifier/3"),
+    ]
+
+
+family.naming("torchvision", torchvision_names)

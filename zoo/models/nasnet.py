@@ -1,0 +1,302 @@
+"""NASNet: networks stacked from two cells that a search found, one that keeps the size, one not.
+
+Learning Transferable Architectures for Scalable Image Recognition, Zoph et al. 2017,
+arXiv:1707.07012, Figure 4: NASNet-A (4 @ 1056) and (6 @ 4032). Reference: pretrainedmodels
+`nasnetamobile` and timm `nasnetalarge`, ports of networks trained in TensorFlow, hence the padding:
+where sides differ, one pixel more at the end.
+
+Differences from the paper, as in the references: no auxiliary classifier and no scheduled drop
+path. In timm's port average pooling with strides counts the padding, and so does `nasnet_large`;
+pretrainedmodels' separable convolutions with strides crop what they compute, `nasnet_mobile`'s too,
+so that it does the reference's work, 0.8 % more than the paper's 564 M.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from zoo.kernels.pool import average_pool, max_pool
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+Operation = int | str  # a number: twice a separable convolution with a window of that size
+
+
+class Plan(NamedTuple):
+    """What the search decides about a cell.
+
+    Five combinations each add two states, left and right, after an operation on each. State 0 is
+    the output of the cell before, 1 that of the cell before it, 2 and on are the combinations.
+    The states in `output` side by side are the cell's output.
+    """
+
+    combinations: tuple[tuple[tuple[Operation, int], tuple[Operation, int]], ...]
+    output: tuple[int, ...]
+
+
+NORMAL = Plan(
+    (
+        ((5, 0), (3, 1)),
+        ((5, 1), (3, 1)),
+        (("average", 0), ("identity", 1)),
+        (("average", 1), ("average", 1)),
+        ((3, 0), ("identity", 0)),
+    ),
+    output=(1, 2, 3, 4, 5, 6),
+)
+REDUCTION = Plan(
+    (
+        ((5, 0), (7, 1)),
+        (("max", 0), (7, 1)),
+        (("average", 0), (5, 1)),
+        (("identity", 3), ("average", 2)),
+        ((3, 2), ("max", 0)),
+    ),
+    output=(3, 4, 5, 6),
+)
+
+
+class ConvNorm(nn.Module):
+    """1x1 convolution and BatchNorm. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
+
+    features: int
+    strides: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.conv(self.features, (1, 1), self.strides, name="conv")(x)
+        return self.norm(name="norm")(x)
+
+
+class Separable(nn.Module):
+    """ReLU, separable convolution, BatchNorm, twice; the first of them with the strides.
+
+    With `crop` that one computes a row and a column more, at the start, and drops them again.
+    """
+
+    features: int
+    size: int
+    strides: int
+    crop: bool
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        window = (self.size, self.size)
+        for i, strides in (1, self.strides), (2, 1):
+            more = strides if self.crop and strides > 1 else 0
+            pads = lax.padtype_to_pads(x.shape[1:3], window, (strides, strides), "SAME")
+            channels, pads = x.shape[-1], [(low + more, high) for low, high in pads]
+            depthwise = partial(self.conv, channels, window, strides, padding=pads)
+            x = depthwise(feature_group_count=channels, name=f"depthwise{i}")(nn.relu(x))
+            x = self.conv(self.features, (1, 1), name=f"pointwise{i}")(x)
+            x = self.norm(name=f"norm{i}")(x[:, 1:, 1:] if more else x)
+        return x
+
+
+class FactorizedReduction(nn.Module):
+    """Even pixels and odd ones, half the features each. [B, H, W, C] -> [B, H/2, W/2, features]."""
+
+    features: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        even = nn.relu(x)
+        odd = jnp.pad(even[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
+        even = self.conv(self.features // 2, (1, 1), name="even")(even[:, ::2, ::2])
+        odd = self.conv(self.features // 2, (1, 1), name="odd")(odd[:, ::2, ::2])
+        return self.norm(name="norm")(jnp.concatenate([even, odd], axis=-1))
+
+
+class Cell(nn.Module):
+    """The outputs of the two cells before -> [B, H / strides, W / strides, len(output) * features].
+
+    `before` is None in the first cell, which takes the stem's image itself for it; where it is
+    larger than `x` it is reduced to its size.
+    """
+
+    plan: Plan
+    features: int
+    strides: int
+    count_padding: bool
+    crop: bool
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, before: jax.Array | None) -> jax.Array:
+        layers = dict(conv=self.conv, norm=self.norm)
+        project = partial(ConvNorm, self.features, 1, **layers)
+        if before is None:
+            before = x
+        elif before.shape[1:3] != x.shape[1:3]:
+            before = FactorizedReduction(self.features, **layers, name="reduce_before")(before)
+        else:
+            before = project(name="project_before")(nn.relu(before))
+
+        states = [project(name="project")(nn.relu(x)), before]
+        for i, (left, right) in enumerate(self.plan.combinations, 1):
+            left = operate(self, *left, states, name=f"combine{i}_left")
+            states.append(left + operate(self, *right, states, name=f"combine{i}_right"))
+        return jnp.concatenate([states[at] for at in self.plan.output], axis=-1)
+
+
+def operate(
+    cell: Cell, operation: Operation, at: int, states: list[jax.Array], name: str
+) -> jax.Array:
+    """One operation of a cell on a state; strides are for the states that come from outside."""
+    x, strides = states[at], cell.strides if at < 2 else 1
+    layers = dict(conv=cell.conv, norm=cell.norm)
+    if isinstance(operation, int):
+        return Separable(cell.features, operation, strides, cell.crop, **layers, name=name)(x)
+    if operation == "average":
+        counted = cell.count_padding and strides > 1
+        return average_pool(x, 3, strides, "SAME", counted=counted)
+    if operation == "max":
+        x = max_pool(x, 3, strides, "SAME")
+        fits = x.shape[-1] == cell.features
+        return x if fits else ConvNorm(cell.features, 1, **layers, name=name)(x)
+    return x if strides == 1 else ConvNorm(cell.features, strides, **layers, name=name)(nn.relu(x))
+
+
+class NASNet(nn.Module):
+    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+
+    Attributes:
+      depth: number of cells in each of the three stages.
+      features: of a cell's operations in the first stage; they double with every stage.
+      stem_features: of the first convolution.
+      normal: plan of the cells.
+      reduction: plan of a cell before the second and the third stage, which halves the image. None:
+        their first cell does that.
+      skip_reduction: the cell after a reduction sees what the reduction saw, not what came before.
+      count_padding: average pooling with strides counts the padding as zeros.
+      crop: of the separable convolutions with strides, see `Separable`; changes work, not numbers.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate before the classifier.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    depth: int
+    features: int
+    stem_features: int
+    normal: Plan
+    reduction: Plan | None = None
+    skip_reduction: bool = False
+    count_padding: bool = False
+    crop: bool = False
+    num_classes: int = 1000
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        batch_norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-3, dtype=self.dtype)
+        norm = partial(batch_norm, use_running_average=not train)
+        cell = partial(Cell, count_padding=self.count_padding, crop=self.crop, conv=conv, norm=norm)
+        reduction = self.reduction or self.normal
+
+        # Stem
+        before = conv(self.stem_features, (3, 3), 2, padding="VALID", name="stem_conv")(images)
+        before = norm(name="stem_norm")(before)  # [B, H/2, W/2, stem_features]
+        x = cell(reduction, self.features // 4, 2, name="stem_cell1")(before, None)
+        before, x = x, cell(reduction, self.features // 2, 2, name="stem_cell2")(x, before)
+        self.sow("intermediates", "stem", x)  # [B, H/8, W/8, ...]
+
+        # Stages
+        for i in (1, 2, 3):
+            features = self.features * 2 ** (i - 1)
+            if i > 1 and self.reduction:
+                reduced = cell(self.reduction, features, 2, name=f"stage{i}_reduction")(x, before)
+                before, x = before if self.skip_reduction else x, reduced
+            for j in range(1, self.depth + 1):
+                strides = 2 if i > 1 and j == 1 and not self.reduction else 1
+                one = cell(self.normal, features, strides, name=f"stage{i}_cell{j}")
+                before, x = x, one(x, before)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, ...]
+
+        # Head
+        x = jnp.mean(nn.relu(x), axis=(1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+
+
+family = Family(
+    "nasnet",
+    dict(
+        paper="Learning Transferable Architectures for Scalable Image Recognition, "
+        "arXiv:1707.07012",
+        year=2017,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
+)
+
+
+@family.variant(
+    reference="pretrainedmodels nasnetamobile", top1=74.0, top5=91.6, source="paper, Table 3"
+)
+def nasnet_mobile(**kwargs) -> NASNet:
+    """5,289,978 parameters, 0.57 G multiply-adds, 74.0 % top-1."""
+    return NASNet(4, 44, 32, NORMAL, REDUCTION, **{"crop": True} | kwargs)
+
+
+@family.variant(
+    reference="timm nasnetalarge",
+    image_size=331,
+    interpolation="bicubic",
+    crop=0.911,
+    top1=82.638,
+    top5=96.066,
+    source="timm results-imagenet.csv",
+)
+def nasnet_large(**kwargs) -> NASNet:
+    """88,753,150 parameters, 23.78 G multiply-adds, 82.6 % top-1."""
+    settings = {"skip_reduction": True, "count_padding": True} | kwargs
+    return NASNet(6, 168, 96, NORMAL, REDUCTION, **settings)
+
+
+def timm_names(model: NASNet) -> list[tuple[str, str]]:
+    """Also pretrainedmodels' names. A stage of NASNet counts for six cells, however many it has."""
+    per_stage = 6 if model.reduction else model.depth
+    stem, paths = ("conv0", "") if model.reduction else ("conv_0", "conv_prev_1x1/")
+    return [
+        ("^stem_conv$", f"{stem}/conv"),
+        ("^stem_norm$", f"{stem}/bn"),
+        ("^head$", "last_linear"),
+        (r"^stem_cell(\d)", r"cell_stem_\1-1"),
+        *((rf"^stage{i}_cell(\d+)", rf"cell_\1{(i - 1) * per_stage - 1:+}") for i in (1, 2, 3)),
+        (r"^stage(\d)_reduction", r"reduction_cell_\1-2"),
+        ("/project/", "/conv_1x1/"),
+        ("/project_before/", "/conv_prev_1x1/"),
+        ("/reduce_before/even$", f"/{paths}path_1/conv"),
+        ("/reduce_before/odd$", f"/{paths}path_2/conv"),
+        ("/reduce_before/norm$", f"/{paths}final_path_bn"),
+        (r"/combine(\d)_", r"/comb_iter_\1-1_"),
+        (r"/(depth|point)wise(\d)$", r"/separable_\2/\1wise_conv2d"),
+        (r"/norm(\d)$", r"/bn_sep_\1"),
+        ("/norm$", "/bn"),
+    ]
+
+
+family.naming("timm", timm_names)

@@ -1,0 +1,240 @@
+"""NesT: transformers on the blocks of an image, which a convolution and pooling merge by fours.
+
+Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and Interpretable Visual
+Understanding, Zhang et al. 2021, arXiv:2105.12723, section 3 and Table A1. Reference: timm
+`nest_tiny`, `nest_small`, `nest_base`.
+
+Differences from the paper: max pooling is padded on both sides. The authors' weights (timm
+`nest_tiny_jx`, ...) expect it padded on the right and at the bottom only, `same_padding=True`, and
+the accuracies below are theirs.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from zoo.kernels.pool import max_pool
+from zoo.layers.attention import attend, heads
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.mlp import Mlp
+from zoo.layers.position import add_positions, resample_grid, trunc_normal
+from zoo.layers.windows import from_windows, to_windows
+from zoo.models.vit import patch_embedding
+from zoo.registry import Family
+
+PATCH = 4
+
+
+class BlockAttention(nn.Module):
+    """Tokens attend to those of their block of the image. [B, blocks, N, C] -> [B, blocks, N, C].
+
+    The output projection takes the first feature of every head, then the second, and so on.
+    """
+
+    num_heads: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        shape, width = x.shape, x.shape[-1]
+        qkv = dense(3 * width, name="qkv")(x.reshape(-1, *shape[-2:]))  # [B * blocks, N, 3 * C]
+        y = attend(self, *(heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1)))
+        y = dense(width, name="proj")(y.swapaxes(2, 3).reshape(shape))  # of [..., C / heads, heads]
+        return nn.Dropout(self.dropout, deterministic=not train)(y)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, blocks, N, C] -> same.
+
+    Attributes:
+      num_heads: of attention.
+      drop_path: rate of either branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        attention = BlockAttention(self.num_heads, **settings, name="attention")
+        mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
+        y = attention(norm(name="norm1")(x), train=train)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        y = mlp(norm(name="norm2")(x), train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+
+class Aggregation(nn.Module):
+    """3x3 convolution, normalisation, max pooling. [B, H, W, C] -> [B, H/2, W/2, features]."""
+
+    features: int
+    same_padding: bool
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv = partial(Conv, padding=1, kernel_init=trunc_normal, dtype=self.dtype)
+        x = conv(self.features, (3, 3), name="conv")(x)
+        x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
+        if self.same_padding:
+            return max_pool(x, 3, 2, "SAME")
+        return max_pool(x, 3, 2, padding=1)
+
+
+class NesT(nn.Module):
+    """Square images [B, H, H, C], sides multiples of 16 -> logits [B, num_classes].
+
+    The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
+    At all levels of the hierarchy a block of the image is as many tokens: 14 x 14 of 224 pixels.
+
+    Attributes:
+      depths: number of transformer blocks in each level; the last level is one block of the image.
+      width: of the first level; doubled by every further one.
+      num_heads: of the first level; doubled likewise.
+      same_padding: pad max pooling as the authors' weights expect.
+      num_classes: 0 for no classifier; the embedding comes out.
+      dropout: rate after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      scan: compile each level's block once, with stacked parameters: see `zoo.layers.blocks`.
+      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    width: int
+    num_heads: int
+    same_padding: bool = False
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        side = block_side(images, len(self.depths))
+
+        # Stem
+        x = patch_embedding(images, PATCH, self.width, self.dtype)  # [B, H/4, W/4, width]
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        for i, depth in enumerate(self.depths, 1):
+            width, num_heads = (size * 2 ** (i - 1) for size in (self.width, self.num_heads))
+            if i > 1:
+                merge = Aggregation(width, self.same_padding, self.dtype, name=f"stage{i}_merge")
+                x = merge(x)
+            batch, height, *_ = x.shape
+            x = to_windows(x, side).reshape(batch, -1, side * side, width)  # [B, blocks, N, width]
+            x = add_positions(self, x, f"stage{i}_pos_embed")
+            block = partial(Block, num_heads, dropout=self.dropout, dtype=self.dtype)
+            stage_rates = [next(rates) for _ in range(depth)]
+            x = run_blocks([block], x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = from_windows(x, height, height, side)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/16, W/16, 4 * width]
+
+        # Head
+        x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
+        x = jnp.mean(x, axis=(1, 2))  # [B, 4 * width]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+
+def block_side(images: jax.Array, levels: int) -> int:
+    """The side, in tokens, of the blocks that the last of `levels` has one of, the first 4^(l-1).
+
+    Raises:
+      ValueError: the image is not square, or such blocks do not cover it exactly.
+    """
+    height, width = images.shape[1:3]
+    unit = PATCH * 2 ** (levels - 1)
+    if height != width or height % unit or not height:
+        raise ValueError(
+            f"NesT of {levels} levels takes square images whose sides are multiples of {unit}, "
+            f"such as {14 * unit}x{14 * unit} pixels, got {height}x{width}."
+        )
+    return height // unit
+
+
+def resample_blocks(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Embeddings of the tokens of an image's blocks for blocks of another size, bicubic.
+
+    [1, blocks, n * n, C] -> [1, blocks, m * m, C] = `shape`.
+    """
+    (old, old_side), (new, new_side) = (
+        (math.isqrt(blocks * tokens), math.isqrt(tokens))
+        for blocks, tokens in (value.shape[1:3], shape[1:3])
+    )
+    grid = from_windows(value, old, old, old_side)
+    return to_windows(resample_grid(grid, (1, new, new, shape[-1])), new_side).reshape(shape)
+
+
+family = Family(
+    "nest",
+    dict(
+        paper="Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and "
+        "Interpretable Visual Understanding, arXiv:2105.12723",
+        year=2021,
+        interpolation="bicubic",
+    ),
+    resampling=((r"pos_embed$", resample_blocks),),
+)
+
+
+@family.variant(
+    reference="timm nest_tiny", top1=81.428, top5=95.630, source="timm, nest_tiny_jx.goog_in1k"
+)
+def nest_tiny(**kwargs) -> NesT:
+    """17,057,608 parameters, 5.81 G multiply-adds, 81.4 % top-1."""
+    return NesT((2, 2, 8), 96, 3, **kwargs)
+
+
+@family.variant(
+    reference="timm nest_small", top1=83.132, top5=96.330, source="timm, nest_small_jx.goog_in1k"
+)
+def nest_small(**kwargs) -> NesT:
+    """38,351,176 parameters, 10.32 G multiply-adds, 83.1 % top-1."""
+    return NesT((2, 2, 20), 96, 3, **kwargs)
+
+
+@family.variant(
+    reference="timm nest_base", top1=83.552, top5=96.364, source="timm, nest_base_jx.goog_in1k"
+)
+def nest_base(**kwargs) -> NesT:
+    """67,723,368 parameters, 17.93 G multiply-adds, 83.6 % top-1."""
+    return NesT((2, 2, 20), 128, 4, **kwargs)
+
+
+family.naming(
+    "timm",
+    (
+        (r"^stem_conv$", "patch_embed/proj"),
+        (r"^stage(\d)_pos_embed$", r"levels/\1-1/pos_embed"),
+        (r"^stage(\d)_merge/", r"levels/\1-1/pool/"),
+        (r"^stage(\d)_block(\d+)/", r"levels/\1-1/transformer_encoder/\2-1/"),
+        (r"/attention/", "/attn/"),
+    ),
+)

@@ -1,0 +1,244 @@
+"""PolyNet: residual modules with several inception branches, in parallel and in a row.
+
+PolyNet: A Pursuit of Structural Diversity in Very Deep Networks, Zhang et al. 2016,
+arXiv:1611.05725, section 5 ("Very Deep PolyNet", 10-20-10 mixed). Reference: pretrainedmodels
+`polynet`, the authors' network.
+
+A residual module adds F(x) to x. "2-way" adds F(x) + G(x), with weights of their own. "poly-3" adds
+F(x) + F(F(x)) + F(F(F(x))), where the passes share the convolutions of their branches, but neither
+BatchNorm nor the 1x1 convolution that ends a pass. Differences from the paper: none known; the
+modules of a stage are scaled by less and less, 1 to 0.7 over the network, as in the reference.
+A stage but the first opens with the module that halves the image.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import max_pool
+from zoo.kernels.settle import settle
+from zoo.layers.branches import Branches, branch
+from zoo.layers.conv import Conv
+from zoo.layers.conv_norm import ConvNorm, conv_init, half, window
+from zoo.layers.dense import Dense
+from zoo.layers.image_size import require_at_least
+from zoo.registry import Family
+
+# Branches of F in each stage: (features, size) of convolutions in a row.
+A = (((32, 1), (48, 3), (64, 3)), ((32, 1), (32, 3)), ((32, 1),))
+B = (((128, 1), (160, (1, 7)), (192, (7, 1))), ((192, 1),))
+C = (((192, 1), (224, (1, 3)), (256, (3, 1))), ((192, 1),))
+
+# What each of the 10, 20 and 10 residual modules is multiplied by, rounded as in the reference.
+SCALES = [round(1 - 0.3 * i / 39, 6) for i in range(40)]
+
+
+def stem_1(conv, x):
+    return [max_pool(x, 3, 2), conv(96, 3, 2, "valid", name="conv")(x)]
+
+
+def stem_2(conv, x):
+    return [
+        branch(conv, "branch1", x, (64, 1), (96, 3, 1, "valid")),
+        branch(conv, "branch2", x, (64, 1), (64, (7, 1)), (64, (1, 7)), (96, 3, 1, "valid")),
+    ]
+
+
+def stem_3(conv, x):
+    return [max_pool(x, 3, 2), conv(192, 3, 2, "valid", name="conv")(x)]
+
+
+def reduction_a(conv, x):
+    return [
+        branch(conv, "branch1", x, (256, 1), (256, 3), (384, 3, 2, "valid")),
+        branch(conv, "branch2", x, (384, 3, 2, "valid")),
+        max_pool(x, 3, 2),
+    ]
+
+
+def reduction_b(conv, x):
+    return [
+        branch(conv, "branch1", x, (256, 1), (256, 3), (256, 3, 2, "valid")),
+        branch(conv, "branch2", x, (256, 1), (256, 3, 2, "valid")),
+        branch(conv, "branch3", x, (256, 1), (384, 3, 2, "valid")),
+        max_pool(x, 3, 2),
+    ]
+
+
+class Inception(nn.Module):
+    """F: branches, then a 1x1 convolution without ReLU. [B, H, W, C] -> the same."""
+
+    branches: Sequence[tuple]
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = [branch(self.conv, f"branch{i}", x, *row) for i, row in enumerate(self.branches, 1)]
+        y = jnp.concatenate(y, axis=-1)
+        return self.conv(x.shape[-1], 1, relu=False, name="expand")(y)
+
+
+class TwoWay(nn.Module):
+    """x + scale * (F(x) + G(x)), and ReLU. [B, H, W, C] -> the same."""
+
+    branches: Sequence[tuple]
+    scale: float
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        ways = [Inception(self.branches, self.conv, name=f"way{i}")(x) for i in (1, 2)]
+        for way in ways:
+            x = x + self.scale * way
+        return settle(nn.relu(x))
+
+
+class SharedConv(nn.Module):
+    """A convolution with one BatchNorm for each pass, and ReLU. Attributes: as of `ConvNorm`."""
+
+    features: int
+    size: int | tuple[int, int]
+    train: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, i: int) -> jax.Array:
+        conv = partial(Conv, padding=half(self.size), use_bias=False, kernel_init=conv_init)
+        x = conv(self.features, window(self.size), dtype=self.dtype, name="conv")(x)
+        norm = partial(nn.BatchNorm, momentum=0.9, dtype=self.dtype)
+        return nn.relu(norm(not self.train, name=f"norm{i}")(x))
+
+
+class Poly3(nn.Module):
+    """x + scale * (F(x) + F(F(x)) + F(F(F(x)))), and ReLU. [B, H, W, C] -> the same.
+
+    Between the passes, too, is ReLU. The branches of F consist of `shared` convolutions.
+    """
+
+    branches: Sequence[tuple]
+    scale: float
+    conv: Callable[..., nn.Module]
+    shared: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        rows = [
+            [self.shared(*layer, name=f"branch{i}_{j}") for j, layer in enumerate(row, 1)]
+            for i, row in enumerate(self.branches, 1)
+        ]
+        total = x
+        for i in (1, 2, 3):
+            outputs = []
+            for row in rows:
+                y = x
+                for layer in row:
+                    y = layer(y, i)
+                outputs.append(y)
+            y = jnp.concatenate(outputs, axis=-1)
+            y = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(y)
+            total = total + self.scale * y
+            x = nn.relu(y)
+        return settle(nn.relu(total))
+
+
+class PolyNet(nn.Module):
+    """Images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
+
+    Attributes:
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate before the classifier.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    num_classes: int = 1000
+    dropout: float = 0.2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 75, "PolyNet")
+        conv = partial(ConvNorm, train=train, dtype=self.dtype, epsilon=1e-5)
+        poly = partial(Poly3, shared=partial(SharedConv, train=train, dtype=self.dtype))
+
+        # Stem, with sizes for images of 331 pixels
+        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 165, 165, 32]
+        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 163, 163, 32]
+        x = conv(64, 3, name="stem_conv3")(x)
+        for i, module in enumerate((stem_1, stem_2, stem_3), 1):  # 81x81, 79x79, 39x39
+            x = Branches(module, conv, name=f"stem_block{i}")(x)
+        self.sow("intermediates", "stem", x)  # [B, 39, 39, 384]
+
+        # Stages: [B, 39, 39, 384], [B, 19, 19, 1152], [B, 9, 9, 2048]
+        for j, scale in enumerate(SCALES[:10], 1):
+            x = TwoWay(A, scale, conv, name=f"stage1_block{j}")(x)
+        self.sow("intermediates", "stage1", x)
+        x = Branches(reduction_a, conv, name="stage2_block1")(x)
+        for j, scale in enumerate(SCALES[10:30], 2):
+            x = (TwoWay if j % 2 else poly)(B, scale, conv, name=f"stage2_block{j}")(x)
+        self.sow("intermediates", "stage2", x)
+        x = Branches(reduction_b, conv, name="stage3_block1")(x)
+        for j, scale in enumerate(SCALES[30:], 2):
+            x = (TwoWay if j % 2 else poly)(C, scale, conv, name=f"stage3_block{j}")(x)
+        self.sow("intermediates", "stage3", x)
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+
+
+family = Family(
+    "polynet",
+    dict(
+        paper="PolyNet: A Pursuit of Structural Diversity in Very Deep Networks, arXiv:1611.05725",
+        year=2016,
+        image_size=331,
+    ),
+)
+
+
+@family.variant(reference="pretrainedmodels polynet")
+def polynet(**kwargs) -> PolyNet:
+    """95,366,600 parameters, 34.70 G multiply-adds."""
+    return PolyNet(**kwargs)
+
+
+family.naming(
+    "pretrainedmodels",
+    (
+        (r"^stem_conv(\d)/", r"stem/conv1/\1-1/"),
+        (r"^stem_block1/conv/", "stem/conv1_branch/"),
+        (r"^stem_block2/branch1_(\d)/", r"stem/conv2_short/\1-1/"),
+        (r"^stem_block2/branch2_(\d)/", r"stem/conv2_long/\1-1/"),
+        (r"^stem_block3/conv/", "stem/conv2_branch/"),
+        (r"^stage2_block1/", "reduction_a/"),
+        (r"^stage3_block1/", "reduction_b/"),
+        # The shared convolutions of poly-3
+        (r"^(stage\d_block\d+)/branch1_1/", r"\1/path0_1x1/"),
+        (r"^(stage2_block\d+)/branch1_2/", r"\1/path0_1x7/"),
+        (r"^(stage2_block\d+)/branch1_3/", r"\1/path0_7x1/"),
+        (r"^(stage3_block\d+)/branch1_2/", r"\1/path0_1x3/"),
+        (r"^(stage3_block\d+)/branch1_3/", r"\1/path0_3x1/"),
+        (r"^(stage\d_block\d+)/branch2_1/", r"\1/path1/"),
+        (r"/expand(\d)/", r"/conv2d_blocks/\1-1/"),
+        (r"/norm(\d)$", r"/bn_blocks/\1-1"),
+        # All others
+        (r"^stage1_block(\d+)/", r"stage_a/\1-1/"),
+        (r"^stage2_block(\d+)/", r"stage_b/\1-2/"),
+        (r"^stage3_block(\d+)/", r"stage_c/\1-2/"),
+        (r"/way(\d)/", r"/blocks/\1-1/"),
+        (r"/branch(\d)/(conv|norm)$", r"/path\1-1/\2"),
+        (r"/branch(\d)_(\d)/", r"/path\1-1/\2-1/"),
+        (r"/expand/", "/conv2d/"),
+        (r"/norm$", "/bn"),
+        (r"^head$", "last_linear"),
+    ),
+)

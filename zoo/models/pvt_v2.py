@@ -1,0 +1,263 @@
+"""PVT v2: PVT with overlapping patches, and convolutions in its MLPs instead of positions.
+
+PVT v2: Improved Baselines with Pyramid Vision Transformer, Wang et al. 2021, arXiv:2106.13797,
+Table 1. Reference: timm `pvt_v2_b0` ... `pvt_v2_b5`, `pvt_v2_b2_li`; the checkpoints of the
+authors' whai362/PVT load too.
+
+Differences from the paper: none known. Linear attention has a ReLU before the MLP's convolution,
+as in both implementations.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import adaptive_average_pool
+from zoo.layers import initializers
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.image_size import require_at_least
+from zoo.layers.mlp import gelu
+from zoo.layers.position import trunc_normal
+from zoo.layers.reduced_attention import ReducedAttention
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
+POOLED = 7  # side of the grid that linear attention looks at
+
+
+class ConvMlp(nn.Module):
+    """Dense, depthwise 3x3, GELU, dense: [B, H, W, C] -> [B, H, W, C].
+
+    The zeros around the image tell the convolution, and so the network, where a token is.
+
+    Attributes:
+      hidden: width between the dense layers.
+      relu: before the convolution.
+      dropout: rate after the activation and at the end.
+      dtype: of the computation.
+    """
+
+    hidden: int
+    relu: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        y = dense(self.hidden, name="fc1")(x)
+        y = nn.relu(y) if self.relu else y
+        depthwise = partial(Conv, feature_group_count=self.hidden, kernel_init=depthwise_init)
+        y = depthwise(self.hidden, (3, 3), padding=1, dtype=self.dtype, name="depthwise_conv")(y)
+        return dropout(dense(x.shape[-1], name="fc2")(dropout(gelu(y))))
+
+
+class Block(nn.Module):
+    """Attention to a coarser grid and MLP, each after a LayerNorm and beside a shortcut.
+
+    [B, H, W, C] -> [B, H, W, C].
+
+    Attributes:
+      num_heads: of attention.
+      mlp_ratio: width of the MLP's hidden layer over C.
+      ratio: side of the patches that make one key each, in tokens.
+      linear: keys are 7x7 averages instead, however large the image.
+      drop_path: rate of either branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    mlp_ratio: int
+    ratio: int
+    linear: bool = False
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        batch, height, width, features = x.shape
+        y = norm(name="norm1")(x)
+        source = self.averages(y) if self.linear else None  # [B, 49, C]
+        ratio = 1 if self.linear else self.ratio
+        attention = partial(ReducedAttention, self.num_heads, ratio, (height, width), **settings)
+        y = y.reshape(batch, height * width, features)
+        y = attention(name="attention")(y, source, train=train).reshape(x.shape)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        y = norm(name="norm2")(x)
+        y = ConvMlp(self.mlp_ratio * features, self.linear, **settings, name="mlp")(y, train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+    def averages(self, x: jax.Array) -> jax.Array:
+        """The tokens that linear attention looks at, [B, H, W, C] -> [B, 49, C]."""
+        batch, *_, features = x.shape
+        conv = partial(Conv, kernel_init=conv_init, dtype=self.dtype, name="reduce_conv")
+        x = conv(features, (1, 1))(adaptive_average_pool(x, POOLED))
+        x = x.reshape(batch, POOLED**2, features)
+        return gelu(nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(x))
+
+
+class PVTv2(nn.Module):
+    """Images [B, H, W, C], 29 pixels each way and more -> logits [B, num_classes].
+
+    With `linear`, images of any size.
+
+    Attributes:
+      depths: number of blocks in each of the four stages.
+      dims: width of their tokens.
+      mlp_ratios: width of the MLPs' hidden layers over that of the tokens.
+      linear: keys are 7x7 averages, so that attention costs linearly in the number of pixels.
+      num_heads: of the stages' attention.
+      ratios: side of the patches that make one key each, in tokens, without `linear`.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
+      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    dims: Sequence[int] = (64, 128, 320, 512)
+    mlp_ratios: Sequence[int] = (8, 8, 4, 4)
+    linear: bool = False
+    num_heads: Sequence[int] = (1, 2, 5, 8)
+    ratios: Sequence[int] = (8, 4, 2, 1)
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 1 if self.linear else 29, "PVT v2")
+        rates = linspace_rates(self.drop_path, sum(self.depths))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+
+        # Stages: overlapping patches, blocks, LayerNorm
+        x = images
+        for i, depth in enumerate(self.depths, 1):
+            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            if i == 1:
+                self.sow("intermediates", "stem", x)
+            shape = (self.num_heads[i - 1], self.mlp_ratios[i - 1], self.ratios[i - 1], self.linear)
+            block = partial(Block, *shape, dropout=self.dropout, dtype=self.dtype)
+            at = sum(self.depths[: i - 1])
+            x = run_blocks([block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings)[-1]
+            x = nn.LayerNorm(1e-6, self.dtype, name=f"stage{i}_norm")(x)
+            self.sow("intermediates", f"stage{i}", x)
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, C]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+    def patches(self, x: jax.Array, stage: int) -> jax.Array:
+        """A convolution with strides and a LayerNorm: the way into a stage."""
+        size, strides, name = (7, 4, "stem") if stage == 1 else (3, 2, f"stage{stage}_patch")
+        conv = partial(Conv, padding=size // 2, kernel_init=conv_init, dtype=self.dtype)
+        x = conv(self.dims[stage - 1], (size, size), strides, name=f"{name}_conv")(x)
+        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
+
+
+family = Family(
+    "pvt_v2",
+    dict(
+        paper="PVT v2: Improved Baselines with Pyramid Vision Transformer, arXiv:2106.13797",
+        year=2021,
+        source="timm, weights in1k",
+        interpolation="bicubic",
+        crop=0.9,
+    ),
+)
+
+
+@family.variant(reference="timm pvt_v2_b0", top1=70.654, top5=90.206)
+def pvt_v2_b0(**kwargs) -> PVTv2:
+    """3,666,760 parameters, 0.57 G multiply-adds, 70.7 % top-1."""
+    return PVTv2((2, 2, 2, 2), (32, 64, 160, 256), **kwargs)
+
+
+@family.variant(reference="timm pvt_v2_b1", top1=78.698, top5=94.490)
+def pvt_v2_b1(**kwargs) -> PVTv2:
+    """14,009,000 parameters, 2.11 G multiply-adds, 78.7 % top-1."""
+    return PVTv2((2, 2, 2, 2), **kwargs)
+
+
+@family.variant(reference="timm pvt_v2_b2", top1=82.062, top5=95.966)
+def pvt_v2_b2(**kwargs) -> PVTv2:
+    """25,362,856 parameters, 4.03 G multiply-adds, 82.1 % top-1."""
+    return PVTv2((3, 4, 6, 3), **kwargs)
+
+
+@family.variant(reference="timm pvt_v2_b2_li", top1=82.200, top5=96.108)
+def pvt_v2_b2_li(**kwargs) -> PVTv2:
+    """22,553,512 parameters, 3.90 G multiply-adds, 82.2 % top-1."""
+    return PVTv2((3, 4, 6, 3), linear=True, **kwargs)
+
+
+@family.variant(reference="timm pvt_v2_b3", top1=83.120, top5=96.560)
+def pvt_v2_b3(**kwargs) -> PVTv2:
+    """45,238,696 parameters, 6.90 G multiply-adds, 83.1 % top-1."""
+    return PVTv2((3, 4, 18, 3), **kwargs)
+
+
+@family.variant(reference="timm pvt_v2_b4", top1=83.710, top5=96.672)
+def pvt_v2_b4(**kwargs) -> PVTv2:
+    """62,556,072 parameters, 10.10 G multiply-adds, 83.7 % top-1."""
+    return PVTv2((3, 8, 27, 3), **kwargs)
+
+
+@family.variant(reference="timm pvt_v2_b5", top1=83.760, top5=96.634)
+def pvt_v2_b5(**kwargs) -> PVTv2:
+    """81,956,008 parameters, 11.72 G multiply-adds, 83.8 % top-1."""
+    return PVTv2((3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4), **kwargs)
+
+
+LAYERS = (
+    (r"/attention/", "/attn/"),
+    (r"(/attn)?/reduce_conv$", "/attn/sr"),
+    (r"(/attn)?/reduce_norm$", "/attn/norm"),
+)
+family.naming(
+    "timm",
+    (
+        (r"^stem_conv$", "patch_embed/proj"),
+        (r"^stem_norm$", "patch_embed/norm"),
+        (r"^stage(\d)_patch_conv$", r"stages/\1-1/downsample/proj"),
+        (r"^stage(\d)_patch_norm$", r"stages/\1-1/downsample/norm"),
+        (r"^stage(\d)_norm$", r"stages/\1-1/norm"),
+        (r"^stage(\d)_block(\d+)/", r"stages/\1-1/blocks/\2-1/"),
+        (r"/depthwise_conv$", "/dwconv"),
+        *LAYERS,
+    ),
+)
+family.naming(
+    "whai362/PVT",
+    (
+        (r"^stem_(conv|norm)$", r"stage1_patch_\1"),
+        (r"^stage(\d)_patch_conv$", r"patch_embed\1/proj"),
+        (r"^stage(\d)_patch_norm$", r"patch_embed\1/norm"),
+        (r"^stage(\d)_norm$", r"norm\1"),
+        (r"^stage(\d)_block(\d+)/", r"block\1/\2-1/"),
+        (r"/depthwise_conv$", "/dwconv/dwconv"),
+        *LAYERS,
+    ),
+)

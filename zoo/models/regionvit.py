@@ -1,0 +1,293 @@
+"""RegionViT: regional tokens attend to each other, then each with the local tokens of its region.
+
+RegionViT: Regional-to-Local Attention for Vision Transformers, Chen et al. 2021, arXiv:2106.02689,
+section 3 and Table 1. Reference: the authors' `regionvit_tiny_224`, `regionvit_small_224`,
+`regionvit_medium_224`, `regionvit_base_224`.
+
+Differences from the paper, all from the reference:
+- a row or column offset indexes the table of biases from the half of a window, 3, and wraps round;
+- where local tokens do not fill the regions, they are padded on the right and at the bottom. The
+  padding is kept apart, but in the last region of all it is so only where both ways are padded.
+
+Beside the names of all families, "stage1_regions", ... are the regional tokens [B, H/28, W/28, C].
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from zoo.layers.attention import attend, heads, merged
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.image_size import require_at_least
+from zoo.layers.mlp import Mlp, gelu
+from zoo.layers.position import trunc_normal
+from zoo.layers.windows import from_windows, to_windows
+from zoo.registry import Family
+
+SIDE = 7  # of a region, in local tokens
+PATCH = 4  # side of a local token's patch, in pixels
+APART = -1e9
+
+
+class Attention(nn.Module):
+    """Tokens attend to each other, [B, N, C] -> [B, N, C].
+
+    The same weights serve regional tokens, and regions: one regional and SIDE^2 local tokens, which
+    have biases by their relative position. `apart` [B or 1, 1, N, N] is added to the logits then.
+    """
+
+    num_heads: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, apart: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        bias, channels = None, x.shape[-1]
+        if apart is not None:
+            table = self.param("bias_table", trunc_normal, (self.num_heads, (2 * SIDE - 1) ** 2))
+            local = table[:, relative_index()]  # [heads, SIDE^2, SIDE^2]
+            bias = jnp.pad(local, ((0, 0), (1, 0), (1, 0)))[None] + apart
+        qkv = jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
+        x = merged(attend(self, *(heads(part, self.num_heads) for part in qkv), bias=bias))
+        x = dense(channels, name="proj")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+def relative_index() -> np.ndarray:
+    """Where a region's pairs of local tokens have their bias, query and key: [SIDE^2, SIDE^2]."""
+    at = np.stack(np.divmod(np.arange(SIDE * SIDE), SIDE), axis=-1)  # row and column of each token
+    offsets = (at[None, :] - at[:, None] + SIDE // 2) % (2 * SIDE - 1)
+    return offsets[..., 0] * (2 * SIDE - 1) + offsets[..., 1]
+
+
+def padding_bias(regions: Sequence[int], padding: Sequence[int]) -> np.ndarray:
+    """`APART` between tokens and padding of a grid of regions, else 0: [regions, 1, N, N].
+
+    Where nothing is padded: [1, 1, 1, 1].
+
+    Args:
+      regions: their number in a column and in a row.
+      padding: rows at the bottom and columns on the right that are padding.
+    """
+    if not any(padding):
+        return np.zeros((1, 1, 1, 1))
+    at = np.divmod(np.arange(SIDE * SIDE), SIDE)  # row and column of each token
+    pairs = []  # of real tokens, in the last row and in the last column of regions
+    for position, padded in zip(at, padding, strict=True):
+        real = np.append(True, position < SIDE - padded)
+        pairs.append(real[:, None] & real[None, :])
+    together = np.ones((*regions, 1 + SIDE * SIDE, 1 + SIDE * SIDE), bool)
+    together[-1], together[:-1, -1] = pairs
+    together[-1, -1] = pairs[0] | pairs[1]
+    return np.where(together, 0, APART).reshape(-1, 1, *together.shape[-2:])
+
+
+class Block(nn.Module):
+    """Regional attention, attention in each region, MLP. [B, regions, 1 + N, C] -> same.
+
+    Attributes:
+      num_heads: of attention.
+      regions: their number in a column and in a row.
+      padding: rows at the bottom and columns on the right that are padding.
+      drop_path: rate of each branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    regions: tuple[int, int]
+    padding: tuple[int, int]
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        attention = Attention(self.num_heads, **settings, name="attention")
+        batch, num_regions, _, channels = x.shape
+        regional = x[:, :, 0]  # [B, regions, C]
+        y = attention(norm(name="norm0")(regional), train=train)
+        regional = regional + DropPath(self.drop_path)(y, train=train)
+        x = jnp.concatenate([regional[:, :, None], x[:, :, 1:]], axis=2)
+        apart = jnp.asarray(padding_bias(self.regions, self.padding), x.dtype)
+        apart = jnp.tile(apart, (batch if any(self.padding) else 1, 1, 1, 1))
+        y = norm(name="norm1")(x).reshape(batch * num_regions, -1, channels)
+        y = attention(y, apart, train=train).reshape(x.shape)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        mlp = Mlp(4 * channels, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(norm(name="norm2")(x), train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+
+class Downsample(nn.Module):
+    """Normalisation, GELU and a 3x3 convolution in groups. [B, H, W, C] -> [B, H/2, W/2, 2 * C]."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        conv = partial(Conv, padding=1, feature_group_count=channels, dtype=self.dtype)
+        x = gelu(nn.LayerNorm(1e-5, self.dtype, name="norm")(x))
+        return conv(2 * channels, (3, 3), 2, name="conv")(x)
+
+
+class RegionViT(nn.Module):
+    """Images [B, H, W, C] of any size from 28 up -> logits [B, num_classes].
+
+    Attributes:
+      depths: number of blocks in each of the four stages.
+      width: of the first stage; doubled by every further one.
+      overlapping: whether the stem is one 8x8 convolution rather than three of 3x3.
+      num_classes: 0 for no classifier; the embedding comes out.
+      dropout: rate after the stem's local tokens, after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      scan: compile each stage's block once, with stacked parameters: see `zoo.layers.blocks`.
+      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    width: int
+    overlapping: bool = False
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, PATCH * SIDE, "RegionViT")
+
+        # Stem: local tokens [B, H/4, W/4, width], regional tokens [B, H/28, W/28, width]
+        x = self.local_tokens(images)
+        self.sow("intermediates", "stem", x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        regional = self.regional_tokens(images)
+
+        # Stages
+        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        for i, depth in enumerate(self.depths, 1):
+            if i > 1:
+                downsample = Downsample(self.dtype, name=f"stage{i}_downsample")
+                regional, x = downsample(regional), downsample(x)
+            (batch, height, width, channels), regions = x.shape, regional.shape[1:3]
+            padding = regions[0] * SIDE - height, regions[1] * SIDE - width
+            x = jnp.pad(x, ((0, 0), (0, padding[0]), (0, padding[1]), (0, 0)))
+            padded = x.shape[1:3]
+            local = to_windows(x, SIDE).reshape(batch, -1, SIDE * SIDE, channels)
+            tokens = jnp.concatenate([regional.reshape(batch, -1, 1, channels), local], axis=2)
+            block = partial(
+                Block, channels // 32, regions, padding, dropout=self.dropout, dtype=self.dtype
+            )
+            stage_rates = [next(rates) for _ in range(depth)]
+            tokens = run_blocks([block], tokens, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            regional = tokens[:, :, 0].reshape(regional.shape)
+            x = from_windows(tokens[:, :, 1:], *padded, SIDE)[:, :height, :width]
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
+            self.sow("intermediates", f"stage{i}_regions", regional)
+
+        # Head
+        x = nn.LayerNorm(1e-6, self.dtype, name="norm")(regional)
+        x = jnp.mean(x, axis=(1, 2))  # [B, 8 * width]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+    def local_tokens(self, images: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H/4, W/4, width], by convolutions that overlap."""
+        conv = partial(Conv, dtype=self.dtype)
+        if self.overlapping:
+            size = 2 * PATCH
+            return conv(self.width, (size, size), PATCH, padding=3, name="stem_conv1")(images)
+        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
+        conv = partial(conv, kernel_size=(3, 3), padding=1)
+        x = conv(self.width // 4, strides=2, name="stem_conv1")(images)  # [B, H/2, W/2, width/4]
+        x = gelu(norm(name="stem_norm1")(x))
+        x = conv(self.width // 2, strides=2, name="stem_conv2")(x)  # [B, H/4, W/4, width/2]
+        x = gelu(norm(name="stem_norm2")(x))
+        return conv(self.width, name="stem_conv3")(x)
+
+    def regional_tokens(self, images: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H/28, W/28, width], by one that does not, with zeros around."""
+        patch = PATCH * SIDE
+        beyond = [-side % patch for side in images.shape[1:3]]
+        pads = [(pad // 2, pad - pad // 2) for pad in beyond]
+        conv = Conv(self.width, (patch, patch), patch, pads, dtype=self.dtype, name="regions_conv")
+        return conv(images)
+
+
+family = Family(
+    "regionvit",
+    dict(
+        paper="RegionViT: Regional-to-Local Attention for Vision Transformers, arXiv:2106.02689",
+        year=2021,
+        source="IBM/RegionViT README",
+        interpolation="bicubic",
+    ),
+    # The second of two names for the layer that both kinds of tokens share.
+    redundant=(r"\.block\.0\.proj\.\d\.(weight|bias)$",),
+)
+
+
+@family.variant(reference="ibm regionvit_tiny_224", top1=80.4)
+def regionvit_tiny(**kwargs) -> RegionViT:
+    """13,842,676 parameters, 2.41 G multiply-adds, 80.4 % top-1."""
+    return RegionViT((2, 2, 8, 2), 64, **kwargs)
+
+
+@family.variant(reference="ibm regionvit_small_224", top1=82.6)
+def regionvit_small(**kwargs) -> RegionViT:
+    """30,586,618 parameters, 5.34 G multiply-adds, 82.6 % top-1."""
+    return RegionViT((2, 2, 8, 2), 96, **kwargs)
+
+
+@family.variant(reference="ibm regionvit_medium_224", top1=83.1)
+def regionvit_medium(**kwargs) -> RegionViT:
+    """41,215,906 parameters, 7.41 G multiply-adds, 83.1 % top-1."""
+    return RegionViT((2, 2, 14, 2), 96, overlapping=True, **kwargs)
+
+
+@family.variant(reference="ibm regionvit_base_224", top1=83.2)
+def regionvit_base(**kwargs) -> RegionViT:
+    """72,747,232 parameters, 13.05 G multiply-adds, 83.2 % top-1."""
+    return RegionViT((2, 2, 14, 2), 128, overlapping=True, **kwargs)
+
+
+def authors_names(model: RegionViT) -> tuple[tuple[str, str], ...]:
+    """The authors' names: a stem of one convolution is not a sequence there."""
+    first = "patch_embed/proj" if model.overlapping else "patch_embed/proj/0"
+    return (
+        (r"^stem_conv1$", first),
+        (r"^stem_norm1$", "patch_embed/proj/1"),
+        (r"^stem_conv2$", "patch_embed/proj/3"),
+        (r"^stem_norm2$", "patch_embed/proj/4"),
+        (r"^stem_conv3$", "patch_embed/proj/6"),
+        (r"^regions_conv$", "cls_token/proj"),
+        (r"^stage(\d)_block(\d+)/", r"layers/\1-1/block/\2/"),
+        (r"^stage(\d)_downsample/norm$", r"layers/\1-1/block/0/proj_cls/0"),
+        (r"^stage(\d)_downsample/conv$", r"layers/\1-1/block/0/proj_cls/2"),
+        (r"/attention/bias_table$", "/attn/rel_pos"),
+        (r"/attention/", "/attn/"),
+    )
+
+
+family.naming("ibm", authors_names, framed=(r"stem_norm\d", r"stage\d_downsample/norm"))

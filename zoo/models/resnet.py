@@ -1,0 +1,262 @@
+"""ResNet: residual networks, and the plain networks they were compared with.
+
+Deep Residual Learning for Image Recognition, He et al. 2015, arXiv:1512.03385, Table 1, and with
+wider bottlenecks, Wide Residual Networks, Zagoruyko and Komodakis 2016, arXiv:1605.07146.
+Reference: torchvision `resnet18` ... `resnet152`, `wide_resnet*_2`; timm `resnet200`, whose depths
+(3, 24, 36, 3) are those of Identity Mappings in Deep Residual Networks, arXiv:1603.05027.
+
+Differences from the paper:
+- the stride of a bottleneck is in its 3x3 convolution, not in the first 1x1 ("v1.5");
+- shortcuts that change shape are projections (option B).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.pool import max_pool
+from zoo.kernels.settle import settle
+from zoo.layers import initializers
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def add(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The sum of a block's input and branch; a projection (option B) where the shape changes."""
+    if x.shape != y.shape:
+        x = block.conv(y.shape[-1], 1, block.strides, name="shortcut_conv")(x)
+        x = block.norm(name="shortcut_norm")(x)
+    return x + y
+
+
+def plain(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+    """No shortcut at all."""
+    return y
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
+
+    features: int
+    strides: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    join: Callable[..., jax.Array] = add  # of the block, its input x and its branch y
+    drop_path: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        y = self.conv(self.features, 3, self.strides, name="conv1")(x)
+        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.conv(self.features, 3, name="conv2")(y)
+        y = self.norm(name="norm2")(y)
+        y = DropPath(self.drop_path)(y, train=train)
+        return settle(nn.relu(self.join(self, x, y)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, 4 * features].
+
+    The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each.
+    """
+
+    features: int
+    strides: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    join: Callable[..., jax.Array] = add
+    drop_path: float = 0.0
+    groups: int = 1
+    group_width: int = 64
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        inner, grouped = self.groups * (self.features * self.group_width // 64), self.groups
+        y = self.conv(inner, 1, name="conv1")(x)
+        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.conv(inner, 3, self.strides, feature_group_count=grouped, name="conv2")(y)
+        y = nn.relu(self.norm(name="norm2")(y))
+        y = self.conv(4 * self.features, 1, name="conv3")(y)
+        y = self.norm(name="norm3")(y)
+        y = DropPath(self.drop_path)(y, train=train)
+        return settle(nn.relu(self.join(self, x, y)))
+
+
+class ResNet(nn.Module):
+    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+
+    Attributes:
+      depths: number of blocks in each of the four stages.
+      block: `BasicBlock` or `Bottleneck`.
+      widen: factor of all widths but the stem's: 64 * widen in stage 1, twice that in stage 2, ...
+      residual: False gives the plain network, without shortcuts.
+      drop_path: rate of stochastic depth in the last block; block l of L has l / L of it.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      scan: compile what follows a stage's first block once, with stacked parameters: see
+        `zoo.layers.blocks`.
+      remat: compute these blocks' inner values again in the backward pass, not keeping them.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    block: Callable[..., nn.Module]
+    widen: int = 1
+    residual: bool = True
+    drop_path: float = 0.0
+    num_classes: int = 1000
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        conv = partial(same_conv, dtype=self.dtype)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+        join = add if self.residual else plain
+        block = partial(self.block, conv=conv, norm=norm, join=join)
+
+        # Stem
+        x = conv(64, 7, 2, name="stem_conv")(images)  # [B, H/2, W/2, 64]
+        x = nn.relu(norm(name="stem_norm")(x))
+        x = max_pool(x, 3, 2, padding=1)  # [B, H/4, W/4, 64]
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        rates = iter(linear_rates(self.drop_path, sum(self.depths)))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        for i, depth in enumerate(self.depths, 1):
+            features, strides, prefix = 32 * self.widen * 2**i, 1 if i == 1 else 2, f"stage{i}_"
+            first = block(features, strides, drop_path=next(rates), name=f"{prefix}block1")
+            x = first(x, train=train)
+            others = partial(block, features, 1)
+            rest = [next(rates) for _ in range(depth - 1)]
+            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+
+
+def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Module:
+    """A square convolution, padded by half its size on both sides; by default without bias."""
+    settings = {"use_bias": False, "kernel_init": conv_init} | settings
+    return Conv(features, (size, size), strides, padding=size // 2, **settings)
+
+
+def linear_rates(last: float, num_blocks: int) -> list[float]:
+    """Drop rates that grow linearly to `last`, as in the paper: already the first is above zero."""
+    return [last * block / num_blocks for block in range(1, num_blocks + 1)]
+
+
+family = Family(
+    "resnet",
+    dict(
+        paper="Deep Residual Learning for Image Recognition, arXiv:1512.03385",
+        year=2015,
+        source="torchvision, weights IMAGENET1K_V1",
+    ),
+)
+wide = partial(family.variant, paper="Wide Residual Networks, arXiv:1605.07146", year=2016)
+
+
+@family.variant(reference="torchvision resnet18", top1=69.758, top5=89.078)
+def resnet18(**kwargs) -> ResNet:
+    """11,689,512 parameters, 1.81 G multiply-adds, 69.8 % top-1."""
+    return ResNet((2, 2, 2, 2), BasicBlock, **kwargs)
+
+
+@family.variant(reference="torchvision resnet34", top1=73.314, top5=91.420)
+def resnet34(**kwargs) -> ResNet:
+    """21,797,672 parameters, 3.66 G multiply-adds, 73.3 % top-1."""
+    return ResNet((3, 4, 6, 3), BasicBlock, **kwargs)
+
+
+@family.variant(reference="torchvision resnet50", top1=76.130, top5=92.862)
+def resnet50(**kwargs) -> ResNet:
+    """25,557,032 parameters, 4.09 G multiply-adds, 76.1 % top-1."""
+    return ResNet((3, 4, 6, 3), Bottleneck, **kwargs)
+
+
+@family.variant(reference="torchvision resnet101", top1=77.374, top5=93.546)
+def resnet101(**kwargs) -> ResNet:
+    """44,549,160 parameters, 7.80 G multiply-adds, 77.4 % top-1."""
+    return ResNet((3, 4, 23, 3), Bottleneck, **kwargs)
+
+
+@family.variant(reference="torchvision resnet152", top1=78.312, top5=94.046)
+def resnet152(**kwargs) -> ResNet:
+    """60,192,808 parameters, 11.51 G multiply-adds, 78.3 % top-1."""
+    return ResNet((3, 8, 36, 3), Bottleneck, **kwargs)
+
+
+@family.variant(
+    reference="timm resnet200",
+    year=2016,
+    top1=78.2,
+    top5=94.0,
+    source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, 320 pixels",
+)
+def resnet200(**kwargs) -> ResNet:
+    """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
+    return ResNet((3, 24, 36, 3), Bottleneck, **kwargs)
+
+
+@wide(reference="torchvision wide_resnet50_2", top1=78.468, top5=94.086)
+def wide_resnet50_2(**kwargs) -> ResNet:
+    """68,883,240 parameters, 11.40 G multiply-adds, 78.5 % top-1."""
+    return ResNet((3, 4, 6, 3), partial(Bottleneck, group_width=128), **kwargs)
+
+
+@wide(reference="torchvision wide_resnet101_2", top1=78.848, top5=94.284)
+def wide_resnet101_2(**kwargs) -> ResNet:
+    """126,886,696 parameters, 22.75 G multiply-adds, 78.8 % top-1."""
+    return ResNet((3, 4, 23, 3), partial(Bottleneck, group_width=128), **kwargs)
+
+
+@wide(source="")
+def wrn_68_3(**kwargs) -> ResNet:
+    """373,251,240 parameters, 66.75 G multiply-adds: WRN-68-3 of the ensemble that won ILSVRC 2016.
+
+    Its authors published the name only. ResNet-101's depths give 68 layers of basic blocks.
+    """
+    return ResNet((3, 4, 23, 3), BasicBlock, widen=3, **kwargs)
+
+
+@family.variant(top1=72.06, source="paper, Table 2: 27.94 % error, 10-crop")
+def plain18(**kwargs) -> ResNet:
+    """11,515,688 parameters: ResNet-18 without shortcuts."""
+    return ResNet((2, 2, 2, 2), BasicBlock, residual=False, **kwargs)
+
+
+@family.variant(top1=71.46, source="paper, Table 2: 28.54 % error, 10-crop")
+def plain34(**kwargs) -> ResNet:
+    """21,623,848 parameters: ResNet-34 without shortcuts; deeper than plain18, and worse."""
+    return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)
+
+
+# Torchvision's names, which timm shares.
+TORCHVISION = (
+    (r"^stem_conv$", "conv1"),
+    (r"^stem_norm$", "bn1"),
+    (r"^head$", "fc"),
+    (r"^stage(\d)_block(\d+)", r"layer\1/\2-1"),
+    (r"/norm(\d)$", r"/bn\1"),
+    (r"/shortcut_conv$", "/downsample/0"),
+    (r"/shortcut_norm$", "/downsample/1"),
+)
+family.naming("torchvision", TORCHVISION)

@@ -1,0 +1,212 @@
+"""ResNets and plain networks for CIFAR, and the study of what a shortcut may do.
+
+Deep Residual Learning for Image Recognition, He et al. 2015, arXiv:1512.03385, section 4.2;
+Identity Mappings in Deep Residual Networks, He et al. 2016, arXiv:1603.05027, Table 1.
+Reference: github.com/akamaster/pytorch_resnet_cifar10, `resnet20` ... `resnet1202`.
+
+| shortcut         | output before the ReLU | error of ResNet-110 on CIFAR-10          |
+| ---------------- | ---------------------- | ---------------------------------------- |
+| identity         | x + F                  | 6.61 %                                   |
+| constant         | 0.5 x + F              | does not converge                        |
+| constant_both    | 0.5 x + 0.5 F          | 12.35 %                                  |
+| exclusive_gating | (1 - g) x + g F        | 8.70 %, gate bias -6; fails with 0 to -5 |
+| shortcut_gating  | (1 - g) x + F          | 6.91 %, gate bias -6; 12.86 % with 0     |
+| conv             | BN(W x) + F            | 12.22 %                                  |
+| dropout          | dropout(x, 0.5) + F    | does not converge                        |
+
+F is the block's branch and g = sigmoid(W x + bias) a 1x1 convolution. Where a block changes the
+shape, x has been brought into it by option A: every second pixel, and channels of zeros.
+
+Differences from the paper: the zeros of option A are half before and half after the channels, as in
+the reference. The second paper does not say how W of a gate treats a change of shape: here it has
+the strides and features of its block.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers.dense import Dense
+from zoo.models.resnet import BasicBlock, dense_init, linear_rates, plain, same_conv
+from zoo.registry import Family
+
+SHORTCUTS = (
+    *("identity", "constant", "constant_both", "exclusive_gating", "shortcut_gating"),
+    *("conv", "dropout"),
+)
+# Channel statistics of CIFAR-10's training images, as fb.resnet.torch has them.
+CIFAR = dict(
+    image_size=32,
+    mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+    std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+    crop=1.0,
+)
+
+
+def pad_shape(x: jax.Array, strides: int, features: int) -> jax.Array:
+    """Option A: every `strides`-th pixel, and zeros for the missing channels on both sides."""
+    x = x[:, ::strides, ::strides]
+    missing = features - x.shape[-1]
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+
+
+def join(
+    block: nn.Module, x: jax.Array, y: jax.Array, *, shortcut: str, gate_bias: float, train: bool
+) -> jax.Array:
+    """A block's input x and branch y, brought together as the table above says."""
+    pointwise = partial(block.conv, y.shape[-1], 1, block.strides)
+    if shortcut == "conv":
+        return block.norm(name="shortcut_norm")(pointwise(name="shortcut_conv")(x)) + y
+    if shortcut in ("exclusive_gating", "shortcut_gating"):
+        bias_init = nn.initializers.constant(gate_bias)
+        gate = nn.sigmoid(pointwise(use_bias=True, bias_init=bias_init, name="shortcut_gate")(x))
+        y = gate * y if shortcut == "exclusive_gating" else y
+        return (1 - gate) * pad_shape(x, block.strides, y.shape[-1]) + y
+    x = pad_shape(x, block.strides, y.shape[-1])
+    if shortcut == "dropout":
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+    if shortcut in ("constant", "constant_both"):
+        x = 0.5 * x
+    return x + (0.5 * y if shortcut == "constant_both" else y)
+
+
+class ResNetCifar(nn.Module):
+    """Images [B, H, W, C] of any size, 32 by design -> logits [B, num_classes].
+
+    Attributes:
+      depth: number of layers with weights, 6 n + 2 for n blocks in each of the three stages.
+      residual: False gives the plain network, without shortcuts.
+      shortcut: one of the table above.
+      gate_bias: first value of the gates' bias.
+      drop_path: rate of stochastic depth in the last block; block l of L has l / L of it.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dtype: of the computation; parameters, statistics and logits stay float32.
+    """
+
+    depth: int
+    residual: bool = True
+    shortcut: str = "identity"
+    gate_bias: float = -6.0
+    drop_path: float = 0.0
+    num_classes: int = 10
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.shortcut not in SHORTCUTS:
+            raise ValueError(f"shortcut is one of {', '.join(SHORTCUTS)}, not {self.shortcut!r}.")
+        blocks, rest = divmod(self.depth - 2, 6)
+        if blocks < 1 or rest:
+            raise ValueError(f"depth is 6 n + 2, such as 20, 32, 44 or 56, not {self.depth}.")
+        conv = partial(same_conv, dtype=self.dtype)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+        study = partial(join, shortcut=self.shortcut, gate_bias=self.gate_bias, train=train)
+        block = partial(BasicBlock, conv=conv, norm=norm, join=study if self.residual else plain)
+
+        # Stem
+        x = conv(16, 3, name="stem_conv")(images)  # [B, H, W, 16]
+        x = nn.relu(norm(name="stem_norm")(x))
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        rates = iter(linear_rates(self.drop_path, 3 * blocks))
+        for i, features in enumerate((16, 32, 64), 1):
+            for j in range(1, blocks + 1):
+                strides = 2 if i > 1 and j == 1 else 1
+                name = f"stage{i}_block{j}"
+                x = block(features, strides, drop_path=next(rates), name=name)(x, train=train)
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/4, W/4, 64]
+
+        # Head
+        x = jnp.mean(x, axis=(1, 2))  # [B, 64]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+
+
+family = Family(
+    "resnet_cifar",
+    dict(
+        paper="Deep Residual Learning for Image Recognition, arXiv:1512.03385",
+        year=2015,
+        source="paper, Table 6, CIFAR-10",
+        **CIFAR,
+    ),
+)
+
+
+@family.variant(reference="akamaster resnet20", top1=91.25)
+def resnet20_cifar(*, depth: int = 20, **kwargs) -> ResNetCifar:
+    """269,722 parameters, 0.04 G multiply-adds, 91.2 % top-1 on CIFAR-10."""
+    return ResNetCifar(depth, **kwargs)
+
+
+@family.variant(reference="akamaster resnet32", top1=92.49)
+def resnet32_cifar(*, depth: int = 32, **kwargs) -> ResNetCifar:
+    """464,154 parameters, 0.07 G multiply-adds, 92.5 % top-1 on CIFAR-10."""
+    return ResNetCifar(depth, **kwargs)
+
+
+@family.variant(reference="akamaster resnet44", top1=92.83)
+def resnet44_cifar(*, depth: int = 44, **kwargs) -> ResNetCifar:
+    """658,586 parameters, 0.10 G multiply-adds, 92.8 % top-1 on CIFAR-10."""
+    return ResNetCifar(depth, **kwargs)
+
+
+@family.variant(reference="akamaster resnet56", top1=93.03)
+def resnet56_cifar(*, depth: int = 56, **kwargs) -> ResNetCifar:
+    """853,018 parameters, 0.13 G multiply-adds, 93.0 % top-1 on CIFAR-10."""
+    return ResNetCifar(depth, **kwargs)
+
+
+@family.variant(reference="akamaster resnet110", top1=93.57)
+def resnet110_cifar(*, depth: int = 110, **kwargs) -> ResNetCifar:
+    """1,727,962 parameters, 0.25 G multiply-adds, 93.6 % top-1 on CIFAR-10."""
+    return ResNetCifar(depth, **kwargs)
+
+
+@family.variant(reference="akamaster resnet1202", top1=92.07)
+def resnet1202_cifar(*, depth: int = 1202, **kwargs) -> ResNetCifar:
+    """19,421,274 parameters, 2.83 G multiply-adds, 92.1 % top-1 on CIFAR-10."""
+    return ResNetCifar(depth, **kwargs)
+
+
+@family.variant(source="")
+def plain20_cifar(*, depth: int = 20, **kwargs) -> ResNetCifar:
+    """269,722 parameters, 0.04 G multiply-adds: resnet20_cifar without shortcuts."""
+    return ResNetCifar(depth, residual=False, **kwargs)
+
+
+@family.variant(source="")
+def plain32_cifar(*, depth: int = 32, **kwargs) -> ResNetCifar:
+    """464,154 parameters, 0.07 G multiply-adds: resnet32_cifar without shortcuts."""
+    return ResNetCifar(depth, residual=False, **kwargs)
+
+
+@family.variant(source="")
+def plain44_cifar(*, depth: int = 44, **kwargs) -> ResNetCifar:
+    """658,586 parameters, 0.10 G multiply-adds: resnet44_cifar without shortcuts."""
+    return ResNetCifar(depth, residual=False, **kwargs)
+
+
+@family.variant(source="")
+def plain56_cifar(*, depth: int = 56, **kwargs) -> ResNetCifar:
+    """853,018 parameters, 0.13 G multiply-adds: resnet56_cifar without shortcuts."""
+    return ResNetCifar(depth, residual=False, **kwargs)
+
+
+family.naming(
+    "akamaster",
+    (
+        (r"^stem_conv$", "conv1"),
+        (r"^stem_norm$", "bn1"),
+        (r"^head$", "linear"),
+        (r"^stage(\d)_block(\d+)", r"layer\1/\2-1"),
+        (r"/norm(\d)$", r"/bn\1"),
+    ),
+)

@@ -1,0 +1,238 @@
+"""ResT: a pyramid of transformers with few keys, whose heads talk before the softmax.
+
+ResT: An Efficient Transformer for Visual Recognition, Zhang and Yang 2021, arXiv:2105.13677,
+Table 1. Reference: the authors' wofmanaf/ResT `models/rest.py`.
+
+Differences from the paper: none known. The repository calls it ResTv1.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.kernels.einsum import einsum
+from zoo.layers.attention import attend, heads, merged, sow_map
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.mlp import Mlp
+from zoo.layers.position import trunc_normal
+from zoo.registry import Family
+
+conv = partial(Conv, kernel_init=trunc_normal)
+
+
+class TalkingAttention(nn.Module):
+    """Attention to a coarser grid, in which heads exchange their logits. [B, N, C] -> [B, N, C].
+
+    Attributes:
+      num_heads: divides C; one head is plain attention.
+      ratio: the grid of the keys is that many times coarser.
+      grid: (H, W) of the tokens.
+      dropout: rate after the output projection.
+      dtype: of the computation; softmax and normalisation are in float32 or wider.
+    """
+
+    num_heads: int
+    ratio: int
+    grid: tuple[int, int]
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        batch, _, width = x.shape
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        source = x
+        if self.ratio > 1:
+            window = (self.ratio + 1, self.ratio + 1)
+            depthwise = partial(conv, feature_group_count=width, padding=self.ratio // 2)
+            depthwise = partial(depthwise, dtype=self.dtype, name="reduce_conv")
+            source = depthwise(width, window, self.ratio)(x.reshape(batch, *self.grid, width))
+            source = source.reshape(batch, -1, width)  # [B, N / ratio**2, C]
+            source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
+        parts = (dense(width, name="q")(x), *jnp.split(dense(2 * width, name="kv")(source), 2, -1))
+        query, key, value = (heads(part, self.num_heads) for part in parts)
+        if self.num_heads == 1:
+            x = attend(self, query, key, value)
+        else:
+            x = self.talking(query, key, value)
+        x = dense(width, name="proj")(merged(x))
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def talking(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        """[B, N, heads, D] -> the same, with every attention map normalised after its softmax."""
+        dtype = jnp.promote_types(query.dtype, jnp.float32)
+        logits = einsum("bnhd,bmhd->bnmh", query, key, preferred_element_type=dtype)
+        talk = Dense(self.num_heads, dtype=dtype, kernel_init=trunc_normal, name="talk")
+        logits = talk(logits * query.shape[-1] ** -0.5)
+        weights = nn.softmax(logits, axis=2)  # [B, N, M, heads]
+        sow_map(self, weights.transpose(0, 3, 1, 2))
+        mean = jnp.mean(weights, axis=(1, 2), keepdims=True)
+        variance = jnp.var(weights, axis=(1, 2), keepdims=True)
+        weights = (weights - mean) * jax.lax.rsqrt(variance + 1e-5)
+        return einsum("bnmh,bmhd->bnhd", weights.astype(value.dtype), value)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
+
+    Attributes:
+      num_heads: of attention.
+      ratio: the grid of its keys is that many times coarser.
+      grid: (H, W) of the tokens.
+      drop_path: rate of either branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    ratio: int
+    grid: tuple[int, int]
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        shape = (self.num_heads, self.ratio, self.grid)
+        y = norm(name="norm1")(x)
+        y = TalkingAttention(*shape, **settings, name="attention")(y, train=train)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        y = norm(name="norm2")(x)
+        mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(4 * x.shape[-1])(y, train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+
+class ResT(nn.Module):
+    """Images [B, H, W, C] of any size -> logits [B, num_classes].
+
+    Attributes:
+      depths: number of blocks in each of the four stages.
+      dims: width of their tokens.
+      num_heads: of their attention.
+      ratios: the grids of the keys are that many times coarser.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
+      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    dims: Sequence[int] = (64, 128, 256, 512)
+    num_heads: Sequence[int] = (1, 2, 4, 8)
+    ratios: Sequence[int] = (8, 4, 2, 1)
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+        rates = linspace_rates(self.drop_path, sum(self.depths))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+
+        # Stem
+        stem = partial(conv, padding=1, use_bias=False, dtype=self.dtype)
+        x = stem(self.dims[0] // 2, (3, 3), 2, name="stem_conv1")(images)  # [B, H/2, W/2, C/2]
+        x = nn.relu(norm(name="stem_norm1")(x))
+        x = stem(self.dims[0] // 2, (3, 3), name="stem_conv2")(x)
+        x = nn.relu(norm(name="stem_norm2")(x))
+        x = stem(self.dims[0], (3, 3), 2, name="stem_conv3")(x)  # [B, H/4, W/4, C]
+        x = self.positions(x, "stem_position_conv")
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        for i, depth in enumerate(self.depths, 1):
+            if i > 1:  # [B, H/8, W/8, 2C], and so on
+                name, features = f"stage{i}_patch", self.dims[i - 1]
+                patches = partial(conv, padding=1, dtype=self.dtype, name=f"{name}_conv")
+                x = norm(name=f"{name}_norm")(patches(features, (3, 3), 2)(x))
+                x = self.positions(x, f"stage{i}_position_conv")
+            batch, *grid, width = x.shape
+            block = partial(Block, self.num_heads[i - 1], self.ratios[i - 1], tuple(grid))
+            block = partial(block, dropout=self.dropout, dtype=self.dtype)
+            at = sum(self.depths[: i - 1])
+            x = x.reshape(batch, -1, width)  # [B, N, C]
+            x = run_blocks([block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings)[-1]
+            x = x.reshape(batch, *grid, width)
+            self.sow("intermediates", f"stage{i}", x)
+
+        # Head
+        x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
+        x = jnp.mean(x, axis=(1, 2))  # [B, C]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+    def positions(self, x: jax.Array, name: str) -> jax.Array:
+        """A gate on each value that sees its neighbours, at the border zeros: pixel attention."""
+        gate = partial(conv, feature_group_count=x.shape[-1], padding=1, dtype=self.dtype)
+        return x * nn.sigmoid(gate(x.shape[-1], (3, 3), name=name)(x))
+
+
+family = Family(
+    "rest",
+    dict(
+        paper="ResT: An Efficient Transformer for Visual Recognition, arXiv:2105.13677",
+        year=2021,
+        source="wofmanaf/ResT",
+        interpolation="bicubic",
+    ),
+)
+
+
+@family.variant(reference="wofmanaf/ResT rest_lite", top1=77.2, top5=93.7)
+def rest_lite(**kwargs) -> ResT:
+    """10,508,300 parameters, 1.53 G multiply-adds, 77.2 % top-1."""
+    return ResT((2, 2, 2, 2), **kwargs)
+
+
+@family.variant(reference="wofmanaf/ResT rest_small", top1=79.6, top5=94.9)
+def rest_small(**kwargs) -> ResT:
+    """13,679,708 parameters, 2.09 G multiply-adds, 79.6 % top-1."""
+    return ResT((2, 2, 6, 2), **kwargs)
+
+
+@family.variant(reference="wofmanaf/ResT rest_base", top1=81.6, top5=95.7)
+def rest_base(**kwargs) -> ResT:
+    """30,327,052 parameters, 4.63 G multiply-adds, 81.6 % top-1."""
+    return ResT((2, 2, 6, 2), (96, 192, 384, 768), **kwargs)
+
+
+@family.variant(reference="wofmanaf/ResT rest_large", top1=83.6, top5=96.3)
+def rest_large(**kwargs) -> ResT:
+    """51,676,156 parameters, 8.36 G multiply-adds, 83.6 % top-1."""
+    return ResT((2, 2, 18, 2), (96, 192, 384, 768), **kwargs)
+
+
+family.naming(
+    "wofmanaf/ResT",
+    (
+        (r"^stem_((conv|norm)\d)$", r"stem/\1"),
+        (r"^stem_position_conv$", "stem/pos/pa_conv"),
+        (r"^stage(\d)_patch_(conv|norm)$", r"patch_embed_\1/\2"),
+        (r"^stage(\d)_position_conv$", r"patch_embed_\1/pos/pa_conv"),
+        (r"^stage(\d)_block(\d+)/", r"stage\1/\2-1/"),
+        (r"/attention/", "/attn/"),
+        (r"/reduce_conv$", "/sr"),
+        (r"/reduce_norm$", "/sr_norm"),
+        (r"/talk$", "/transform_conv"),
+    ),
+    pointwise=(r"stage\d_block\d+/attention/talk",),
+)

@@ -1,0 +1,283 @@
+"""Swin: a pyramid of transformer blocks that attend within windows, shifted in every second block.
+
+Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, Liu et al. 2021,
+arXiv:2103.14030, section 3 and Table 7. Reference: torchvision `swin_t`, `swin_s`, `swin_b`; the
+checkpoints of the authors and of timm load, too.
+
+Differences from the paper: none. Where windows do not cover a stage's grid exactly, it is padded
+with zeros on the right and at the bottom, which take part in the attention, as in the reference.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from zoo.layers.attention import attend, heads, merged
+from zoo.layers.blocks import run_blocks
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.image_size import require_at_least
+from zoo.layers.mlp import Mlp
+from zoo.layers.position import resample_bias_table, trunc_normal
+from zoo.layers.windows import from_windows, to_windows
+from zoo.registry import Family
+
+# Added to the logits of tokens that are neighbours only because the shift is cyclic.
+APART = -100.0
+
+
+def shifted_windows(
+    x: jax.Array, side: int, shifted: bool
+) -> tuple[jax.Array, jax.Array | None, Callable[[jax.Array], jax.Array]]:
+    """Cuts x [B, H, W, C] into n windows, after a cyclic shift by half a window if `shifted`.
+
+    Returns:
+      The windows [B * n, side * side, C].
+      A bias [B * n, 1, side * side, side * side] that keeps apart what the shift brought together;
+      None without a shift. Along an axis that one window covers there is none.
+      The function that puts windows together, [B * n, side * side, C'] -> [B, H, W, C'].
+    """
+    batch, height, width, _ = x.shape
+    rows, columns = -(-height // side), -(-width // side)
+    whole = rows * side, columns * side
+    shift = [side // 2 if shifted and windows > 1 else 0 for windows in (rows, columns)]
+    x = jnp.pad(x, ((0, 0), (0, whole[0] - height), (0, whole[1] - width), (0, 0)))
+    x = jnp.roll(x, [-step for step in shift], (1, 2))
+    bias = None
+    if any(shift):
+        bias = jnp.tile(jnp.asarray(shift_bias(whole, side, shift), x.dtype), (batch, 1, 1, 1))
+
+    def restore(windows: jax.Array) -> jax.Array:
+        grid = from_windows(windows, *whole, side)
+        return jnp.roll(grid, shift, (1, 2))[:, :height, :width]
+
+    return to_windows(x, side), bias, restore
+
+
+def shift_bias(whole: Sequence[int], side: int, shift: Sequence[int]) -> np.ndarray:
+    """`APART` between the regions that a cyclic shift brings together, else 0: [n, 1, N, N]."""
+    # Along each axis the last `step` positions came from the other edge.
+    edges = [np.arange(size) >= size - step for size, step in zip(whole, shift, strict=True)]
+    regions = 2 * edges[0][:, None] + edges[1][None, :]
+    regions = to_windows(regions[None, :, :, None], side)[..., 0]  # [n, N]
+    return APART * (regions[:, None, :, None] != regions[:, None, None, :])
+
+
+def relative_index(side: int) -> np.ndarray:
+    """Which of (2 * side - 1)^2 offsets each pair of a window's N tokens has: [N, N]."""
+    at = np.stack(np.divmod(np.arange(side * side), side), axis=-1)  # row and column of each token
+    offsets = at[:, None] - at[None, :] + side - 1
+    return offsets[..., 0] * (2 * side - 1) + offsets[..., 1]
+
+
+class WindowAttention(nn.Module):
+    """Tokens of the same window attend to each other. [B, H, W, C] -> [B, H, W, C].
+
+    Attributes:
+      num_heads: divides C.
+      window: its side, in tokens.
+      shifted: whether the windows are those of the plain grid, or half a window further.
+      dropout: rate after the output projection.
+      dtype: of the computation; the softmax is in float32 or wider.
+    """
+
+    num_heads: int
+    window: int
+    shifted: bool
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        channels, num_offsets = x.shape[-1], (2 * self.window - 1) ** 2
+        x, apart, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
+        qkv = jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
+        table = self.param("bias_table", trunc_normal, (num_offsets, self.num_heads))
+        bias = table[relative_index(self.window)].transpose(2, 0, 1)[None]  # [1, heads, N, N]
+        bias = bias if apart is None else bias + apart  # [B * n, heads, N, N]
+        x = merged(attend(self, *(heads(part, self.num_heads) for part in qkv), bias=bias))
+        x = dense(channels, name="proj")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(restore(x))
+
+
+class Block(nn.Module):
+    """Attention in windows and MLP, each after a LayerNorm and beside a shortcut.
+
+    [B, H, W, C] -> [B, H, W, C]. Attributes as those of `WindowAttention`; `drop_path` is the rate
+    of either branch.
+    """
+
+    num_heads: int
+    window: int
+    shifted: bool
+    drop_path: float | jax.Array = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        attention = WindowAttention(
+            self.num_heads, self.window, self.shifted, **settings, name="attention"
+        )
+        mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
+        y = attention(norm(name="norm1")(x), train=train)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        y = mlp(norm(name="norm2")(x), train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+
+class Merging(nn.Module):
+    """Two by two tokens become one. [B, H, W, C] -> [B, H/2, W/2, 2 * C]; odd sides are padded."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = neighbours(x)
+        features = x.shape[-1] // 2
+        x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        return dense(features, use_bias=False, name="reduction")(x)
+
+
+def neighbours(x: jax.Array) -> jax.Array:
+    """Two by two tokens side by side, column by column. [B, H, W, C] -> [B, H/2, W/2, 4 * C]."""
+    batch, height, width, channels = x.shape
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    height, width = -(-height // 2), -(-width // 2)
+    x = x.reshape(batch, height, 2, width, 2, channels)
+    return x.transpose(0, 1, 3, 4, 2, 5).reshape(batch, height, width, 4 * channels)
+
+
+class Swin(nn.Module):
+    """Images [B, H, W, C] of any size from 4 up -> logits [B, num_classes].
+
+    Attributes:
+      depths: number of blocks in each of the four stages, half of them with shifted windows.
+      width: of the first stage; doubled by every further one.
+      num_heads: of each stage's attention.
+      window: side of a window, in tokens.
+      block: `Block`, or Swin V2's.
+      merging: `Merging`, or Swin V2's.
+      num_classes: 0 for no classifier; the embedding comes out.
+      dropout: rate after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      scan: compile a stage's two kinds of blocks once each, with stacked parameters: see
+        `zoo.layers.blocks`.
+      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    width: int
+    num_heads: Sequence[int]
+    window: int = 7
+    block: Callable[..., nn.Module] = Block
+    merging: Callable[..., nn.Module] = Merging
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 4, "Swin")
+        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
+
+        # Stem
+        conv = partial(Conv, padding="VALID", dtype=self.dtype)
+        x = conv(self.width, (4, 4), 4, name="stem_conv")(images)  # [B, H/4, W/4, width]
+        x = norm(name="stem_norm")(x)
+        self.sow("intermediates", "stem", x)
+
+        # Stages
+        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
+        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        for i, (depth, num_heads) in enumerate(zip(self.depths, self.num_heads, strict=True), 1):
+            if i > 1:
+                x = self.merging(self.dtype, name=f"stage{i}_merging")(x)
+            block = partial(
+                self.block, num_heads, self.window, dropout=self.dropout, dtype=self.dtype
+            )
+            turns = [partial(block, shifted=False), partial(block, shifted=True)]
+            stage_rates = [next(rates) for _ in range(depth)]
+            x = run_blocks(turns, x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
+
+        # Head
+        x = jnp.mean(norm(name="norm")(x), axis=(1, 2))  # [B, 8 * width]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+
+# Buffers of the references: constants of the window's size.
+CONSTANTS = (r"\.relative_position_index$", r"\.attn_mask$", r"\.relative_coords_table$")
+family = Family(
+    "swin",
+    dict(
+        paper="Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, "
+        "arXiv:2103.14030",
+        year=2021,
+        source="torchvision, weights IMAGENET1K_V1",
+        interpolation="bicubic",
+    ),
+    resampling=((r"/bias_table$", resample_bias_table),),
+    redundant=CONSTANTS,
+)
+
+
+@family.variant(reference="torchvision swin_t", top1=81.474, top5=95.776, crop=224 / 232)
+def swin_t(**kwargs) -> Swin:
+    """28,288,354 parameters, 4.49 G multiply-adds, 81.5 % top-1."""
+    return Swin((2, 2, 6, 2), 96, (3, 6, 12, 24), **kwargs)
+
+
+@family.variant(reference="torchvision swin_s", top1=83.196, top5=96.360, crop=224 / 246)
+def swin_s(**kwargs) -> Swin:
+    """49,606,258 parameters, 8.74 G multiply-adds, 83.2 % top-1."""
+    return Swin((2, 2, 18, 2), 96, (3, 6, 12, 24), **kwargs)
+
+
+@family.variant(reference="torchvision swin_b", top1=83.582, top5=96.640, crop=224 / 238)
+def swin_b(**kwargs) -> Swin:
+    """87,768,224 parameters, 15.43 G multiply-adds, 83.6 % top-1."""
+    return Swin((2, 2, 18, 2), 128, (4, 8, 16, 32), **kwargs)
+
+
+TORCHVISION = (
+    (r"^stem_conv$", "features/0/0"),
+    (r"^stem_norm$", "features/0/2"),
+    *((rf"^stage{i}_block(\d+)/", rf"features/{2 * i - 1}/\1-1/") for i in range(1, 5)),
+    *((rf"^stage{i}_merging/", f"features/{2 * i - 2}/") for i in range(2, 5)),
+    (r"/attention/", "/attn/"),
+    (r"/bias_table$", "/relative_position_bias_table"),
+    (r"/mlp/fc1$", "/mlp/0"),
+    (r"/mlp/fc2$", "/mlp/3"),
+)
+family.naming("torchvision", TORCHVISION)
+MICROSOFT = (
+    (r"^stem_conv$", "patch_embed/proj"),
+    (r"^stem_norm$", "patch_embed/norm"),
+    (r"^stage(\d)_block(\d+)/", r"layers/\1-1/blocks/\2-1/"),
+    (r"^stage(\d)_merging/", r"layers/\1-2/downsample/"),
+    (r"/attention/", "/attn/"),
+    (r"/bias_table$", "/relative_position_bias_table"),
+)
+family.naming("microsoft", MICROSOFT)
+# Timm counts a stage's merging to the stage after it.
+to_next_stage = ((r"^layers/(\d)/downsample/", r"layers/\1+1/downsample/"),)
+family.naming("timm", (*MICROSOFT, *to_next_stage, (r"^head$", "head/fc")))

@@ -1,0 +1,244 @@
+"""Twins: attention in windows and to a coarser grid; a convolution tells positions.
+
+Twins: Revisiting the Design of Spatial Attention in Vision Transformers, Chu et al. 2021,
+arXiv:2104.13840, with windows (SVT) and without (PCPVT). Reference: timm `twins_svt_small`,
+`twins_pcpvt_small`, ...; the checkpoints of the authors' Meituan-AutoML/Twins have the same names.
+
+Differences from the paper: none known. Where windows do not cover the grid exactly, zeros fill the
+last ones, and are attended to, as in timm.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.attention import SelfAttention
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.image_size import require_at_least
+from zoo.layers.mlp import Mlp
+from zoo.layers.position import trunc_normal
+from zoo.layers.reduced_attention import ReducedAttention
+from zoo.registry import Family
+
+conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
+depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a LayerNorm and beside a shortcut.
+
+    [B, H, W, C] -> [B, H, W, C].
+
+    Attributes:
+      num_heads: of attention.
+      mlp_ratio: width of the MLP's hidden layer over C.
+      window: side of the windows in which tokens attend to each other; 0 to attend to the whole
+        image, reduced.
+      ratio: side of the patches of the image that make one key each, in tokens.
+      drop_path: rate of either branch.
+      dropout: rate after attention and in the MLP.
+      dtype: of the computation.
+    """
+
+    num_heads: int
+    mlp_ratio: int
+    window: int
+    ratio: int
+    drop_path: float = 0.0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        batch, height, width, features = x.shape
+        y = norm(name="norm1")(x)
+        if self.window:
+            attention = partial(SelfAttention, kernel_init=trunc_normal, **settings)
+            attention = attention(self.num_heads, name="attention")
+            windows = attention(to_windows(y, self.window), train=train)
+            y = from_windows(windows, self.window, height, width)
+        else:
+            grid = (height, width)
+            attention = ReducedAttention(
+                self.num_heads, self.ratio, grid, **settings, name="attention"
+            )
+            y = y.reshape(batch, height * width, features)
+            y = attention(y, train=train).reshape(x.shape)
+        x = x + DropPath(self.drop_path)(y, train=train)
+        y = norm(name="norm2")(x)
+        mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
+        y = mlp(self.mlp_ratio * features)(y, train=train)
+        return x + DropPath(self.drop_path)(y, train=train)
+
+
+class Twins(nn.Module):
+    """Images [B, H, W, C], 32 pixels each way and more -> logits [B, num_classes].
+
+    The stages' patches are of 4x4 pixels, then of 2x2 tokens; an odd row or column at the end is
+    left out.
+
+    Attributes:
+      depths: number of blocks in each of the four stages.
+      dims: width of their tokens.
+      num_heads: of their attention.
+      mlp_ratios: width of the MLPs' hidden layers over that of the tokens.
+      window: side of the windows that the first, third, ... block of each stage attends in; 0 for
+        none, where all blocks attend to the whole image.
+      ratios: side of the patches of the whole image that make one key each, in tokens.
+      num_classes: 0 for no classifier; the pooled embedding comes out.
+      dropout: rate after the patches, after attention and in the MLPs.
+      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+    """
+
+    depths: Sequence[int]
+    dims: Sequence[int]
+    num_heads: Sequence[int]
+    mlp_ratios: Sequence[int] = (4, 4, 4, 4)
+    window: int = 7
+    ratios: Sequence[int] = (8, 4, 2, 1)
+    num_classes: int = 1000
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        require_at_least(images, 32, "Twins")
+        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
+
+        # Stages: patches, blocks, and a convolution that tells positions after the first of these
+        x = images
+        for i, depth in enumerate(self.depths, 1):
+            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            if i == 1:
+                self.sow("intermediates", "stem", x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            for j in range(1, depth + 1):
+                block = Block(
+                    self.num_heads[i - 1],
+                    self.mlp_ratios[i - 1],
+                    self.window if j % 2 else 0,
+                    self.ratios[i - 1],
+                    drop_path=next(rates),
+                    dropout=self.dropout,
+                    dtype=self.dtype,
+                    name=f"stage{i}_block{j}",
+                )
+                x = block(x, train=train)
+                x = x + self.positions(x, i) if j == 1 else x
+            self.sow("intermediates", f"stage{i}", x)
+
+        # Head
+        x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
+        x = jnp.mean(x, axis=(1, 2))  # [B, C]
+        self.sow("intermediates", "embedding", x)
+        if not self.num_classes:
+            return x
+        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+
+    def patches(self, x: jax.Array, stage: int) -> jax.Array:
+        """A linear map of each patch and a LayerNorm: the way into a stage."""
+        size, name = (4, "stem") if stage == 1 else (2, f"stage{stage}_patch")
+        conv = partial(Conv, padding="VALID", kernel_init=conv_init, dtype=self.dtype)
+        x = conv(self.dims[stage - 1], (size, size), size, name=f"{name}_conv")(x)
+        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
+
+    def positions(self, x: jax.Array, stage: int) -> jax.Array:
+        """What the zeros around the image tell each token (Chu et al. 2021, arXiv:2102.10882)."""
+        features, name = x.shape[-1], f"stage{stage}_position_conv"
+        conv = partial(Conv, feature_group_count=features, kernel_init=depthwise_init)
+        return conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
+
+
+def to_windows(x: jax.Array, window: int) -> jax.Array:
+    """[B, H, W, C] -> [B * windows, window**2, C]; zeros fill the last windows."""
+    batch, height, width, features = x.shape
+    rows, columns = -(-height // window), -(-width // window)
+    after = ((0, rows * window - height), (0, columns * window - width))
+    x = jnp.pad(x, ((0, 0), *after, (0, 0)))
+    x = x.reshape(batch, rows, window, columns, window, features).swapaxes(2, 3)
+    return x.reshape(batch * rows * columns, window**2, features)
+
+
+def from_windows(x: jax.Array, window: int, height: int, width: int) -> jax.Array:
+    """The inverse of `to_windows`: [B * windows, window**2, C] -> [B, height, width, C]."""
+    rows, columns = -(-height // window), -(-width // window)
+    x = x.reshape(-1, rows, columns, window, window, x.shape[-1]).swapaxes(2, 3)
+    x = x.reshape(x.shape[0], rows * window, columns * window, x.shape[-1])
+    return x[:, :height, :width]
+
+
+family = Family(
+    "twins",
+    dict(
+        paper="Twins: Revisiting the Design of Spatial Attention, arXiv:2104.13840",
+        year=2021,
+        source="timm, weights in1k",
+        interpolation="bicubic",
+        crop=0.9,
+    ),
+)
+AUTHORS = dict(source="Meituan-AutoML/Twins", crop=0.875)
+PCPVT = dict(dims=(64, 128, 320, 512), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4), window=0)
+
+
+@family.variant(reference="timm twins_svt_small", top1=81.694, top5=95.670)
+def twins_svt_s(**kwargs) -> Twins:
+    """24,060,776 parameters, 2.93 G multiply-adds, 81.7 % top-1."""
+    return Twins((2, 2, 10, 4), (64, 128, 256, 512), (2, 4, 8, 16), **kwargs)
+
+
+@family.variant(reference="timm twins_svt_base", top1=83.122, top5=96.430)
+def twins_svt_b(**kwargs) -> Twins:
+    """56,070,952 parameters, 8.56 G multiply-adds, 83.1 % top-1."""
+    return Twins((2, 2, 18, 2), (96, 192, 384, 768), (3, 6, 12, 24), **kwargs)
+
+
+@family.variant(reference="timm twins_svt_large", top1=83.718, top5=96.600)
+def twins_svt_l(**kwargs) -> Twins:
+    """99,271,400 parameters, 15.11 G multiply-adds, 83.7 % top-1."""
+    return Twins((2, 2, 18, 2), (128, 256, 512, 1024), (4, 8, 16, 32), **kwargs)
+
+
+@family.variant(reference="timm twins_pcpvt_small", top1=81.116, top5=95.624)
+def twins_pcpvt_s(**kwargs) -> Twins:
+    """24,106,216 parameters, 3.81 G multiply-adds, 81.1 % top-1."""
+    return Twins((3, 4, 6, 3), **PCPVT, **kwargs)
+
+
+@family.variant(reference="timm twins_pcpvt_base", top1=82.7, **AUTHORS)
+def twins_pcpvt_b(**kwargs) -> Twins:
+    """43,828,456 parameters, 6.65 G multiply-adds, 82.7 % top-1."""
+    return Twins((3, 4, 18, 3), **PCPVT, **kwargs)
+
+
+@family.variant(reference="timm twins_pcpvt_large", top1=83.1, **AUTHORS)
+def twins_pcpvt_l(**kwargs) -> Twins:
+    """60,989,672 parameters, 9.81 G multiply-adds, 83.1 % top-1."""
+    return Twins((3, 8, 27, 3), **PCPVT, **kwargs)
+
+
+family.naming(
+    "timm",
+    (
+        (r"^stem_(conv|norm)$", r"stage1_patch_\1"),
+        (r"^stage(\d)_patch_conv$", r"patch_embeds/\1-1/proj"),
+        (r"^stage(\d)_patch_norm$", r"patch_embeds/\1-1/norm"),
+        (r"^stage(\d)_position_conv$", r"pos_block/\1-1/proj/0"),
+        (r"^stage(\d)_block(\d+)/", r"blocks/\1-1/\2-1/"),
+        (r"/attention/", "/attn/"),
+        (r"/reduce_conv$", "/sr"),
+        (r"/reduce_norm$", "/norm"),
+    ),
+)

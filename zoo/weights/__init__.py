@@ -1,0 +1,1 @@
+"""Weights of the reference implementations, in and out."""
