@@ -1,15 +1,14 @@
-"""The convolution of every family: `nn.Conv`'s parameters and numbers, fast on CPU as well.
+"""Two-dimensional convolution: `lax.conv_general_dilated`, fast on CPU as well.
 
 XLA's CPU backend compiles depthwise, grouped and few-channel convolutions and most gradients 2 to
-800 times slower than it need, and runs any convolution inside a loop on one core. Here the
-convolution and its two gradients are three operations of their own, each the transpose of the
-others, and each platform lowers them as suits it:
+800 times slower than it need, and runs any convolution inside a loop on one core. In programs for
+CPU the convolution and its two gradients are three primitives, each the transpose of the others.
+They are lowered to
 
-- accelerators: the native convolution;
-- CPU with oneDNN (`zoo.kernels.onednn`), float32, one device: its primitives;
-- CPU otherwise: sums of shifted products, block-diagonal dense convolutions, matrix products.
+- oneDNN (`zoo.kernels.onednn`) where it is there, in float32 and on one device;
+- else sums of shifted products, block-diagonal dense convolutions, matrix products.
 
-All three give the same numbers up to rounding; derivatives of any order and `vmap` work.
+All forms give the same numbers up to rounding; derivatives of any order and `vmap` work.
 """
 
 import functools
@@ -22,7 +21,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from zoo.kernels import onednn, operation
+from zoo.kernels import bilinear, onednn, platform
 
 # A block-diagonal kernel of this many input channels keeps both cores busy; wider ones waste
 # more multiplications on zeros than they gain. Measured on 32 groups of 8 channels.
@@ -42,21 +41,35 @@ def conv(
 ) -> jax.Array:
     """`lax.conv_general_dilated` of NHWC images and a HWIO kernel, in the platform's best form.
 
-    `settings` are its other arguments. Images [B, H, W, C], kernel [h, w, C / groups, features].
+    Args:
+      images: [B, H, W, C].
+      kernel: [h, w, C / groups, features].
+      strides: Of the window, (rows, columns).
+      padding: "SAME", "VALID" or (low, high) for rows and columns.
+      **settings: The other arguments of `lax.conv_general_dilated`.
+
+    Returns:
+      [B, H', W', features].
     """
     settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")} | settings
-    if not _is_plain(kernel, settings):
+    form = platform.form(images, kernel)
+    if form == platform.NATIVE or not _is_plain(kernel, settings):
         return lax.conv_general_dilated(images, kernel, strides, padding, **settings)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], strides, padding)
-    images, kernel = operation.vary_alike(images, kernel)
-    return _forward.bind(
-        images,
-        kernel,
+    parameters = dict(
         strides=tuple(strides),
         padding=tuple((int(low), int(high)) for low, high in padding),
         groups=settings.get("feature_group_count", 1),
     )
+    _output_shape(images, kernel, **parameters)  # raises where they do not fit
+    if form == platform.PORTABLE:
+        native, portable = (functools.partial(f, **parameters) for f in (_native, _portable))
+        if _cpu_form(kernel.shape, **parameters) is _native:
+            return native(images, kernel)
+        return lax.platform_dependent(images, kernel, cpu=portable, default=native)
+    images, kernel = bilinear.match_varying_axes(images, kernel)
+    return _forward.bind(images, kernel, **parameters)
 
 
 def _is_plain(kernel: jax.Array, settings: dict) -> bool:
@@ -71,7 +84,7 @@ def _is_plain(kernel: jax.Array, settings: dict) -> bool:
     )
 
 
-# The three operations. Each takes two of (images, kernel, gradient of the output) and gives the
+# The three primitives. Each takes two of (images, kernel, gradient of the output) and gives the
 # third: sum(forward(images, kernel) * gradient) is linear in each of them.
 
 
@@ -98,8 +111,8 @@ def _gradients_of(form):
         return transpose(lambda kernel: form(images, kernel, **settings), shape, gradient)
 
     def transpose(function, shape, gradient):
-        anywhere, _ = operation.vary_alike(jnp.zeros(shape, gradient.dtype), gradient)
-        return jax.vjp(function, anywhere)[1](gradient)[0]
+        zeros, _ = bilinear.match_varying_axes(jnp.zeros(shape, gradient.dtype), gradient)
+        return jax.vjp(function, zeros)[1](gradient)[0]
 
     return input_gradient, kernel_gradient
 
@@ -110,9 +123,8 @@ def _output_shape(images, kernel, *, strides, padding, groups):
             f"A kernel {kernel.shape} in {groups} groups does not fit images of {images.shape[3]} "
             "channels."
         )
-    sizes = zip(images.shape[1:3], padding, kernel.shape[:2], strides, strict=True)
-    sides = [(side + sum(pads) - window) // step + 1 for side, pads, window, step in sizes]
-    return (images.shape[0], *(max(0, side) for side in sides), kernel.shape[3])
+    geometry = dict(strides=strides, padding=padding, groups=groups)
+    return onednn.output_shape(images.shape, kernel.shape, **geometry)
 
 
 def _input_shape(kernel, gradient, *, size, groups, **_):
@@ -123,12 +135,12 @@ def _kernel_shape(images, gradient, *, window, groups, **_):
     return (*window, images.shape[3] // groups, gradient.shape[3])
 
 
-def _operation(name: str, native, portable, shape) -> Primitive:
-    def on_cpu(foreign, *arrays, **_):
-        fast = foreign and onednn.supports(*arrays)
+def _primitive(name: str, native, portable, shape) -> Primitive:
+    def on_cpu(calls_are_possible, *arrays, **_):
+        fast = calls_are_possible and onednn.supports(*arrays)
         return functools.partial(_by_onednn, name) if fast else portable
 
-    return operation.define(name, shape, native, on_cpu, _SETTINGS)
+    return bilinear.define(name, shape, native, on_cpu, _PARAMETERS)
 
 
 def _by_onednn(name, first, second, **settings):
@@ -139,11 +151,12 @@ def _by_onednn(name, first, second, **settings):
         images = result = _input_shape(first, second, **settings)
         kernel = first.shape
     elif _is_wide_depthwise(first, **settings):
-        return _a_few_columns_at_a_time(first, second, **settings)
+        return _narrow_kernel_gradients(first, second, **settings)
     else:
         images = first.shape
         kernel = result = _kernel_shape(first, second, **settings)
-    return onednn.convolution(images, kernel, result, first, second, operation=name, **settings)
+    geometry = {key: settings[key] for key in ("strides", "padding", "groups")}
+    return onednn.convolution(images, kernel, result, first, second, operation=name, **geometry)
 
 
 def _is_wide_depthwise(images, *, strides, groups, window, **_) -> bool:
@@ -151,7 +164,7 @@ def _is_wide_depthwise(images, *, strides, groups, window, **_) -> bool:
     return depthwise and FAST_COLUMNS < window[1] <= images.shape[2]
 
 
-def _a_few_columns_at_a_time(images, gradient, *, window, padding, **settings):
+def _narrow_kernel_gradients(images, gradient, *, window, padding, **settings):
     """The gradient to a depthwise kernel, as those to narrow ones side by side."""
     rows, columns = window
     first = (columns // 2 - 1) % FAST_COLUMNS  # so that those in the middle are together
@@ -167,7 +180,7 @@ def _a_few_columns_at_a_time(images, gradient, *, window, padding, **settings):
     return jnp.concatenate(narrow, axis=1)
 
 
-_SETTINGS = ("strides", "padding", "groups", "size", "window")
+_PARAMETERS = ("strides", "padding", "groups", "size", "window")
 
 
 # Formulations for CPU that XLA compiles well.
@@ -261,11 +274,11 @@ def _portable_kernel_gradient(images, gradient, *, window, **settings):
 
 
 _native_input_gradient, _native_kernel_gradient = _gradients_of(_native)
-_forward = _operation("conv2d", _native, _portable, _output_shape)
-_input_gradient = _operation(
+_forward = _primitive("conv2d", _native, _portable, _output_shape)
+_input_gradient = _primitive(
     "conv2d_input_gradient", _native_input_gradient, _portable_input_gradient, _input_shape
 )
-_kernel_gradient = _operation(
+_kernel_gradient = _primitive(
     "conv2d_kernel_gradient", _native_kernel_gradient, _portable_kernel_gradient, _kernel_shape
 )
 

@@ -1,8 +1,8 @@
-"""Sums of products of two arrays, and the `Dense` layer: `jnp.einsum`, fast on CPU as well.
+"""Sums of products of two arrays: `jnp.einsum`, fast on CPU as well.
 
 XLA's matrix products on CPU are a fifth slower than oneDNN's, and those of attention, which are
-many small ones, several times. The product is an operation of its own, and so are its gradients:
-exchanging the subscripts of the result and an operand gives them.
+many small ones, several times. In programs for CPU the product is a primitive, and so are its
+gradients: exchanging the subscripts of the result and an operand gives them.
 """
 
 import math
@@ -12,23 +12,28 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, batching
 
-from zoo.kernels import onednn, operation
+from zoo.kernels import bilinear, onednn, platform
 
-# Smaller products than this many multiply-adds are over sooner than a call out of XLA.
+# XLA is done with smaller products than this many multiply-adds before a call would be.
 FEWEST_PRODUCTS = 2**20
 
 
 def einsum(subscripts: str, first: jax.Array, second: jax.Array, **settings) -> jax.Array:
-    """`jnp.einsum` of two arrays; `settings` are its other arguments.
+    """`jnp.einsum` of two arrays.
 
-    Explicit letters only, such as "bnhd,bmhd->bhnm", and each in two of the three places at least.
+    Args:
+      subscripts: Explicit letters only, such as "bnhd,bmhd->bhnm", each of them in at least two of
+        the three places.
+      first, second: The operands.
+      **settings: The other arguments of `jnp.einsum`.
     """
     if settings.get("preferred_element_type") == jnp.float32 == first.dtype:
         del settings["preferred_element_type"]
-    if settings or first.dtype != jnp.float32 or second.dtype != jnp.float32:
+    is_float32 = first.dtype == second.dtype == jnp.float32
+    if settings or not is_float32 or platform.form(first, second) != platform.CPU:
         return jnp.einsum(subscripts, first, second, **settings)
     operands, result = subscripts.split("->")
-    first, second = operation.vary_alike(first, second)
+    first, second = bilinear.match_varying_axes(first, second)
     return _einsum.bind(first, second, axes=(*operands.split(","), result))
 
 
@@ -47,10 +52,10 @@ def _native(first, second, *, axes):
     return jnp.einsum("{},{}->{}".format(*axes), first, second)
 
 
-def _on_cpu(foreign, first, second, result, *, axes):
+def _on_cpu(calls_are_possible, first, second, result, *, axes):
     sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
     large = math.prod(sizes.values()) >= FEWEST_PRODUCTS
-    if foreign and large and onednn.supports(first, second, result):
+    if calls_are_possible and large and onednn.supports(first, second, result):
         if onednn.is_matrix_product(axes):
             return onednn.matrix_product
     return _native
@@ -66,7 +71,7 @@ def _batch(arrays, dims, *, axes):
     return _einsum.bind(*arrays, axes=(*names, new + axes[2])), 0
 
 
-_einsum = operation.define("einsum", _shape, _native, _on_cpu, ["axes"])
+_einsum = bilinear.define("einsum", _shape, _native, _on_cpu, ["axes"])
 batching.primitive_batchers[_einsum] = _batch
 ad.defbilinear(
     _einsum,

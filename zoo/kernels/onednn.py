@@ -1,28 +1,28 @@
 """Convolutions, their gradients and matrix products by oneDNN, called by compiled programs.
 
 XLA's arrays keep their layouts: images NHWC, kernels HWIO, operands of matrix products as einsum's
-letters say. oneDNN brings kernels into blocks itself.
+letters say. oneDNN brings kernels into blocks itself. This file describes an operation to
+onednn.cc: layouts in the order of oneDNN's axes, and into how many parts the work is cut.
 """
 
-import functools
-import json
 import math
-from collections.abc import Callable, Sequence
-from ctypes import c_int64
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from zoo.kernels import dnnl, foreign
-from zoo.kernels.dnnl import DESTINATION, GRADIENT, SOURCE, WEIGHTS
-from zoo.kernels.parts import Part, Turns
+from zoo.kernels import extension
 
-NAME = "zoo_onednn"  # by which XLA knows it
 # Each part repeats some work: kernels into blocks, sums of their gradients. On 2 cores that pays;
 # more were not measured, and beyond this OpenMP shares the work out.
 MOST_PARTS = 8
 # Smaller convolutions are done before another thread has come to help.
 FEWEST_PRODUCTS = 2**22
+
+_SOURCE, _WEIGHTS, _DESTINATION = range(3)
+
+Layout = tuple[Sequence[int], Sequence[int]]  # shape, and strides in elements
 
 
 def supports(*arrays) -> bool:
@@ -30,90 +30,117 @@ def supports(*arrays) -> bool:
     return all(array.dtype == jnp.float32 and array.size for array in arrays) and available()
 
 
-@functools.cache
 def available() -> bool:
-    """Whether oneDNN can be used here; if so, XLA knows our handler from now on."""
-    if dnnl.library() is None:
-        return False
-    foreign.register(NAME, _run)
-    return True
+    """Whether oneDNN can be used here; if so, XLA knows our handlers from now on."""
+    return extension.load() is not None
 
 
-def _run(key: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> list[Callable[[], None]]:
-    addresses, turns = (*inputs, *outputs), Turns()
-    return [functools.partial(part.run, addresses, turns) for part in parts_of(key)]
+def cores() -> int:
+    """How many threads OpenMP gives to an operation unless told otherwise."""
+    loaded = extension.load()
+    assert loaded is not None, "oneDNN is not available"
+    return loaded.cores()
 
 
-@functools.cache
-def parts_of(key: bytes) -> list[Part]:
-    """The work, cut where that pays.
+def convolution(
+    images: Sequence[int],
+    kernel: Sequence[int],
+    result: Sequence[int],
+    *operands: jax.Array,
+    operation: str,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    groups: int,
+) -> jax.Array:
+    """Runs a convolution or one of its gradients.
 
-    Convolutions are cut along the batch, a part for each core: XLA does other operations at the
-    same time, and OpenMP's threads would wait for the one whose core is taken (GoogLeNet's step: a
-    tenth). Matrix products gained nothing by it.
+    Args:
+      images: Shape of the images, [B, H, W, C].
+      kernel: Shape of the kernel, [h, w, C / groups, features].
+      result: Shape of the result.
+      *operands: Two arrays: images and kernel of "conv2d", kernel and the output's cotangent of
+        "conv2d_input_gradient", images and the output's cotangent of "conv2d_kernel_gradient".
+      operation: Its name.
+      strides: Of the window, (rows, columns).
+      padding: (low, high) for rows and columns.
+      groups: Number of feature groups.
     """
-    operation, *settings = json.loads(key)
-    if operation == "einsum":
-        return [Part(functools.partial(_matrix_product, *settings), dnnl.cores(), (0, 0, 0))]
-    return _convolution_parts(operation, *settings)
+    output = output_shape(images, kernel, strides=strides, padding=padding, groups=groups)
+    parts, threads = _split(images[0], math.prod(output) * math.prod(kernel[:3]))
+    images, output = (images[0] // parts, *images[1:]), (output[0] // parts, *output[1:])
+    order = _ORDERS[operation]
+    elements = {_SOURCE: math.prod(images), _WEIGHTS: 0, _DESTINATION: math.prod(output)}
+    offsets = [4 * elements[kind] for kind in order]  # in bytes, between the parts
+    if (*kernel[:2], *strides, groups) == (1, 1, 1, 1, 1) and not any(map(any, padding)):
+        # A product of matrices, which leaves the kernel as it is: a fifth faster.
+        sizes = {"n": math.prod(images[:3]), "c": images[3], "f": kernel[3]}
+        layouts, order = _matrix_product(_POINTWISE[operation], sizes)
+        settings = _MATMUL
+    else:
+        layouts = [_nhwc(*images), _hwio(*kernel, groups), _nhwc(*output)]
+        (top, bottom), (left, right) = padding
+        settings = dict(
+            operation=operation,
+            window_strides=_numbers(strides),
+            padding_low=_numbers((top, left)),
+            padding_high=_numbers((bottom, right)),
+        )
+    return _call(layouts, order, operands, result, offsets, parts, threads, **settings)
 
 
-def _shares(batch: int, products: int) -> tuple[int, int]:
-    """Into how many parts a batch is cut, and how many threads work on each."""
-    cores = dnnl.cores()
-    if batch % cores or cores > MOST_PARTS:
-        return 1, cores
-    return (cores, 1) if products >= FEWEST_PRODUCTS else (1, 1)
-
-
-def _call(key: Sequence, operands: Sequence[jax.Array], result: Sequence[int]) -> jax.Array:
-    output = jax.ShapeDtypeStruct(tuple(result), jnp.float32)
-    return jax.ffi.ffi_call(NAME, output)(*operands, key=json.dumps(key))
-
-
-def convolution(images, kernel, result, *operands, operation: str, **settings) -> jax.Array:
-    """Runs "conv2d", "conv2d_input_gradient" or "conv2d_kernel_gradient" on two `operands`.
-
-    `images`, `kernel` and `result` are shapes; `settings` strides, padding and groups.
-    """
-    geometry = [settings[name] for name in ("strides", "padding", "groups")]
-    return _call([operation, images, kernel, *geometry], operands, result)
+def output_shape(images, kernel, *, strides, padding, groups) -> tuple[int, ...]:
+    """The shape of a convolution's output, [B, H', W', features]."""
+    sizes = zip(images[1:3], padding, kernel[:2], strides, strict=True)
+    sides = [(side + sum(pads) - window) // step + 1 for side, pads, window, step in sizes]
+    return (images[0], *(max(0, side) for side in sides), kernel[3])
 
 
 def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) -> jax.Array:
     """The einsum of two arrays, `axes` their letters and the result's: see `is_matrix_product`."""
     sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
+    layouts, order = _matrix_product(axes, sizes)
     result = [sizes[letter] for letter in axes[2]]
-    return _call(["einsum", axes, sizes], (first, second), result)
+    return _call(layouts, order, (first, second), result, (0, 0, 0), 1, cores(), **_MATMUL)
+
+
+def _split(batch: int, products: int) -> tuple[int, int]:
+    """Into how many parts a batch is cut, and how many threads work on each.
+
+    Convolutions are cut along the batch, a part for each core: XLA does other operations at the
+    same time, and OpenMP's threads would wait for the one whose core is taken (GoogLeNet's step: a
+    tenth). Matrix products gained nothing by it.
+    """
+    most = cores()
+    if batch % most or most > MOST_PARTS:
+        return 1, most
+    return (most, 1) if products >= FEWEST_PRODUCTS else (1, 1)
+
+
+def _call(layouts, order, operands, result, offsets, parts, threads, **attributes) -> jax.Array:
+    for name, (shape, strides) in zip(("source", "weights", "destination"), layouts, strict=True):
+        attributes |= {name: _numbers(shape), f"{name}_strides": _numbers(strides)}
+    attributes |= dict(order=_numbers(order), offsets=_numbers(offsets))
+    attributes |= dict(parts=np.int64(parts), threads=np.int64(threads))
+    output = jax.ShapeDtypeStruct(tuple(result), jnp.float32)
+    return jax.ffi.ffi_call(extension.ONEDNN, output)(*operands, **attributes)
+
+
+def _numbers(values) -> np.ndarray:
+    return np.array([*values], np.int64)
+
+
+_NO_WINDOW = {name: _numbers(()) for name in ("window_strides", "padding_low", "padding_high")}
+_MATMUL = {"operation": "matmul"} | _NO_WINDOW
 
 
 # Convolutions.
 
-
-def _convolution_parts(operation, images, kernel, *geometry) -> list[Part]:
-    products = math.prod(_output_shape(images, kernel, *geometry)) * math.prod(kernel[:3])
-    count, threads = _shares(images[0], products)
-    images = [images[0] // count, *images[1:]]
-    image_bytes, kernel_bytes = 4 * math.prod(images), 0
-    output_bytes = 4 * math.prod(_output_shape(images, kernel, *geometry))
-    share = {
-        "conv2d": (image_bytes, kernel_bytes, output_bytes),
-        "conv2d_input_gradient": (kernel_bytes, output_bytes, image_bytes),
-        "conv2d_kernel_gradient": (image_bytes, output_bytes, kernel_bytes),
-    }[operation]
-    is_sum = count > 1 and operation == "conv2d_kernel_gradient"
-    prepare = functools.partial(_convolution, operation, images, kernel, *geometry)
-    return [
-        Part(
-            functools.partial(prepare, adds=is_sum and i > 0),
-            threads,
-            [i * size for size in share],
-            number=i if is_sum else None,
-        )
-        for i in range(count)
-    ]
-
-
+# What both operands and the result are.
+_ORDERS = {
+    "conv2d": (_SOURCE, _WEIGHTS, _DESTINATION),
+    "conv2d_input_gradient": (_WEIGHTS, _DESTINATION, _SOURCE),
+    "conv2d_kernel_gradient": (_SOURCE, _DESTINATION, _WEIGHTS),
+}
 _POINTWISE = {
     "conv2d": ("nc", "cf", "nf"),
     "conv2d_input_gradient": ("cf", "nf", "nc"),
@@ -121,55 +148,17 @@ _POINTWISE = {
 }
 
 
-def _output_shape(images, kernel, strides, padding, groups):
-    sizes = zip(images[1:3], padding, kernel[:2], strides, strict=True)
-    sides = [(side + sum(pads) - window) // step + 1 for side, pads, window, step in sizes]
-    return images[0], *sides, kernel[3]
-
-
-def _convolution(operation, images, kernel, strides, padding, groups, adds) -> dnnl.Operation:
-    batch, height, width, channels = images
-    rows, columns, inner, features = kernel
-    if (rows, columns, *strides, groups) == (1, 1, 1, 1, 1) and not any(map(any, padding)):
-        # A product of matrices, which leaves the kernel as it is: a fifth faster.
-        sizes = {"n": batch * height * width, "c": channels, "f": features}
-        return _matrix_product(_POINTWISE[operation], sizes, adds)
-    source = _nhwc(batch, height, width, channels)
-    destination = _nhwc(*_output_shape(images, kernel, strides, padding, groups))
-    weights = _hwio(rows, columns, inner, features, groups)
-    grouped = (groups,) if groups > 1 else ()
-    blocked = dnnl.layout((*grouped, features // groups, inner, rows, columns))
-    (top, bottom), (left, right) = padding
-    pairs = (strides, (0, 0), (top, left), (bottom, right))  # nothing is dilated
-    geometry = [(c_int64 * 2)(*pair) for pair in pairs]
-    forward = "dnnl_convolution_forward_primitive_desc_create"
-    plan = (dnnl.TRAINING, dnnl.DIRECT, source, blocked, None, destination, *geometry)
-    if operation == "conv2d":
-        operands = [(SOURCE, source), (WEIGHTS, weights), (DESTINATION, destination)]
-        return dnnl.Operation(forward, plan, operands)
-    hint = dnnl.describe(forward, *plan)
-    if operation == "conv2d_input_gradient":
-        create = "dnnl_convolution_backward_data_primitive_desc_create"
-        arguments = (dnnl.DIRECT, source, blocked, destination, *geometry, hint)
-        kinds = [(WEIGHTS, weights), (DESTINATION + GRADIENT, destination)]
-        return dnnl.Operation(create, arguments, [*kinds, (SOURCE + GRADIENT, source)])
-    create = "dnnl_convolution_backward_weights_primitive_desc_create"
-    arguments = (dnnl.DIRECT, source, blocked, None, destination, *geometry, hint)
-    kinds = [(SOURCE, source), (DESTINATION + GRADIENT, destination)]
-    return dnnl.Operation(create, arguments, [*kinds, (WEIGHTS + GRADIENT, weights)], adds)
-
-
-def _nhwc(batch, height, width, channels):
+def _nhwc(batch: int, height: int, width: int, channels: int) -> Layout:
     row = width * channels
-    return dnnl.layout((batch, channels, height, width), (height * row, 1, row, channels))
+    return (batch, channels, height, width), (height * row, 1, row, channels)
 
 
-def _hwio(rows, columns, inner, features, groups):
+def _hwio(rows: int, columns: int, inner: int, features: int, groups: int) -> Layout:
     shape = (features // groups, inner, rows, columns)
     strides = (1, features, columns * inner * features, inner * features)
     if groups == 1:
-        return dnnl.layout(shape, strides)
-    return dnnl.layout((groups, *shape), (features // groups, *strides))
+        return shape, strides
+    return (groups, *shape), (features // groups, *strides)
 
 
 # Matrix products: [batch ..., rows, inner] times [batch ..., inner, columns].
@@ -205,33 +194,26 @@ def _matrices(axes: Sequence[str]) -> tuple[str, str, str, str]:
     return batch, shared(first, result), shared(second, result), shared(first, second)
 
 
-def _matrix_product(
-    axes: Sequence[str], sizes: dict[str, int], adds: bool = False
-) -> dnnl.Operation:
+def _matrix_product(axes, sizes: dict[str, int]) -> tuple[list[Layout], tuple[int, ...]]:
+    """The layouts of source, weights and destination, and what both operands and the result are."""
     first, second, result = axes
     batch, rows, columns, inner = _matrices(axes)
 
-    def layout(letters: str, across: str, along: str):
+    def layout(letters: str, across: str, along: str) -> Layout:
         strides = dict(zip(letters, _strides([sizes[letter] for letter in letters]), strict=True))
         shape = [sizes[letter] for letter in batch]
         shape += [math.prod(sizes[letter] for letter in side) for side in (across, along)]
         steps = [strides[letter] for letter in (*batch, across[-1], along[-1])]
-        return dnnl.layout(shape, steps)
+        return shape, steps
 
-    kinds = [SOURCE, WEIGHTS]
     if result[-1] in rows:  # the transposed product, whose columns are the result's last axis
-        layouts = [layout(first, inner, rows), layout(second, columns, inner)]
-        kinds.reverse()
-        product = layout(result, columns, rows)
-    else:
-        layouts = [layout(first, rows, inner), layout(second, inner, columns)]
-        product = layout(result, rows, columns)
-    operands = [*zip(kinds, layouts, strict=True), (DESTINATION, product)]
-    by_kind = dict(operands)
-    arguments = (by_kind[SOURCE], by_kind[WEIGHTS], None, product)
-    return dnnl.Operation("dnnl_matmul_primitive_desc_create", arguments, operands, adds)
+        order = (_WEIGHTS, _SOURCE, _DESTINATION)
+        source, weights = layout(second, columns, inner), layout(first, inner, rows)
+        return [source, weights, layout(result, columns, rows)], order
+    source, weights = layout(first, rows, inner), layout(second, inner, columns)
+    return [source, weights, layout(result, rows, columns)], (_SOURCE, _WEIGHTS, _DESTINATION)
 
 
 def _strides(shape: Sequence[int]) -> list[int]:
-    """Of an array in rows."""
+    """The strides of an array in row-major order, in elements."""
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]

@@ -1,13 +1,14 @@
 """Pooling: maximum and average in the platform's best form, and PyTorch's adaptive average."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
-from zoo.kernels.settle import settle
+from zoo.kernels import platform
+from zoo.kernels.materialize import materialize
 
 
 def max_pool(
@@ -23,15 +24,23 @@ def max_pool(
     if ceil_mode:
         over = [_overhang(side, window, strides, padding) for side in images.shape[1:3]]
         pads = tuple((low, high + beyond) for (low, high), beyond in zip(pads, over, strict=True))
-    native = functools.partial(
-        nn.max_pool, window_shape=(window, window), strides=(strides, strides), padding=pads
-    )
 
     def on_cpu(images):
         # Columns before rows: so the first of equal maxima is the first row by row.
         across = _max_of_taps(window, strides, pads[1], 2, images)  # [B, H, W', C]
         return _max_of_taps(window, strides, pads[0], 1, across)
 
+    def native(images):
+        windows, steps = (1, window, window, 1), (1, strides, strides, 1)
+        everywhere = ((0, 0), *pads, (0, 0))
+        return jax.lax.reduce_window(images, -np.inf, jax.lax.max, windows, steps, everywhere)
+
+    return _by_platform(images, on_cpu, native)
+
+
+def _by_platform(images: jax.Array, on_cpu: Callable, native: Callable) -> jax.Array:
+    if platform.form(images) == platform.NATIVE:
+        return native(images)
     return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
 
 
@@ -65,7 +74,7 @@ def _max_of_taps_jvp(window, strides, pads, axis, primals, tangents):
         is_larger = (tap > largest) | jnp.isnan(tap)
         largest = jnp.where(is_larger, tap, largest)
         position = jnp.where(is_larger, np.uint8(i), position)
-    position = settle(position)  # or each tap would look for it anew
+    position = materialize(position)  # or each tap would look for it anew
     # Linear in the tangent. Transposed, a tap is a pad, and their sum compiles to one loop.
     moved = _taps(window, strides, pads, axis, tangents[0], 0)
     chosen = (jnp.where(position == i, tap, 0) for i, tap in enumerate(moved))
@@ -99,7 +108,7 @@ def average_pool(
         everywhere = ((0, 0), *pads, (0, 0))
         return jax.lax.reduce_window(images, 0.0, jax.lax.add, windows, steps, everywhere)
 
-    sums = jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
+    sums = _by_platform(images, on_cpu, native)
     if counted:
         return sums / window**2
     inside = jnp.ones((1, *images.shape[1:3], 1), images.dtype)

@@ -6,13 +6,16 @@ import string
 from flax import linen as nn
 from jax import lax
 
+from zoo.kernels import platform
 from zoo.kernels.einsum import einsum
 from zoo.layers import initializers
 
 
 def _dot_general(inputs, kernel, dimensions, precision=None, **settings):
     """`lax.dot_general` for `nn.Dense`: [..., C] and [C, F] -> [..., F]."""
-    if precision is not None or settings or dimensions != (((inputs.ndim - 1,), (0,)), ((), ())):
+    is_dense = dimensions == (((inputs.ndim - 1,), (0,)), ((), ()))
+    is_cpu = platform.form(inputs, kernel) == platform.CPU
+    if precision is not None or settings or not is_dense or not is_cpu:
         return lax.dot_general(inputs, kernel, dimensions, precision=precision, **settings)
     *rows, inner, features = string.ascii_lowercase[: inputs.ndim + 1]
     rows = "".join(rows)

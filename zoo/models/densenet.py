@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.materialize import materialize
 from zoo.kernels.pool import average_pool, max_pool
-from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
@@ -44,7 +44,7 @@ class DenseLayer(nn.Module):
             y = nn.relu(self.norm(name="norm2")(y))
         last = "conv2" if self.bottleneck else "conv1"
         y = self.drop()(self.conv(self.features, (3, 3), padding=1, name=last)(y))
-        return settle(jnp.concatenate([x, y], axis=-1))
+        return materialize(jnp.concatenate([x, y], axis=-1))
 
 
 class DenseNet(nn.Module):

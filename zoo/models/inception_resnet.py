@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.materialize import materialize
 from zoo.kernels.pool import max_pool
-from zoo.kernels.settle import settle
 from zoo.layers.branches import Branches, average, branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init
@@ -131,7 +131,7 @@ class Residual(nn.Module):
         if self.squeeze_excite:
             y = SqueezeExcite(x.shape[-1] // 16, dtype=self.dtype, name="se")(y)
         x = x + self.scale * y
-        return settle(nn.relu(x) if self.relu else x)
+        return materialize(nn.relu(x) if self.relu else x)
 
 
 class InceptionResNet(nn.Module):

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.materialize import materialize
 from zoo.kernels.pool import max_pool
-from zoo.kernels.settle import settle
 from zoo.layers.branches import Branches, branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init, half, window
@@ -94,7 +94,7 @@ class TwoWay(nn.Module):
         ways = [Inception(self.branches, self.conv, name=f"way{i}")(x) for i in (1, 2)]
         for way in ways:
             x = x + self.scale * way
-        return settle(nn.relu(x))
+        return materialize(nn.relu(x))
 
 
 class SharedConv(nn.Module):
@@ -142,7 +142,7 @@ class Poly3(nn.Module):
             y = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(y)
             total = total + self.scale * y
             x = nn.relu(y)
-        return settle(nn.relu(total))
+        return materialize(nn.relu(total))
 
 
 class PolyNet(nn.Module):

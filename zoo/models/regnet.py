@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.settle import settle
+from zoo.kernels.materialize import materialize
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
@@ -78,7 +78,7 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = self.conv(self.features, (1, 1), self.strides, name="shortcut_conv")(x)
             x = self.norm(name="shortcut_norm")(x)
-        return settle(nn.relu(x + y))
+        return materialize(nn.relu(x + y))
 
 
 class RegNet(nn.Module):

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.materialize import materialize
 from zoo.kernels.pool import max_pool
-from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
@@ -61,7 +61,7 @@ class BasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
         y = DropPath(self.drop_path)(y, train=train)
-        return settle(nn.relu(self.join(self, x, y)))
+        return materialize(nn.relu(self.join(self, x, y)))
 
 
 class Bottleneck(nn.Module):
@@ -89,7 +89,7 @@ class Bottleneck(nn.Module):
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = DropPath(self.drop_path)(y, train=train)
-        return settle(nn.relu(self.join(self, x, y)))
+        return materialize(nn.relu(self.join(self, x, y)))
 
 
 class ResNet(nn.Module):

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.materialize import materialize
 from zoo.kernels.pool import max_pool
-from zoo.kernels.settle import settle
 from zoo.layers.dense import Dense
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.models.resnet import dense_init, same_conv
@@ -44,7 +44,7 @@ class SEBasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.gate(self.features // REDUCTION, name="se")(y)
-        return settle(nn.relu(y + shortcut(self, x, y.shape)))
+        return materialize(nn.relu(y + shortcut(self, x, y.shape)))
 
 
 class SEBottleneck(nn.Module):
@@ -76,7 +76,7 @@ class SEBottleneck(nn.Module):
         y = self.norm(name="norm3")(y)
         y = self.gate(4 * self.features // REDUCTION, name="se")(y)
         size = self.projection if self.strides > 1 else 1
-        return settle(nn.relu(y + shortcut(self, x, y.shape, size)))
+        return materialize(nn.relu(y + shortcut(self, x, y.shape, size)))
 
 
 def shortcut(block: nn.Module, x: jax.Array, shape: Sequence[int], size: int = 1) -> jax.Array:

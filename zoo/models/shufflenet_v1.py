@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.materialize import materialize
 from zoo.kernels.pool import average_pool, max_pool
-from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
@@ -71,7 +71,7 @@ class Unit(nn.Module):
         y = pointwise2(added, (1, 1), name="pointwise2_conv")(y)
         y = self.norm(name="pointwise2_norm")(y)
         if self.strides == 1:
-            return settle(nn.relu(x + y))
+            return materialize(nn.relu(x + y))
         x = average_pool(x, 3, 2, padding=1)  # the padding counts, as zeros
         return jnp.concatenate([x, nn.relu(y)], axis=-1)
 

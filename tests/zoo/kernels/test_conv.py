@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo import macs
-from zoo.kernels import dnnl, onednn
+from zoo.kernels import extension, onednn
 from zoo.kernels.conv import conv
 from zoo.layers.conv import Conv
 
@@ -22,12 +22,10 @@ def form(request, monkeypatch):
         monkeypatch.setattr(onednn, "available", lambda: False)
     elif onednn.available():
         cores = 4 if "parts" in request.param else 3  # no batch here can be cut in three
-        monkeypatch.setattr(dnnl, "cores", lambda: cores)
+        monkeypatch.setattr(onednn, "cores", lambda: cores)
         monkeypatch.setattr(onednn, "FEWEST_PRODUCTS", 0)
-    onednn.parts_of.cache_clear()
     jax.clear_caches()
     yield request.param
-    onednn.parts_of.cache_clear()
     jax.clear_caches()
 
 
@@ -134,7 +132,7 @@ def test_onednn_is_used_where_its_package_exists(form):
     """On Linux and x86-64 it is a requirement of the project; elsewhere XLA does the work."""
     text = jax.jit(three).lower(IMAGES, KERNEL).as_text()
     is_there = sys.platform == "linux" and platform.machine() == "x86_64"
-    assert (onednn.NAME in text) == (is_there and form != "XLA alone")
+    assert (extension.ONEDNN in text) == (is_there and form != "XLA alone")
 
 
 IMAGES = np.random.RandomState(0).standard_normal((16, 9, 9, 8)).astype(np.float32)
@@ -193,7 +191,7 @@ def test_split_over_devices_by_the_compiler(form):
     mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
     images = jax.device_put(IMAGES, NamedSharding(mesh, PartitionSpec("data")))
     compiled = jax.jit(three).lower(images, KERNEL).compile()
-    assert onednn.NAME not in compiled.as_text()
+    assert extension.ONEDNN not in compiled.as_text()
     assert "all-gather" not in compiled.as_text()
     np.testing.assert_allclose(
         compiled(images, KERNEL), native(IMAGES, KERNEL), rtol=1e-4, atol=1e-5

@@ -1,0 +1,88 @@
+"""The compiled extension, onednn.cc: loaded, and made known to XLA, at first use."""
+
+import functools
+import importlib
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import CDLL
+from types import ModuleType
+
+import jax
+import numpy as np
+
+PACKAGE = "onednn-cpu-gomp"
+ONEDNN, MATERIALIZE = "zoo_onednn", "zoo_materialize"  # by which XLA knows the handlers
+
+
+@functools.cache
+def load() -> ModuleType | None:
+    """The extension, once XLA has taken its handlers; None without it.
+
+    Where its parts are there and do not work, one warning says why.
+    """
+    try:
+        library = _library()
+        extension = importlib.import_module("zoo.kernels._onednn") if library else None
+    except ModuleNotFoundError:  # installed where there is no compiler
+        return None
+    except Exception as error:
+        return _unavailable(error, "Is libgomp.so.1, GNU's OpenMP, on this system?")
+    if extension is None:
+        return None
+    try:
+        jax.local_devices(backend="cpu")  # so that what XLA refuses raises here
+        for name, type_registration in extension.types().items():
+            jax.ffi.register_ffi_type(name, type_registration, platform="cpu")
+        for name, handlers in extension.targets().items():
+            jax.ffi.register_ffi_target(name, handlers, platform="cpu")
+        _in_a_thread_of_its_own(_try)
+    except Exception as error:
+        return _unavailable(error, "Installing flax-zoo again builds it for this version of JAX.")
+    return extension
+
+
+def _library() -> CDLL | None:
+    """oneDNN's shared library, which has the extension's functions; None if not installed."""
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    (path,) = (str(file.locate()) for file in files if file.name == "libdnnl.so.3")
+    return CDLL(path)
+
+
+def _in_a_thread_of_its_own(function: Callable[[], None]) -> None:
+    """Runs `function` apart from the trace, the mesh and the settings of the caller."""
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(function).result()
+
+
+def _try() -> None:
+    """Raises what XLA or oneDNN say of the handlers, and where a product is wrong."""
+    attributes = dict(operation="matmul", parts=np.int64(1), threads=np.int64(1))
+    numbers = dict(order=(0, 1, 2), offsets=(0, 0, 0))
+    numbers |= dict.fromkeys(("window_strides", "padding_low", "padding_high"), ())
+    for name in ("source", "weights", "destination"):
+        numbers |= {name: (2, 2), f"{name}_strides": (2, 1)}
+    attributes |= {name: np.array(values, np.int64) for name, values in numbers.items()}
+    matrix = np.array([[1, 2], [3, 4]], np.float32)
+    result = jax.ShapeDtypeStruct((2, 2), np.float32)
+
+    def square(matrix):
+        stored = jax.ffi.ffi_call(MATERIALIZE, result, input_output_aliases={0: 0})(2 * matrix)
+        return jax.ffi.ffi_call(ONEDNN, result)(stored, matrix, **attributes)
+
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        found = np.asarray(jax.jit(square)(matrix))
+    if not np.array_equal(found, 2 * matrix @ matrix):
+        raise RuntimeError(f"a product of matrices came out as {found.tolist()}")
+
+
+def _unavailable(error: Exception, advice: str) -> None:
+    warnings.warn(
+        f"oneDNN cannot be used ({str(error).strip() or repr(error)}), so XLA alone computes on "
+        f"CPU, several times slower. {advice}",
+        stacklevel=3,
+    )
