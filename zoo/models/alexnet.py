@@ -20,6 +20,7 @@ from zoo.kernels.pool import adaptive_average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.lrn import local_response_norm
 from zoo.registry import CAFFE, Family
 
@@ -70,11 +71,7 @@ class AlexNet(nn.Module):
         for name in ("fc6", "fc7"):
             x = dense(4096, dtype=self.dtype, bias_init=nn.initializers.ones, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
 
 
 class AlexNetOneTower(nn.Module):
@@ -116,11 +113,7 @@ class AlexNetOneTower(nn.Module):
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
 
 
 def require_227(images: jax.Array) -> None:

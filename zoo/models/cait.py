@@ -25,6 +25,7 @@ from zoo.layers.attention import attend, heads, merged, sow_map
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath
+from zoo.layers.head import classify
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.models.vit import TIMM, patch_embedding, prepend_tokens
@@ -167,12 +168,7 @@ class CaiT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x[:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
-        return head(self.num_classes)(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(

@@ -25,6 +25,7 @@ from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import logits_layer
 from zoo.layers.mlp import gelu
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.models.vit import Block, prepend_tokens
@@ -131,8 +132,7 @@ class CrossViT(nn.Module):
         self.sow("intermediates", "embedding", embedding)
         if not self.num_classes:
             return embedding
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         logits = [
             head(name=f"branch{i}_head")(token) for i, token in zip(BRANCHES, tokens, strict=True)
         ]

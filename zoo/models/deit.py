@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.dense import Dense
 from zoo.layers.drop_path import linspace_rates
+from zoo.layers.head import logits_layer
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.models import vit
 from zoo.models.vit import ViT
@@ -81,8 +81,7 @@ class DistilledViT(nn.Module):
         self.sow("intermediates", "embedding", embedding)
         if not self.num_classes:
             return embedding
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         class_logits = head(name="head")(x[:, 0])
         distilled_logits = head(name="distilled_head")(x[:, 1])
         self.sow("intermediates", "class_logits", class_logits)

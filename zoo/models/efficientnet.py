@@ -20,8 +20,8 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath
+from zoo.layers.head import classify
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
@@ -165,11 +165,7 @@ class EfficientNet(nn.Module):
         x = act(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, head_features]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 def square_conv(

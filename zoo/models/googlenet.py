@@ -26,6 +26,7 @@ from zoo.layers.branches import branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, half, window
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify, logits_layer
 from zoo.layers.image_size import require_at_least
 from zoo.layers.lrn import local_response_norm
 from zoo.registry import CAFFE, Family
@@ -127,8 +128,7 @@ class AuxiliaryHead(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 2048], channels first
         x = nn.relu(Dense(1024, dtype=self.dtype, kernel_init=xavier, name="fc")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+        return logits_layer(self.num_classes, self.dtype, kernel_init=xavier)(x)
 
 
 class GoogLeNet(nn.Module):
@@ -196,12 +196,8 @@ class GoogLeNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=xavier, dropout=dropout)
 
 
 family = Family(

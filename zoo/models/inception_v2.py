@@ -22,7 +22,7 @@ from flax import linen as nn
 from zoo.kernels.pool import max_pool
 from zoo.layers.branches import Branches, average, branch
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CAFFE, Family
 
@@ -111,11 +111,7 @@ class InceptionV2(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype)
 
 
 def require_even_stages(images: jax.Array, x: jax.Array) -> None:

@@ -19,7 +19,7 @@ from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify, logits_layer
 from zoo.layers.image_size import require_at_least
 from zoo.registry import Family
 
@@ -99,8 +99,7 @@ class AuxiliaryHead(nn.Module):
         x = self.conv(128, 1, name="conv1")(x)
         x = self.conv(768, 5, 1, "valid", name="conv2")(x)  # [B, 1, 1, 768]
         x = jnp.mean(x, axis=(1, 2))
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=aux_init, name="head")(x)
+        return logits_layer(self.num_classes, self.dtype, kernel_init=aux_init)(x)
 
 
 class InceptionV3(nn.Module):
@@ -148,12 +147,10 @@ class InceptionV3(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout
+        )
 
 
 family = Family(

@@ -16,7 +16,7 @@ from flax import linen as nn
 from zoo.kernels.pool import max_pool
 from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.registry import Family
 
@@ -124,12 +124,8 @@ class InceptionV4(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 1536]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 family = Family(

@@ -19,6 +19,7 @@ from zoo.kernels.conv import conv
 from zoo.kernels.pool import max_pool
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 # Table I: the maps of S2 that each map of C3 sees.
@@ -74,11 +75,7 @@ class LeNet5(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 400], channels first
         x = nn.relu(Dense(120, dtype=self.dtype, name="fc1")(x))
         x = nn.relu(Dense(84, dtype=self.dtype, name="fc2")(x))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype)
 
 
 class LeNet5Of1998(nn.Module):

@@ -21,6 +21,7 @@ from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
 from zoo.models import pvt, vit
@@ -144,11 +145,7 @@ class LocalViT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(outputs[-1][:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(

@@ -26,8 +26,8 @@ from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import logits_layer
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -126,8 +126,7 @@ class LVViT(nn.Module):
         self.sow("intermediates", "embedding", x[:, 0])  # [B, C]
         if not self.num_classes:
             return x[:, 0]
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         logits, token_logits = head(name="head")(x[:, 0]), head(name="token_head")(x[:, 1:])
         grid = exchanged(token_logits.reshape(batch, height, width, -1), mixed)
         self.sow("intermediates", "token_logits", grid)  # [B, H/16, W/16, num_classes]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 
@@ -40,11 +41,7 @@ class MLP(nn.Module):
             self.sow("intermediates", f"stage{i + 1}", x)
 
         # Head
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype)
 
 
 family = Family(

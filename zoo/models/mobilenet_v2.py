@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
@@ -97,12 +97,10 @@ class MobileNetV2(nn.Module):
         x = conv(scaled(1280, max(1.0, self.width)), (1, 1), name="final_conv")(x)
         x = nn.relu6(norm(name="final_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 1280]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout
+        )
 
 
 family = Family(

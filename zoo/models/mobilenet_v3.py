@@ -15,6 +15,7 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
@@ -136,12 +137,10 @@ class MobileNetV3(nn.Module):
         x = jnp.mean(x, axis=(1, 2))
         x = dense(scaled(self.embedding_width, self.width), dtype=self.dtype, name="fc")(x)
         x = nn.hard_swish(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout
+        )
 
 
 family = Family(

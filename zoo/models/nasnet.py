@@ -23,7 +23,7 @@ from jax import lax
 from zoo.kernels.pool import average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
@@ -234,11 +234,7 @@ class NASNet(nn.Module):
         # Head
         x = jnp.mean(nn.relu(x), axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 family = Family(

@@ -25,6 +25,7 @@ from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_grid, trunc_normal
 from zoo.layers.windows import from_windows, to_windows
@@ -156,11 +157,7 @@ class NesT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))  # [B, 4 * width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 def block_side(images: jax.Array, levels: int) -> int:

@@ -24,6 +24,7 @@ from flax import linen as nn
 from zoo.kernels.pool import average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
+from zoo.layers.head import classify_maps
 from zoo.layers.image_size import require_at_least
 from zoo.registry import CAFFE, Family
 
@@ -88,7 +89,7 @@ class NIN(nn.Module):
         self.sow("intermediates", "stage4", x)
 
         # Head
-        return class_maps(self, x)
+        return classify_maps(self, x, self.num_classes, self.dtype, kernel_init=normal_005)
 
 
 class NINCifar(nn.Module):
@@ -121,18 +122,7 @@ class NINCifar(nn.Module):
         self.sow("intermediates", "stage3", x)
 
         # Head
-        return class_maps(self, x)
-
-
-def class_maps(model: NIN | NINCifar, x: jax.Array) -> jax.Array:
-    """One map a class, and the average of each: [B, H, W, C] -> [B, num_classes]."""
-    embedding = jnp.mean(x, axis=(1, 2))
-    model.sow("intermediates", "embedding", embedding)
-    if not model.num_classes:
-        return embedding
-    head_dtype = jnp.promote_types(model.dtype, jnp.float32)
-    head = Conv(model.num_classes, (1, 1), dtype=head_dtype, kernel_init=normal_005, name="head")
-    return jnp.mean(nn.relu(head(x)), axis=(1, 2))
+        return classify_maps(self, x, self.num_classes, self.dtype, kernel_init=normal_005)
 
 
 family = Family("nin", dict(paper="Network In Network, arXiv:1312.4400", year=2013))

@@ -24,7 +24,7 @@ from zoo.kernels.settle import settle
 from zoo.layers.branches import Branches, branch
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init, half, window
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.registry import Family
 
@@ -187,12 +187,8 @@ class PolyNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 family = Family(

@@ -17,8 +17,8 @@ from flax import linen as nn
 
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -131,11 +131,7 @@ class PVT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(tokens[:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def patches(self, x: jax.Array, stage: int) -> jax.Array:
         """A linear map of each patch and a LayerNorm: the way into a stage."""

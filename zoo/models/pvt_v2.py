@@ -22,6 +22,7 @@ from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import gelu
 from zoo.layers.position import trunc_normal
@@ -163,11 +164,7 @@ class PVTv2(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def patches(self, x: jax.Array, stage: int) -> jax.Array:
         """A convolution with strides and a LayerNorm: the way into a stage."""

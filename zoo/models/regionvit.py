@@ -26,6 +26,7 @@ from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp, gelu
 from zoo.layers.position import trunc_normal
@@ -206,11 +207,7 @@ class RegionViT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(regional)
         x = jnp.mean(x, axis=(1, 2))  # [B, 8 * width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def local_tokens(self, images: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H/4, W/4, width], by convolutions that overlap."""

@@ -23,8 +23,8 @@ from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -145,11 +145,7 @@ class ResNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Module:

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.models.resnet import BasicBlock, dense_init, linear_rates, plain, same_conv
 from zoo.registry import Family
 
@@ -122,11 +122,7 @@ class ResNetCifar(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 64]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 family = Family(

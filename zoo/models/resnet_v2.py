@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.kernels.pool import max_pool
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.models.resnet import dense_init, same_conv
 from zoo.models.resnet_cifar import CIFAR
 from zoo.registry import Family
@@ -123,11 +123,7 @@ class ResNetV2(nn.Module):
         # Head
         x = nn.relu(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 # One for each reference, as their names differ.

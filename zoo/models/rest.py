@@ -20,6 +20,7 @@ from zoo.layers.blocks import run_blocks
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -174,11 +175,7 @@ class ResT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def positions(self, x: jax.Array, name: str) -> jax.Array:
         """A gate on each value that sees its neighbours, at the border zeros: pixel attention."""

@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from zoo.kernels.pool import max_pool
 from zoo.kernels.settle import settle
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.models.resnet import dense_init, same_conv
 from zoo.registry import Family
@@ -131,11 +131,7 @@ class SENet(nn.Module):
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 SEResNetBottleneck = partial(SEBottleneck, stride_first=True)

@@ -26,7 +26,7 @@ from zoo.kernels.pool import average_pool, max_pool
 from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -127,12 +127,8 @@ class ShuffleNetV1(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        dense = partial(Dense, use_bias=False, dtype=head_dtype, kernel_init=dense_init)
-        return dense(self.num_classes, name="head")(x)
+        head = partial(classify, kernel_init=dense_init, use_bias=False)
+        return head(self, x, self.num_classes, self.dtype)
 
 
 family = Family(

@@ -17,7 +17,7 @@ from flax import linen as nn
 from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -101,11 +101,7 @@ class ShuffleNetV2(nn.Module):
         x = conv(self.final_width, (1, 1), name="final_conv")(x)  # [B, H/32, W/32, final_width]
         x = nn.relu(norm(name="final_norm")(x))
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=torch_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_init)
 
 
 family = Family(

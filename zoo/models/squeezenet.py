@@ -19,6 +19,7 @@ from flax import linen as nn
 from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
+from zoo.layers.head import classify_maps
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "uniform")
@@ -105,13 +106,9 @@ class SqueezeNet(nn.Module):
                 x = pool(x)
 
         # Head
-        self.sow("intermediates", "embedding", jnp.mean(x, axis=(1, 2)))
-        if not self.num_classes:
-            return jnp.mean(x, axis=(1, 2))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Conv, dtype=head_dtype, kernel_init=head_init, name="head")
-        return jnp.mean(nn.relu(head(self.num_classes, (1, 1))(x)), axis=(1, 2))
+        head = partial(classify_maps, kernel_init=head_init)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return head(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 def require_size(images: jax.Array, smallest: int) -> None:

@@ -26,6 +26,7 @@ from zoo.layers.attention import attend, merged
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -173,12 +174,7 @@ class T2TViT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(outputs[-1][:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
-        return head(self.num_classes)(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 def soft_split(x: jax.Array, size: int, strides: int, *, padding: int) -> jax.Array:

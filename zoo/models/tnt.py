@@ -27,6 +27,7 @@ from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.head import classify
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -157,12 +158,7 @@ class TNT(nn.Module):
 
         # Head
         x = norm(name="norm")(outputs[-1][1][:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
-        return head(self.num_classes)(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def pixels(self, images: jax.Array) -> jax.Array:
         """The features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""

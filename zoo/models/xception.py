@@ -18,7 +18,7 @@ from flax import linen as nn
 from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -113,12 +113,10 @@ class Xception(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout
+        )
 
 
 def require_7(images: jax.Array) -> None:

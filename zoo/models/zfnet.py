@@ -18,6 +18,7 @@ from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
 from zoo.layers.lrn import local_response_norm
 from zoo.registry import Family
 
@@ -63,11 +64,7 @@ class ZFNet(nn.Module):
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
 
 
 def require_224(images: jax.Array) -> None:
