@@ -66,6 +66,32 @@ def run_blocks(
     ]
 
 
+def run_stage(
+    blocks: Sequence[Callable[..., nn.Module]],
+    x: Any,
+    rates: Sequence[float],
+    *,
+    first: Callable[..., nn.Module] | None = None,
+    prefix: str = "",
+    **settings,
+) -> Any:
+    """The output of the last block of a stage. Arguments as for `run_blocks`.
+
+    Args:
+      blocks: constructors of the blocks, applied cyclically.
+      x: the stage's input.
+      rates: drop path rate of each block.
+      first: constructor of the first block where that is of a kind of its own, as in stages that
+        begin with a stride. It is neither scanned nor rematerialized.
+      prefix: the blocks are called `prefix`block1, `prefix`block2, ...
+      **settings: `train`, `scan` and `remat`.
+    """
+    if first is None:
+        return run_blocks(blocks, x, rates, prefix=prefix, **settings)[-1]
+    x = first(drop_path=rates[0], name=f"{prefix}block1")(x, train=settings["train"])
+    return run_blocks(blocks, x, rates[1:], prefix=prefix, start=2, **settings)[-1]
+
+
 class _Turn(nn.Module):
     """The body of the scan: each kind of block once."""
 

@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from zoo.kernels.einsum import einsum
 from zoo.layers.attention import attend, heads, merged, sow_map
-from zoo.layers.blocks import run_blocks, stage_ends
+from zoo.layers.blocks import run_blocks, run_stage, stage_ends
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath
 from zoo.layers.head import classify
@@ -164,7 +164,7 @@ class CaiT(nn.Module):
             self.sow("intermediates", f"stage{i}", outputs[end - 1].reshape(grid))
         x = prepend_tokens(self, outputs[-1], "class_token")  # [B, 1 + N, C]
         of_class = partial(block, ClassAttention)
-        x = run_blocks([of_class], x, [0.0, 0.0], train=train, prefix="class_")[-1]
+        x = run_stage([of_class], x, [0.0, 0.0], train=train, prefix="class_")
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x[:, 0])  # [B, C]

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
@@ -100,13 +100,12 @@ class ConvNeXt(nn.Module):
 
         # Stages
         block = partial(Block, self.layer_scale, dtype=self.dtype)
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, (depth, width) in enumerate(zip(self.depths, self.dims, strict=True), 1):
+        run = partial(run_stage, [block], train=train, scan=self.scan, remat=self.remat)
+        stages = zip(self.dims, stage_drop_path_rates(self.drop_path, self.depths), strict=True)
+        for i, (width, rates) in enumerate(stages, 1):
             if i > 1:
                 x = Downsample(width, self.dtype, name=f"stage{i}_downsample")(x)
-            stage_rates = [next(rates) for _ in range(depth)]
-            x = run_blocks([block], x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = run(x, rates, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, dims[3]]
 
         # Head

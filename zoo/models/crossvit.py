@@ -21,10 +21,10 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import logits_layer
 from zoo.layers.mlp import gelu
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -107,13 +107,12 @@ class CrossViT(nn.Module):
         # Stages
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, **settings)
-        rates = linspace_rates(self.drop_path, self.stages * max(self.depths))
-        for stage in range(1, self.stages + 1):
-            here = rates[(stage - 1) * max(self.depths) : stage * max(self.depths)]
+        rates = stage_drop_path_rates(self.drop_path, self.stages * (max(self.depths),))
+        for stage, here in enumerate(rates, 1):
             for i, depth in zip(BRANCHES, self.depths, strict=True):
                 prefix = f"stage{stage}_branch{i}_"
-                x = run_blocks([block], branches[i], here[:depth], train=train, prefix=prefix)[-1]
-                branches[i] = x
+                run = partial(run_stage, [block], train=train, prefix=prefix)
+                branches[i] = run(branches[i], here[:depth])
             tokens = {}
             for i, other in zip(BRANCHES, reversed(BRANCHES), strict=True):
                 name = f"stage{stage}_branch{i}_fusion"

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
@@ -131,7 +131,7 @@ class CvT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         require_at_least(images, 3, "CvT")
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: overlapping patches, a class token in the last, blocks
         x = images
@@ -146,8 +146,8 @@ class CvT(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             block = partial(Block, self.num_heads[i - 1], tuple(grid), dropout=self.dropout)
             block = partial(block, dtype=self.dtype)
-            rates = linspace_rates(self.drop_path if is_last else 0.0, depth)
-            tokens = run_blocks([block], x, rates, prefix=f"stage{i}_", **settings)[-1]
+            rates = drop_path_rates(self.drop_path if is_last else 0.0, depth)
+            tokens = run([block], x, rates, prefix=f"stage{i}_")
             x = tokens[:, int(is_last) :].reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.drop_path import linspace_rates
+from zoo.layers.drop_path import drop_path_rates
 from zoo.layers.head import logits_layer
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.models import vit
@@ -69,7 +69,7 @@ class DistilledViT(nn.Module):
 
         # Blocks. Their quarters are the stages.
         block = partial(vit.Block, self.num_heads, dropout=self.dropout, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, 2:].reshape(batch, height, width, -1)

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers import initializers
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
@@ -148,16 +148,13 @@ class EfficientNet(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        total = sum(stage.depth for stage in self.stages)
-        rates = iter([self.drop_path * done / total for done in range(total)])
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, stage in enumerate(self.stages, 1):
-            prefix = f"stage{i}_"
-            first = block(stage, stage.strides, next(rates), name=f"{prefix}block1")
-            x = first(x, train=train)
-            rest = [next(rates) for _ in range(stage.depth - 1)]
-            others = partial(block, stage, 1)
-            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        depths = [stage.depth for stage in self.stages]
+        last = self.drop_path * (1 - 1 / sum(depths))
+        rates = stage_drop_path_rates(last, depths)
+        for i, (stage, stage_rates) in enumerate(zip(self.stages, rates, strict=True), 1):
+            first, others = partial(block, stage, stage.strides), partial(block, stage, 1)
+            x = run([others], x, stage_rates, first=first, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, features]
 
         # Head

@@ -26,7 +26,7 @@ from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import logits_layer
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
@@ -115,7 +115,7 @@ class LVViT(nn.Module):
         # Blocks. Their quarters are the stages.
         settings = dict(divisor=self.divisor, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, **settings)
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, 1:].reshape(batch, height, width, -1)

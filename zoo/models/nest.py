@@ -21,10 +21,10 @@ from flax import linen as nn
 
 from zoo.kernels.pool import max_pool
 from zoo.layers.attention import attend, heads
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_grid, trunc_normal
@@ -138,9 +138,8 @@ class NesT(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, depth in enumerate(self.depths, 1):
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             width, num_heads = (size * 2 ** (i - 1) for size in (self.width, self.num_heads))
             if i > 1:
                 merge = Aggregation(width, self.same_padding, self.dtype, name=f"stage{i}_merge")
@@ -149,8 +148,7 @@ class NesT(nn.Module):
             x = to_windows(x, side).reshape(batch, -1, side * side, width)  # [B, blocks, N, width]
             x = add_positions(self, x, f"stage{i}_pos_embed")
             block = partial(Block, num_heads, dropout=self.dropout, dtype=self.dtype)
-            stage_rates = [next(rates) for _ in range(depth)]
-            x = run_blocks([block], x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = run([block], x, rates, prefix=f"stage{i}_")
             x = from_windows(x, height, height, side)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/16, W/16, 4 * width]
 

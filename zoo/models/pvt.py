@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
@@ -104,12 +104,11 @@ class PVT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         require_at_least(images, 32, "PVT")
-        rates = linspace_rates(self.drop_path, sum(self.depths))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: patches, positions, blocks
         x = images
-        for i, depth in enumerate(self.depths, 1):
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
@@ -121,11 +120,7 @@ class PVT(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             shape = (self.num_heads[i - 1], self.mlp_ratios[i - 1], self.ratios[i - 1], tuple(grid))
             block = partial(self.block, *shape, dropout=self.dropout, dtype=self.dtype)
-            at = sum(self.depths[: i - 1])
-            outputs = run_blocks(
-                [block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings
-            )
-            tokens = outputs[-1]
+            tokens = run([block], x, rates, prefix=f"stage{i}_")
             x = tokens[:, int(is_last) :].reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)
 

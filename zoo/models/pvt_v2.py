@@ -18,10 +18,10 @@ from flax import linen as nn
 
 from zoo.kernels.pool import adaptive_average_pool
 from zoo.layers import initializers
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import gelu
@@ -146,19 +146,17 @@ class PVTv2(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         require_at_least(images, 1 if self.linear else 29, "PVT v2")
-        rates = linspace_rates(self.drop_path, sum(self.depths))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: overlapping patches, blocks, LayerNorm
         x = images
-        for i, depth in enumerate(self.depths, 1):
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             shape = (self.num_heads[i - 1], self.mlp_ratios[i - 1], self.ratios[i - 1], self.linear)
             block = partial(Block, *shape, dropout=self.dropout, dtype=self.dtype)
-            at = sum(self.depths[: i - 1])
-            x = run_blocks([block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings)[-1]
+            x = run([block], x, rates, prefix=f"stage{i}_")
             x = nn.LayerNorm(1e-6, self.dtype, name=f"stage{i}_norm")(x)
             self.sow("intermediates", f"stage{i}", x)
 

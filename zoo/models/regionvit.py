@@ -22,10 +22,10 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp, gelu
@@ -182,9 +182,8 @@ class RegionViT(nn.Module):
         regional = self.regional_tokens(images)
 
         # Stages
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, depth in enumerate(self.depths, 1):
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             if i > 1:
                 downsample = Downsample(self.dtype, name=f"stage{i}_downsample")
                 regional, x = downsample(regional), downsample(x)
@@ -197,8 +196,7 @@ class RegionViT(nn.Module):
             block = partial(
                 Block, channels // 32, regions, padding, dropout=self.dropout, dtype=self.dtype
             )
-            stage_rates = [next(rates) for _ in range(depth)]
-            tokens = run_blocks([block], tokens, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            tokens = run([block], tokens, rates, prefix=f"stage{i}_")
             regional = tokens[:, :, 0].reshape(regional.shape)
             x = from_windows(tokens[:, :, 1:], *padded, SIDE)[:, :height, :width]
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]

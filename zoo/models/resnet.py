@@ -21,9 +21,9 @@ from flax import linen as nn
 from zoo.kernels.pool import max_pool
 from zoo.kernels.settle import settle
 from zoo.layers import initializers
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.registry import Family
 
@@ -132,15 +132,13 @@ class ResNet(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linear_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, depth in enumerate(self.depths, 1):
-            features, strides, prefix = 32 * self.widen * 2**i, 1 if i == 1 else 2, f"stage{i}_"
-            first = block(features, strides, drop_path=next(rates), name=f"{prefix}block1")
-            x = first(x, train=train)
-            others = partial(block, features, 1)
-            rest = [next(rates) for _ in range(depth - 1)]
-            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        lowest = self.drop_path / sum(self.depths)
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths, lowest), 1):
+            features = 64 * self.widen * 2 ** (i - 1)
+            first = partial(block, features, strides=1 if i == 1 else 2)
+            others = partial(block, features, strides=1)
+            x = run([others], x, rates, first=first, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
@@ -152,11 +150,6 @@ def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Modu
     """A square convolution, padded by half its size on both sides; by default without bias."""
     settings = {"use_bias": False, "kernel_init": conv_init} | settings
     return Conv(features, (size, size), strides, padding=size // 2, **settings)
-
-
-def linear_rates(last: float, num_blocks: int) -> list[float]:
-    """Drop rates that grow linearly to `last`, as in the paper: already the first is above zero."""
-    return [last * block / num_blocks for block in range(1, num_blocks + 1)]
 
 
 family = Family(

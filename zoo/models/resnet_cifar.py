@@ -29,8 +29,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.drop_path import stage_drop_path_rates
 from zoo.layers.head import classify
-from zoo.models.resnet import BasicBlock, dense_init, linear_rates, plain, same_conv
+from zoo.models.resnet import BasicBlock, dense_init, plain, same_conv
 from zoo.registry import Family
 
 SHORTCUTS = (
@@ -112,12 +113,13 @@ class ResNetCifar(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linear_rates(self.drop_path, 3 * blocks))
-        for i, features in enumerate((16, 32, 64), 1):
-            for j in range(1, blocks + 1):
-                strides = 2 if i > 1 and j == 1 else 1
+        lowest = self.drop_path / (3 * blocks)
+        rates = stage_drop_path_rates(self.drop_path, (blocks, blocks, blocks), lowest)
+        for i, stage_rates in enumerate(rates, 1):
+            for j, rate in enumerate(stage_rates, 1):
+                features, strides = 16 * 2 ** (i - 1), 2 if i > 1 and j == 1 else 1
                 name = f"stage{i}_block{j}"
-                x = block(features, strides, drop_path=next(rates), name=name)(x, train=train)
+                x = block(features, strides, drop_path=rate, name=name)(x, train=train)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/4, W/4, 64]
 
         # Head

@@ -16,10 +16,10 @@ from flax import linen as nn
 
 from zoo.kernels.einsum import einsum
 from zoo.layers.attention import attend, heads, merged, sow_map
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
@@ -143,8 +143,7 @@ class ResT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, sum(self.depths))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stem
         stem = partial(conv, padding=1, use_bias=False, dtype=self.dtype)
@@ -157,7 +156,7 @@ class ResT(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        for i, depth in enumerate(self.depths, 1):
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             if i > 1:  # [B, H/8, W/8, 2C], and so on
                 name, features = f"stage{i}_patch", self.dims[i - 1]
                 patches = partial(conv, padding=1, dtype=self.dtype, name=f"{name}_conv")
@@ -166,9 +165,8 @@ class ResT(nn.Module):
             batch, *grid, width = x.shape
             block = partial(Block, self.num_heads[i - 1], self.ratios[i - 1], tuple(grid))
             block = partial(block, dropout=self.dropout, dtype=self.dtype)
-            at = sum(self.depths[: i - 1])
             x = x.reshape(batch, -1, width)  # [B, N, C]
-            x = run_blocks([block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings)[-1]
+            x = run([block], x, rates, prefix=f"stage{i}_")
             x = x.reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)
 

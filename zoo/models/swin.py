@@ -18,10 +18,10 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
@@ -203,17 +203,18 @@ class Swin(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, (depth, num_heads) in enumerate(zip(self.depths, self.num_heads, strict=True), 1):
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        stages = zip(
+            self.num_heads, stage_drop_path_rates(self.drop_path, self.depths), strict=True
+        )
+        for i, (num_heads, rates) in enumerate(stages, 1):
             if i > 1:
                 x = self.merging(self.dtype, name=f"stage{i}_merging")(x)
             block = partial(
                 self.block, num_heads, self.window, dropout=self.dropout, dtype=self.dtype
             )
             turns = [partial(block, shifted=False), partial(block, shifted=True)]
-            stage_rates = [next(rates) for _ in range(depth)]
-            x = run_blocks(turns, x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = run(turns, x, rates, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
 
         # Head

@@ -25,7 +25,7 @@ from zoo.kernels.einsum import einsum
 from zoo.layers.attention import attend, merged
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import linspace_rates
+from zoo.layers.drop_path import drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
@@ -166,7 +166,7 @@ class T2TViT(nn.Module):
         # Blocks. Their quarters are the stages.
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.mlp_ratio, **settings)
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, 1:].reshape(batch, height, width, -1)

@@ -26,7 +26,7 @@ from zoo.layers.attention import attend, heads, merged
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
@@ -150,7 +150,7 @@ class TNT(nn.Module):
         settings = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.pixel_heads, **settings)
         both = pixels.reshape(-1, *pixels.shape[2:]), x
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], both, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][1][:, 1:].reshape(batch, height, width, -1)

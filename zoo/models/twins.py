@@ -19,7 +19,7 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_size import require_at_least
 from zoo.layers.mlp import Mlp
@@ -114,22 +114,21 @@ class Twins(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         require_at_least(images, 32, "Twins")
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
 
         # Stages: patches, blocks, and a convolution that tells positions after the first of these
         x = images
-        for i, depth in enumerate(self.depths, 1):
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            for j in range(1, depth + 1):
+            for j, rate in enumerate(rates, 1):
                 block = Block(
                     self.num_heads[i - 1],
                     self.mlp_ratios[i - 1],
                     self.window if j % 2 else 0,
                     self.ratios[i - 1],
-                    drop_path=next(rates),
+                    drop_path=rate,
                     dropout=self.dropout,
                     dtype=self.dtype,
                     name=f"stage{i}_block{j}",

@@ -20,7 +20,7 @@ from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
@@ -101,7 +101,7 @@ class ViT(nn.Module):
 
         # Blocks. Their quarters are the stages.
         block = partial(Block, self.num_heads, dropout=self.dropout, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         settings = dict(train=train, scan=self.scan, remat=self.remat)
         outputs = run_blocks([block], x, rates, **settings)
         for i, end in enumerate(stage_ends(self.depth), 1):
