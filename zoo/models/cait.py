@@ -105,10 +105,14 @@ class Block(nn.Module):
         y = norm(name="norm1")(x)
         y = self.attention(self.num_heads, **settings, name="attention")(y, train=train)
         changed, kept = jnp.split(x, [y.shape[1]], axis=1)
-        changed = changed + DropPath(self.drop_path)(self.scaled(y, "layer_scale1"), train=train)
+        changed = changed + DropPath(self.drop_path, name="drop_path1")(
+            self.scaled(y, "layer_scale1"), train=train
+        )
         y = norm(name="norm2")(changed)
         y = Mlp(4 * x.shape[-1], **settings, kernel_init=trunc_normal, name="mlp")(y, train=train)
-        changed = changed + DropPath(self.drop_path)(self.scaled(y, "layer_scale2"), train=train)
+        changed = changed + DropPath(self.drop_path, name="drop_path2")(
+            self.scaled(y, "layer_scale2"), train=train
+        )
         return jnp.concatenate([changed, kept], axis=1)
 
     def scaled(self, y: jax.Array, name: str) -> jax.Array:

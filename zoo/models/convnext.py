@@ -48,7 +48,7 @@ class Block(nn.Module):
         y = Mlp(4 * width, **settings, name="mlp")(y, train=train)
         scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (width,))
         y = y * scale.astype(y.dtype).reshape(1, 1, 1, width)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path")(y, train=train)
 
 
 class Downsample(nn.Module):

@@ -59,7 +59,7 @@ class Fusion(nn.Module):
         value = heads(dense(other, name="value")(tokens), self.num_heads)
         y = dense(other, name="proj")(merged(attend(self, query, key, value)))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
-        token = token + DropPath(self.drop_path)(y, train=train)
+        token = token + DropPath(self.drop_path, name="drop_path")(y, train=train)
         return dense(own, name="revert")(gelu(norm(name="revert_norm")(token)))
 
 

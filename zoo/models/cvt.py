@@ -95,11 +95,11 @@ class Block(nn.Module):
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         attention = ConvAttention(self.num_heads, self.grid, **settings, name="attention")
         y = attention(norm(name="norm1")(x), train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(x)
         mlp = partial(Mlp, act=quick_gelu, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(4 * x.shape[-1])(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class CvT(nn.Module):

@@ -94,7 +94,9 @@ class Block(nn.Module):
                 y = SqueezeExcite(x.shape[-1] // 4, act=act, dtype=y.dtype, name="se")(y)
         if stage.expand > 1 or not stage.fused:
             y = layer("project", y, stage.features)
-        return x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
+        if x.shape != y.shape:
+            return y
+        return x + DropPath(self.drop_path, name="drop_path")(y, train=train)
 
 
 class EfficientNet(nn.Module):

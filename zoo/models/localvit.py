@@ -87,7 +87,9 @@ class Block(nn.Module):
             attention = partial(ReducedAttention, ratio=self.ratio, grid=self.grid)
         attention = partial(attention, dropout=self.dropout, dtype=self.dtype, name="attention")
         y = nn.LayerNorm(1e-6, self.dtype, name="norm1")(x)
-        x = x + DropPath(self.drop_path)(attention(self.num_heads)(y, train=train), train=train)
+        x = x + DropPath(self.drop_path, name="drop_path")(
+            attention(self.num_heads)(y, train=train), train=train
+        )
         token, grid = jnp.split(x, [x.shape[1] - height * width], axis=1)
         grid = grid.reshape(batch, height, width, features)
         feed_forward = LocalFeedForward(self.mlp_ratio, self.dtype, name="feed_forward")

@@ -66,10 +66,10 @@ class Block(nn.Module):
         y = SelfAttention(self.num_heads, qkv_bias=False, **settings, name="attention")(
             y, train=train
         )
-        x = x + DropPath(self.drop_path)(y, train=train) / self.divisor
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train) / self.divisor
         y = norm(name="norm2")(x)
         y = Mlp(int(self.mlp_ratio * x.shape[-1]), **settings, name="mlp")(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train) / self.divisor
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train) / self.divisor
 
 
 class LVViT(nn.Module):

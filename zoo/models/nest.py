@@ -77,9 +77,9 @@ class Block(nn.Module):
         attention = BlockAttention(self.num_heads, **settings, name="attention")
         mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
         y = attention(norm(name="norm1")(x), train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = mlp(norm(name="norm2")(x), train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class Aggregation(nn.Module):

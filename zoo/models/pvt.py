@@ -58,11 +58,11 @@ class Block(nn.Module):
             self.num_heads, self.ratio, self.grid, **settings, name="attention"
         )
         y = attention(norm(name="norm1")(x), train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(x)
         mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(self.mlp_ratio * x.shape[-1])(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class PVT(nn.Module):

@@ -96,10 +96,10 @@ class Block(nn.Module):
         attention = partial(ReducedAttention, self.num_heads, ratio, (height, width), **settings)
         y = y.reshape(batch, height * width, features)
         y = attention(name="attention")(y, source, train=train).reshape(x.shape)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(x)
         y = ConvMlp(self.mlp_ratio * features, self.linear, **settings, name="mlp")(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
     def averages(self, x: jax.Array) -> jax.Array:
         """The tokens that linear attention looks at, [B, H, W, C] -> [B, 49, C]."""

@@ -121,16 +121,16 @@ class Block(nn.Module):
         batch, num_regions, _, channels = x.shape
         regional = x[:, :, 0]  # [B, regions, C]
         y = attention(norm(name="norm0")(regional), train=train)
-        regional = regional + DropPath(self.drop_path)(y, train=train)
+        regional = regional + DropPath(self.drop_path, name="drop_path0")(y, train=train)
         x = jnp.concatenate([regional[:, :, None], x[:, :, 1:]], axis=2)
         apart = jnp.asarray(padding_bias(self.regions, self.padding), x.dtype)
         apart = jnp.tile(apart, (batch if any(self.padding) else 1, 1, 1, 1))
         y = norm(name="norm1")(x).reshape(batch * num_regions, -1, channels)
         y = attention(y, apart, train=train).reshape(x.shape)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         mlp = Mlp(4 * channels, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(norm(name="norm2")(x), train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class Downsample(nn.Module):

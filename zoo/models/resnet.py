@@ -60,7 +60,7 @@ class BasicBlock(nn.Module):
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
-        y = DropPath(self.drop_path)(y, train=train)
+        y = DropPath(self.drop_path, name="drop_path")(y, train=train)
         return settle(nn.relu(self.join(self, x, y)))
 
 
@@ -88,7 +88,7 @@ class Bottleneck(nn.Module):
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
-        y = DropPath(self.drop_path)(y, train=train)
+        y = DropPath(self.drop_path, name="drop_path")(y, train=train)
         return settle(nn.relu(self.join(self, x, y)))
 
 

@@ -106,11 +106,11 @@ class Block(nn.Module):
         shape = (self.num_heads, self.ratio, self.grid)
         y = norm(name="norm1")(x)
         y = TalkingAttention(*shape, **settings, name="attention")(y, train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(x)
         mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(4 * x.shape[-1])(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class ResT(nn.Module):

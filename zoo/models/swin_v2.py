@@ -115,9 +115,9 @@ class Block(nn.Module):
         )
         mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
         y = norm(name="norm1")(attention(x, train=train))
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(mlp(x, train=train))
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class Merging(nn.Module):

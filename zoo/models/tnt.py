@@ -94,11 +94,11 @@ class Block(nn.Module):
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name=f"{prefix}norm1")(x)
         y = Attention(num_heads, **settings, name=f"{prefix}attention")(y, train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name=f"{prefix}drop_path1")(y, train=train)
         y = norm(name=f"{prefix}norm2")(x)
         mlp = partial(Mlp, 4 * x.shape[-1], **settings, kernel_init=trunc_normal)
         y = mlp(name=f"{prefix}mlp")(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name=f"{prefix}drop_path2")(y, train=train)
 
 
 class TNT(nn.Module):

@@ -73,11 +73,11 @@ class Block(nn.Module):
             )
             y = y.reshape(batch, height * width, features)
             y = attention(y, train=train).reshape(x.shape)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(x)
         mlp = partial(Mlp, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(self.mlp_ratio * features)(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class Twins(nn.Module):

@@ -50,10 +50,10 @@ class Block(nn.Module):
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name="norm1")(x)
         y = SelfAttention(self.num_heads, **settings, name="attention")(y, train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(x)
         y = Mlp(int(self.mlp_ratio * x.shape[-1]), **settings, name="mlp")(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        return x + DropPath(self.drop_path, name="drop_path2")(y, train=train)
 
 
 class ViT(nn.Module):
