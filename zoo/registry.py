@@ -28,6 +28,13 @@ CAFFE = dict(
     std=(1 / 255, 1 / 255, 1 / 255),
     channel_order="BGR",
 )
+# Images of CIFAR-10; the statistics of its training images are those of fb.resnet.torch.
+CIFAR = dict(
+    image_size=32,
+    mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+    std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+    crop=1.0,
+)
 
 Rules = Sequence[tuple[str, str]]
 

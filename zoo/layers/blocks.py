@@ -28,7 +28,7 @@ def run_blocks(
     """The outputs of blocks in a row, one for each of `rates`, or x alone; the last is the row's.
 
     Args:
-      blocks: makers of the blocks that take turns, each called with `drop_path` and `name`. One
+      blocks: block constructors, applied cyclically, each called with `drop_path` and `name`. One
         where all are alike; their number divides that of `rates`.
       x: the first block's input.
       rates: drop path's, of each block.
@@ -37,7 +37,7 @@ def run_blocks(
       start: or from this number on, where those before are of another kind.
       scan: compile the blocks once for all turns. Their parameters are stacked then, under
         `prefix`blocks/block1 (and block2, ... where several take turns).
-      remat: keep only the blocks' inputs for the backward pass, and compute the rest again there.
+      remat: rematerialize the blocks' activations in the backward pass; only their inputs are kept.
     """
     if not rates:
         return [x]
@@ -50,7 +50,7 @@ def run_blocks(
         return outputs
     turns = len(rates) // len(blocks)
     scanned = nn.scan(
-        _Turn,
+        _ScanBody,
         variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0, "attention": 0},
         split_rngs={"params": True, "dropout": True},
         length=turns,
@@ -92,7 +92,7 @@ def run_stage(
     return run_blocks(blocks, x, rates[1:], prefix=prefix, start=2, **settings)[-1]
 
 
-class _Turn(nn.Module):
+class _ScanBody(nn.Module):
     """The body of the scan: each kind of block once."""
 
     blocks: Sequence[Callable[..., nn.Module]]

@@ -16,16 +16,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 normal_001 = initializers.normal(0.01)  # section 5
-torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class AlexNet(nn.Module):
@@ -43,10 +44,9 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=227, advice="alexnet_owt takes any size from 63 up.")
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_227(images)
-
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
         two_towers = partial(conv, feature_group_count=self.gpus, bias_init=nn.initializers.ones)
         dense = partial(Dense, kernel_init=normal_001)
@@ -87,10 +87,11 @@ class AlexNetOneTower(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=63)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, dtype=self.dtype, kernel_init=torch_init)
-        dense = partial(Dense, kernel_init=torch_init)
+        conv = partial(Conv, dtype=self.dtype, kernel_init=torch_default)
+        dense = partial(Dense, kernel_init=torch_default)
 
         # Stages, with sizes for images of 224 pixels
         x = nn.relu(conv(64, (11, 11), 4, padding=2, name="conv1")(images))  # [B, 55, 55, 64]
@@ -114,14 +115,6 @@ class AlexNetOneTower(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
         return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
-
-
-def require_227(images: jax.Array) -> None:
-    if images.shape[1:3] != (227, 227):
-        raise ValueError(
-            f"AlexNet takes images of 227x227 pixels, got {images.shape[1]}x{images.shape[2]}. "
-            "alexnet_owt takes any size from 63 up."
-        )
 
 
 family = Family(

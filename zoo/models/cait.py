@@ -20,15 +20,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.einsum import einsum
-from zoo.layers.attention import attend, heads, merged, sow_map
+from zoo.layers.attention import attend, merge_heads, sow_map, split_heads, split_qkv
 from zoo.layers.blocks import run_blocks, run_stage, stage_ends
-from zoo.layers.dense import Dense
+from zoo.layers.dense import Dense, einsum
 from zoo.layers.drop_path import DropPath
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import TIMM, patch_embedding, prepend_tokens
+from zoo.layers.tokens import patch_embedding, prepend_tokens
+from zoo.models.vit import TIMM
 from zoo.registry import Family
 
 
@@ -47,7 +48,7 @@ class TalkingHeads(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width, wide = x.shape[-1], jnp.promote_types(self.dtype, jnp.float32)
         qkv = Dense(3 * width, dtype=self.dtype, kernel_init=trunc_normal, name="qkv")(x)
-        query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
+        query, key, value = split_qkv(qkv, self.num_heads)
         query = query * (width // self.num_heads) ** -0.5
         square = (self.num_heads, self.num_heads)
         mix = partial(nn.Einsum, square, "bhnm,hg->bgnm", dtype=wide, kernel_init=trunc_normal)
@@ -55,7 +56,7 @@ class TalkingHeads(nn.Module):
         weights = nn.softmax(mix(name="mix_logits")(logits))  # [B, heads, N, N]
         sow_map(self, weights)
         weights = mix(name="mix_weights")(weights).astype(value.dtype)
-        x = merged(einsum("bhnm,bmhd->bnhd", weights, value))
+        x = merge_heads(einsum("bhnm,bmhd->bnhd", weights, value))
         x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -70,10 +71,10 @@ class ClassAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         dense = partial(Dense, x.shape[-1], dtype=self.dtype, kernel_init=trunc_normal)
-        query = heads(dense(name="query")(x[:, :1]), self.num_heads)
-        key = heads(dense(name="key")(x), self.num_heads)
-        value = heads(dense(name="value")(x), self.num_heads)
-        x = dense(name="proj")(merged(attend(self, query, key, value)))  # [B, 1, C]
+        query = split_heads(dense(name="query")(x[:, :1]), self.num_heads)
+        key = split_heads(dense(name="key")(x), self.num_heads)
+        value = split_heads(dense(name="value")(x), self.num_heads)
+        x = dense(name="proj")(merge_heads(attend(self, query, key, value)))  # [B, 1, C]
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -105,14 +106,12 @@ class Block(nn.Module):
         y = norm(name="norm1")(x)
         y = self.attention(self.num_heads, **settings, name="attention")(y, train=train)
         changed, kept = jnp.split(x, [y.shape[1]], axis=1)
-        changed = changed + DropPath(self.drop_path, name="drop_path1")(
-            self.scaled(y, "layer_scale1"), train=train
-        )
+        y = self.scaled(y, "layer_scale1")
+        changed = changed + DropPath(self.drop_path, name="drop_path1")(y, train=train)
         y = norm(name="norm2")(changed)
         y = Mlp(4 * x.shape[-1], **settings, kernel_init=trunc_normal, name="mlp")(y, train=train)
-        changed = changed + DropPath(self.drop_path, name="drop_path2")(
-            self.scaled(y, "layer_scale2"), train=train
-        )
+        y = self.scaled(y, "layer_scale2")
+        changed = changed + DropPath(self.drop_path, name="drop_path2")(y, train=train)
         return jnp.concatenate([changed, kept], axis=1)
 
     def scaled(self, y: jax.Array, name: str) -> jax.Array:
@@ -148,6 +147,7 @@ class CaiT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         settings = dict(dropout=self.dropout, dtype=self.dtype)

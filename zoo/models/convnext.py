@@ -19,7 +19,7 @@ from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -87,9 +87,9 @@ class ConvNeXt(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "ConvNeXt")
         conv = partial(Conv, padding="VALID", dtype=self.dtype, kernel_init=trunc_normal)
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
 

@@ -20,15 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import logits_layer
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import gelu
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import Block, prepend_tokens
+from zoo.layers.tokens import prepend_tokens
+from zoo.layers.transformer import TransformerBlock
 from zoo.registry import Family
 
 BRANCHES = 1, 2
@@ -54,10 +57,10 @@ class Fusion(nn.Module):
         own, other = token.shape[-1], patches.shape[-1]
         token = dense(other, name="project")(gelu(norm(name="project_norm")(token)))
         tokens = norm(name="norm")(jnp.concatenate([token, patches], axis=1))  # [B, 1 + N, C']
-        query = heads(dense(other, name="query")(tokens[:, :1]), self.num_heads)
-        key = heads(dense(other, name="key")(tokens), self.num_heads)
-        value = heads(dense(other, name="value")(tokens), self.num_heads)
-        y = dense(other, name="proj")(merged(attend(self, query, key, value)))
+        query = split_heads(dense(other, name="query")(tokens[:, :1]), self.num_heads)
+        key = split_heads(dense(other, name="key")(tokens), self.num_heads)
+        value = split_heads(dense(other, name="value")(tokens), self.num_heads)
+        y = dense(other, name="proj")(merge_heads(attend(self, query, key, value)))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         token = token + DropPath(self.drop_path, name="drop_path")(y, train=train)
         return dense(own, name="revert")(gelu(norm(name="revert_norm")(token)))
@@ -89,6 +92,7 @@ class CrossViT(nn.Module):
     drop_path: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token and positions of each branch
@@ -106,7 +110,7 @@ class CrossViT(nn.Module):
 
         # Stages
         settings = dict(dropout=self.dropout, dtype=self.dtype)
-        block = partial(Block, self.num_heads, **settings)
+        block = partial(TransformerBlock, self.num_heads, **settings)
         rates = stage_drop_path_rates(self.drop_path, self.stages * (max(self.depths),))
         for stage, here in enumerate(rates, 1):
             for i, depth in zip(BRANCHES, self.depths, strict=True):
@@ -150,11 +154,7 @@ def two_sizes(images: jax.Array) -> tuple[jax.Array, jax.Array]:
       ValueError: the first branch's patches do not cover the image exactly.
     """
     patch, other = PATCHES
-    if any(side % patch or not side for side in images.shape[1:3]):
-        raise ValueError(
-            f"CrossViT takes images whose sides are multiples of {patch}, such as 240x240 pixels, "
-            f"got {images.shape[1]}x{images.shape[2]}."
-        )
+    require_multiples(images, patch, "CrossViT", example=240)
     smaller = images
     for axis in (1, 2):
         smaller = resized(smaller, other * round(images.shape[axis] * 14 / 15 / other), axis)

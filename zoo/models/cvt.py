@@ -17,16 +17,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
-from zoo.models.vit import prepend_tokens
+from zoo.layers.tokens import normalized_patches, prepend_tokens
 from zoo.registry import Family
 
 
@@ -55,7 +55,7 @@ class ConvAttention(nn.Module):
         query = self.project(x, "q", strides=1, train=train)
         key = self.project(x, "k", strides=2, train=train)  # a quarter of the tokens
         value = self.project(x, "v", strides=2, train=train)
-        x = merged(attend(self, query, key, value, scale=width**-0.5))
+        x = merge_heads(attend(self, query, key, value, scale=width**-0.5))
         x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -69,7 +69,7 @@ class ConvAttention(nn.Module):
         norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=f"{name}_norm")
         x = jnp.concatenate([tokens, norm(grid).reshape(batch, -1, features)], axis=1)
         x = Dense(features, dtype=self.dtype, kernel_init=trunc_normal, name=name)(x)
-        return heads(x, self.num_heads)
+        return split_heads(x, self.num_heads)
 
 
 class Block(nn.Module):
@@ -128,15 +128,18 @@ class CvT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=3)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 3, "CvT")
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: overlapping patches, a class token in the last, blocks
         x = images
         for i, depth in enumerate(self.depths, 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            name, size, strides = ("stem", 7, 4) if i == 1 else (f"stage{i}_patch", 3, 2)
+            settings = dict(padding=strides // 2, name=name, dtype=self.dtype)
+            x = normalized_patches(x, self.dims[i - 1], size, strides, **settings)
+            # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             (batch, *grid, width), is_last = x.shape, i == len(self.depths)
@@ -154,15 +157,6 @@ class CvT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(tokens[:, 0])  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A convolution with strides and a LayerNorm: the way into a stage."""
-        first = stage == 1
-        size, strides, padding = (7, 4, 2) if first else (3, 2, 1)
-        name = "stem" if first else f"stage{stage}_patch"
-        conv = partial(Conv, padding=padding, dtype=self.dtype, name=f"{name}_conv")
-        x = conv(self.dims[stage - 1], (size, size), strides)(x)
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
 
 
 family = Family(

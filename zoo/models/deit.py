@@ -24,9 +24,11 @@ from flax import linen as nn
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.drop_path import drop_path_rates
 from zoo.layers.head import logits_layer
+from zoo.layers.image_input import takes_images
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models import vit
-from zoo.models.vit import ViT
+from zoo.layers.tokens import patch_embedding, prepend_tokens
+from zoo.layers.transformer import TransformerBlock
+from zoo.models.vit import TIMM, ViT
 from zoo.registry import Family
 
 
@@ -56,19 +58,20 @@ class DistilledViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token, distillation token, positions
-        x = vit.patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
+        x = patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
         self.sow("intermediates", "stem", x)
         batch, height, width, _ = x.shape
         x = x.reshape(batch, height * width, self.width)  # [B, N, C]
-        x = vit.prepend_tokens(self, x, "class_token", "distillation_token")  # [B, 2 + N, C]
+        x = prepend_tokens(self, x, "class_token", "distillation_token")  # [B, 2 + N, C]
         x = add_positions(self, x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        block = partial(vit.Block, self.num_heads, dropout=self.dropout, dtype=self.dtype)
+        block = partial(TransformerBlock, self.num_heads, dropout=self.dropout, dtype=self.dtype)
         rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
@@ -141,4 +144,4 @@ def deit_b_distilled(**kwargs) -> DistilledViT:
 
 # The authors' names are timm's.
 DISTILLED = ((r"^distillation_token$", "dist_token"), (r"^distilled_head$", "head_dist"))
-family.naming("timm", (*vit.TIMM, *DISTILLED))
+family.naming("timm", (*TIMM, *DISTILLED))

@@ -16,15 +16,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import average_pool, max_pool
-from zoo.kernels.settle import settle
-from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify
-from zoo.registry import Family
-
-conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
-dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_at_least
+from zoo.layers.initializers import kaiming_fan_in, torch_default
+from zoo.layers.joins import append_features
+from zoo.layers.pool import average_pool, max_pool
+from zoo.registry import CIFAR, Family
 
 
 class DenseLayer(nn.Module):
@@ -44,7 +43,7 @@ class DenseLayer(nn.Module):
             y = nn.relu(self.norm(name="norm2")(y))
         last = "conv2" if self.bottleneck else "conv1"
         y = self.drop()(self.conv(self.features, (3, 3), padding=1, name=last)(y))
-        return settle(jnp.concatenate([x, y], axis=-1))
+        return append_features(x, y)
 
 
 class DenseNet(nn.Module):
@@ -72,10 +71,12 @@ class DenseNet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_size(images, smallest=2 ** (len(self.depths) - 1) if self.cifar else 29)
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        smallest = 2 ** (len(self.depths) - 1) if self.cifar else 29
+        require_at_least(images, smallest, "This DenseNet")
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_in, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
         layer = partial(
@@ -104,16 +105,7 @@ class DenseNet(nn.Module):
 
         # Head
         x = jnp.mean(nn.relu(norm(name="final_norm")(x)), axis=(1, 2))
-        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
-
-
-def require_size(images: jax.Array, smallest: int) -> None:
-    height, width = images.shape[1:3]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"This DenseNet takes images of at least {smallest}x{smallest} pixels, got "
-            f"{height}x{width}: the last dense block would have no pixels."
-        )
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -126,13 +118,7 @@ family = Family(
 )
 cifar = Family(
     "densenet",
-    family.defaults
-    | dict(
-        image_size=32,
-        mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
-        std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
-        crop=1.0,
-    ),
+    family.defaults | CIFAR,
 )
 
 

@@ -19,14 +19,14 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.blocks import run_stage
-from zoo.layers.conv import Conv
+from zoo.layers.conv import square_conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 
@@ -131,10 +131,12 @@ class EfficientNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         act = nn.relu6 if self.lite else nn.silu
-        conv = partial(square_conv, same_padding=self.same_padding, dtype=self.dtype)
+        padding = "SAME" if self.same_padding else None
+        conv = partial(square_conv, padding=padding, dtype=self.dtype)
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -165,14 +167,6 @@ class EfficientNet(nn.Module):
         x = jnp.mean(x, axis=(1, 2))  # [B, head_features]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
-
-
-def square_conv(
-    features: int, size: int = 1, strides: int = 1, groups: int = 1, *, same_padding: bool, **kwargs
-) -> nn.Module:
-    padding = "SAME" if same_padding else size // 2
-    settings = dict(feature_group_count=groups, use_bias=False, kernel_init=conv_init, **kwargs)
-    return Conv(features, (size, size), strides, padding=padding, **settings)
 
 
 def efficientnet(width: float, depth: float, rate: float, **kwargs) -> EfficientNet:

@@ -20,15 +20,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.branches import branch
-from zoo.layers.conv import Conv
-from zoo.layers.conv_norm import ConvNorm, half, window
+from zoo.layers.conv import Conv, same_symmetric, window
+from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify, logits_layer
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 xavier = initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
@@ -55,14 +55,16 @@ class ConvRelu(nn.Module):
     """
 
     features: int
-    size: int
+    kernel_size: int
     strides: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv = partial(Conv, padding=half(self.size), kernel_init=xavier, dtype=self.dtype)
-        return nn.relu(conv(self.features, window(self.size), self.strides, name="conv")(x))
+        conv = partial(
+            Conv, padding=same_symmetric(self.kernel_size), kernel_init=xavier, dtype=self.dtype
+        )
+        return nn.relu(conv(self.features, window(self.kernel_size), self.strides, name="conv")(x))
 
 
 class Inception(nn.Module):
@@ -152,9 +154,9 @@ class GoogLeNet(nn.Module):
     aux_dropout: float = 0.7
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "GoogLeNet")
         unit = partial(ConvNorm, train=train) if self.batch_norm else ConvRelu
         conv = partial(unit, dtype=self.dtype)
         norm = (lambda x: x) if self.batch_norm else local_response_norm

@@ -21,13 +21,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.kernels.settle import settle
-from zoo.layers.branches import Branches, average, branch
+from zoo.layers.branches import Branches, average, branch, inception_stem
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
 
@@ -130,8 +130,7 @@ class Residual(nn.Module):
         y = expand(y)
         if self.squeeze_excite:
             y = SqueezeExcite(x.shape[-1] // 16, dtype=self.dtype, name="se")(y)
-        x = x + self.scale * y
-        return settle(nn.relu(x) if self.relu else x)
+        return residual_sum(x, self.scale * y, relu=self.relu)
 
 
 class InceptionResNet(nn.Module):
@@ -155,18 +154,16 @@ class InceptionResNet(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=75)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 75, "Inception-ResNet")
         conv = partial(ConvNorm, train=train, dtype=self.dtype)
         residual = partial(
             Residual, conv=conv, squeeze_excite=self.squeeze_excite, dtype=self.dtype
         )
 
         # Stem, with sizes for images of 299 pixels
-        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 149, 149, 32]
-        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 147, 147, 32]
-        x = conv(64, 3, name="stem_conv3")(x)
+        x = inception_stem(conv, images)  # [B, 147, 147, 64]
         x = max_pool(x, 3, 2)  # [B, 73, 73, 64]
         x = conv(80, 1, name="stem_conv4")(x)
         x = conv(192, 3, 1, "valid", name="stem_conv5")(x)  # [B, 71, 71, 192]

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.layers import initializers
-from zoo.layers.branches import Branches, average, branch, fork
+from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify, logits_layer
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import Family
 
 dense_init = initializers.truncated_normal(0.1)
@@ -117,9 +117,9 @@ class InceptionV3(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=75)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 75, "Inception v3")
         conv = partial(ConvNorm, train=train, dtype=self.dtype)
 
         # The auxiliary head is for training, and for those who look.
@@ -127,9 +127,7 @@ class InceptionV3(nn.Module):
         wanted = self.auxiliary and self.num_classes and watched
 
         # Stem, with sizes for images of 299 pixels
-        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 149, 149, 32]
-        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 147, 147, 32]
-        x = conv(64, 3, name="stem_conv3")(x)
+        x = inception_stem(conv, images)  # [B, 147, 147, 64]
         x = max_pool(x, 3, 2)  # [B, 73, 73, 64]
         x = conv(80, 1, name="stem_conv4")(x)
         x = conv(192, 3, 1, "valid", name="stem_conv5")(x)  # [B, 71, 71, 192]
@@ -138,8 +136,7 @@ class InceptionV3(nn.Module):
 
         # Stages: [B, 35, 35, 288], [B, 17, 17, 768], [B, 8, 8, 2048]
         for i, modules in enumerate(STAGES, 1):
-            for j, module in enumerate(modules, 1):
-                x = Branches(module, conv, name=f"stage{i}_block{j}")(x)
+            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
             if i == 2 and wanted:
                 aux = AuxiliaryHead(self.num_classes, conv, self.dtype, name="aux_head")(x)

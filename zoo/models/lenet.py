@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.conv import conv
-from zoo.kernels.pool import max_pool
-from zoo.layers.conv import Conv
+from zoo.layers.conv import Conv, conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 # Table I: the maps of S2 that each map of C3 sees.
@@ -59,10 +59,9 @@ class LeNet5(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=32, advice="MNIST's 28x28 are padded by 2 pixels on every side.")
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_32(images)
-
         # Stages
         x = Conv(6, (5, 5), padding="VALID", dtype=self.dtype, name="conv1")(images)
         x = max_pool(nn.relu(x), 2, 2)  # [B, 14, 14, 6]
@@ -92,10 +91,9 @@ class LeNet5Of1998(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=32, advice="MNIST's 28x28 are padded by 2 pixels on every side.")
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_32(images)
-
         # Stages
         x = Conv(
             6, (5, 5), padding="VALID", dtype=self.dtype, kernel_init=uniform_by_fan_in, name="c1"
@@ -176,14 +174,6 @@ def output_codes(num_classes: int) -> np.ndarray:
     drawings = [[1 if pixel == "#" else -1 for pixel in "".join(digit)] for digit in columns.T]
     others = np.random.RandomState(1998).choice([-1, 1], (max(0, num_classes - 10), 84))
     return np.concatenate([np.array(drawings), others])[:num_classes]
-
-
-def require_32(images: jax.Array) -> None:
-    if images.shape[1:3] != (32, 32):
-        raise ValueError(
-            f"LeNet-5 takes images of 32x32 pixels, got {images.shape[1]}x{images.shape[2]}. "
-            "MNIST's 28x28 are padded by 2 pixels on every side."
-        )
 
 
 family = Family(

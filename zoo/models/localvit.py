@@ -22,8 +22,10 @@ from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
+from zoo.layers.tokens import patch_embedding, prepend_tokens
 from zoo.models import pvt, vit
 from zoo.registry import Family
 
@@ -87,9 +89,8 @@ class Block(nn.Module):
             attention = partial(ReducedAttention, ratio=self.ratio, grid=self.grid)
         attention = partial(attention, dropout=self.dropout, dtype=self.dtype, name="attention")
         y = nn.LayerNorm(1e-6, self.dtype, name="norm1")(x)
-        x = x + DropPath(self.drop_path, name="drop_path")(
-            attention(self.num_heads)(y, train=train), train=train
-        )
+        y = attention(self.num_heads)(y, train=train)
+        x = x + DropPath(self.drop_path, name="drop_path")(y, train=train)
         token, grid = jnp.split(x, [x.shape[1] - height * width], axis=1)
         grid = grid.reshape(batch, height, width, features)
         feed_forward = LocalFeedForward(self.mlp_ratio, self.dtype, name="feed_forward")
@@ -124,15 +125,14 @@ class LocalViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token, positions
-        x = vit.patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
+        x = patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
         self.sow("intermediates", "stem", x)
         batch, *grid, _ = x.shape
-        x = vit.prepend_tokens(
-            self, x.reshape(batch, -1, self.width), "class_token"
-        )  # [B, 1 + N, C]
+        x = prepend_tokens(self, x.reshape(batch, -1, self.width), "class_token")  # [B, 1 + N, C]
         x = nn.Dropout(self.dropout, deterministic=not train)(add_positions(self, x))
 
         # Blocks. Their quarters are the stages.

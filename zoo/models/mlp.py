@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.registry import Family
 
 
@@ -31,6 +32,7 @@ class MLP(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         x = images.reshape(images.shape[0], -1)  # [B, H * W * C]

@@ -26,11 +26,11 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # 9 inputs each
 dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 # Features and number of blocks of each stage; all but the first begin with stride 2.
@@ -51,7 +51,7 @@ class SeparableBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        depthwise = partial(self.conv, feature_group_count=channels, kernel_init=depthwise_init)
+        depthwise = partial(self.conv, feature_group_count=channels, kernel_init=kaiming_fan_in)
         x = depthwise(channels, (3, 3), self.strides, padding=1, name="depthwise_conv")(x)
         x = nn.relu6(self.norm(name="depthwise_norm")(x))
         x = self.conv(self.features, (1, 1), name="pointwise_conv")(x)
@@ -73,9 +73,10 @@ class MobileNetV1(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem

@@ -15,10 +15,11 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 # A line of Table 2 is a stage: expansion t, features c, number of blocks n, first stride s.
@@ -75,9 +76,10 @@ class MobileNetV2(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem

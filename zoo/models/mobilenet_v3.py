@@ -16,11 +16,12 @@ from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 
@@ -105,9 +106,10 @@ class MobileNetV3(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,

@@ -19,17 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers.attention import attend, heads
+from zoo.layers.attention import attend, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
+from zoo.layers.pool import max_pool
 from zoo.layers.position import add_positions, resample_grid, trunc_normal
+from zoo.layers.tokens import patch_embedding
 from zoo.layers.windows import from_windows, to_windows
-from zoo.models.vit import patch_embedding
 from zoo.registry import Family
 
 PATCH = 4
@@ -50,7 +52,7 @@ class BlockAttention(nn.Module):
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         shape, width = x.shape, x.shape[-1]
         qkv = dense(3 * width, name="qkv")(x.reshape(-1, *shape[-2:]))  # [B * blocks, N, 3 * C]
-        y = attend(self, *(heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1)))
+        y = attend(self, *split_qkv(qkv, self.num_heads))
         y = dense(width, name="proj")(y.swapaxes(2, 3).reshape(shape))  # of [..., C / heads, heads]
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
@@ -129,6 +131,7 @@ class NesT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         side = block_side(images, len(self.depths))
@@ -164,14 +167,9 @@ def block_side(images: jax.Array, levels: int) -> int:
     Raises:
       ValueError: the image is not square, or such blocks do not cover it exactly.
     """
-    height, width = images.shape[1:3]
     unit = PATCH * 2 ** (levels - 1)
-    if height != width or height % unit or not height:
-        raise ValueError(
-            f"NesT of {levels} levels takes square images whose sides are multiples of {unit}, "
-            f"such as {14 * unit}x{14 * unit} pixels, got {height}x{width}."
-        )
-    return height // unit
+    require_multiples(images, unit, f"NesT of {levels} levels", square=True)
+    return images.shape[1] // unit
 
 
 def resample_blocks(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify_maps
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 normal_005 = initializers.normal(0.05)  # of the Caffe models
@@ -69,9 +69,9 @@ class NIN(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=39)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 39, "NiN")
         block = partial(MLPConv, dtype=self.dtype)
 
         # Stages, with sizes for images of 224 pixels
@@ -105,6 +105,7 @@ class NINCifar(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         block = partial(MLPConv, dtype=self.dtype)

@@ -16,14 +16,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.blocks import run_stage
-from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
-from zoo.models.vit import prepend_tokens
+from zoo.layers.tokens import normalized_patches, prepend_tokens
 from zoo.registry import Family
 
 
@@ -101,15 +100,18 @@ class PVT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "PVT")
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: patches, positions, blocks
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)
+            settings = dict(name=name, dtype=self.dtype)
+            x = normalized_patches(x, self.dims[i - 1], size, size, **settings)
+            # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             (batch, *grid, width), is_last = x.shape, i == len(self.depths)
@@ -127,13 +129,6 @@ class PVT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(tokens[:, 0])  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A linear map of each patch and a LayerNorm: the way into a stage."""
-        size, name = (4, "stem") if stage == 1 else (2, f"stage{stage}_patch")
-        features, window = self.dims[stage - 1], (size, size)
-        conv = Conv(features, window, size, padding="VALID", dtype=self.dtype, name=f"{name}_conv")
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(conv(x))
 
 
 family = Family(

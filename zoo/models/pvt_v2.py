@@ -16,21 +16,21 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool
-from zoo.layers import initializers
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.image_size import require_at_least
+from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.mlp import gelu
+from zoo.layers.pool import adaptive_average_pool
 from zoo.layers.position import trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
+from zoo.layers.tokens import normalized_patches
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
 POOLED = 7  # side of the grid that linear attention looks at
 
 
@@ -57,7 +57,7 @@ class ConvMlp(nn.Module):
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         y = dense(self.hidden, name="fc1")(x)
         y = nn.relu(y) if self.relu else y
-        depthwise = partial(Conv, feature_group_count=self.hidden, kernel_init=depthwise_init)
+        depthwise = partial(Conv, feature_group_count=self.hidden, kernel_init=kaiming_fan_in)
         y = depthwise(self.hidden, (3, 3), padding=1, dtype=self.dtype, name="depthwise_conv")(y)
         return dropout(dense(x.shape[-1], name="fc2")(dropout(gelu(y))))
 
@@ -104,7 +104,7 @@ class Block(nn.Module):
     def averages(self, x: jax.Array) -> jax.Array:
         """The tokens that linear attention looks at, [B, H, W, C] -> [B, 49, C]."""
         batch, *_, features = x.shape
-        conv = partial(Conv, kernel_init=conv_init, dtype=self.dtype, name="reduce_conv")
+        conv = partial(Conv, kernel_init=kaiming_fan_out, dtype=self.dtype, name="reduce_conv")
         x = conv(features, (1, 1))(adaptive_average_pool(x, POOLED))
         x = x.reshape(batch, POOLED**2, features)
         return gelu(nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(x))
@@ -143,6 +143,7 @@ class PVTv2(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         require_at_least(images, 1 if self.linear else 29, "PVT v2")
@@ -151,7 +152,11 @@ class PVTv2(nn.Module):
         # Stages: overlapping patches, blocks, LayerNorm
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            name, size, strides = ("stem", 7, 4) if i == 1 else (f"stage{i}_patch", 3, 2)
+            settings = dict(kernel_init=kaiming_fan_out, name=name, dtype=self.dtype)
+            x = normalized_patches(
+                x, self.dims[i - 1], size, strides, padding=size // 2, **settings
+            )  # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             shape = (self.num_heads[i - 1], self.mlp_ratios[i - 1], self.ratios[i - 1], self.linear)
@@ -163,13 +168,6 @@ class PVTv2(nn.Module):
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A convolution with strides and a LayerNorm: the way into a stage."""
-        size, strides, name = (7, 4, "stem") if stage == 1 else (3, 2, f"stage{stage}_patch")
-        conv = partial(Conv, padding=size // 2, kernel_init=conv_init, dtype=self.dtype)
-        x = conv(self.dims[stage - 1], (size, size), strides, name=f"{name}_conv")(x)
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
 
 
 family = Family(

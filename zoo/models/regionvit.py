@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, merge_heads, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_at_least
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp, gelu
 from zoo.layers.position import trunc_normal
 from zoo.layers.windows import from_windows, to_windows
@@ -35,7 +35,7 @@ from zoo.registry import Family
 
 SIDE = 7  # of a region, in local tokens
 PATCH = 4  # side of a local token's patch, in pixels
-APART = -1e9
+MASK_VALUE = -1e9
 
 
 class Attention(nn.Module):
@@ -59,8 +59,8 @@ class Attention(nn.Module):
             table = self.param("bias_table", trunc_normal, (self.num_heads, (2 * SIDE - 1) ** 2))
             local = table[:, relative_index()]  # [heads, SIDE^2, SIDE^2]
             bias = jnp.pad(local, ((0, 0), (1, 0), (1, 0)))[None] + apart
-        qkv = jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
-        x = merged(attend(self, *(heads(part, self.num_heads) for part in qkv), bias=bias))
+        qkv = split_qkv(dense(3 * channels, name="qkv")(x), self.num_heads)
+        x = merge_heads(attend(self, *qkv, bias=bias))
         x = dense(channels, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -73,7 +73,7 @@ def relative_index() -> np.ndarray:
 
 
 def padding_bias(regions: Sequence[int], padding: Sequence[int]) -> np.ndarray:
-    """`APART` between tokens and padding of a grid of regions, else 0: [regions, 1, N, N].
+    """`MASK_VALUE` between tokens and padding of a grid of regions, else 0: [regions, 1, N, N].
 
     Where nothing is padded: [1, 1, 1, 1].
 
@@ -91,7 +91,7 @@ def padding_bias(regions: Sequence[int], padding: Sequence[int]) -> np.ndarray:
     together = np.ones((*regions, 1 + SIDE * SIDE, 1 + SIDE * SIDE), bool)
     together[-1], together[:-1, -1] = pairs
     together[-1, -1] = pairs[0] | pairs[1]
-    return np.where(together, 0, APART).reshape(-1, 1, *together.shape[-2:])
+    return np.where(together, 0, MASK_VALUE).reshape(-1, 1, *together.shape[-2:])
 
 
 class Block(nn.Module):
@@ -171,9 +171,9 @@ class RegionViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=PATCH * SIDE)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, PATCH * SIDE, "RegionViT")
 
         # Stem: local tokens [B, H/4, W/4, width], regional tokens [B, H/28, W/28, width]
         x = self.local_tokens(images)

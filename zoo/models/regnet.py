@@ -18,15 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
+from zoo.layers.joins import residual_sum
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 STEM_WIDTH = 32
@@ -78,7 +79,7 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = self.conv(self.features, (1, 1), self.strides, name="shortcut_conv")(x)
             x = self.norm(name="shortcut_norm")(x)
-        return settle(nn.relu(x + y))
+        return residual_sum(x, y)
 
 
 class RegNet(nn.Module):
@@ -103,9 +104,10 @@ class RegNet(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem

@@ -18,40 +18,29 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.kernels.settle import settle
-from zoo.layers import initializers
 from zoo.layers.blocks import run_stage
-from zoo.layers.conv import Conv
+from zoo.layers.conv import square_conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
-
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def add(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The sum of a block's input and branch; a projection (option B) where the shape changes."""
-    if x.shape != y.shape:
-        x = block.conv(y.shape[-1], 1, block.strides, name="shortcut_conv")(x)
-        x = block.norm(name="shortcut_norm")(x)
-    return x + y
-
-
-def plain(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
-    """No shortcut at all."""
-    return y
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
+    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    Where the shape changes, the shortcut is a projection (option B); without `residual` there is
+    none.
+    """
 
     features: int
     strides: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-    join: Callable[..., jax.Array] = add  # of the block, its input x and its branch y
+    residual: bool = True
     drop_path: float = 0.0
 
     @nn.compact
@@ -61,35 +50,46 @@ class BasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
         y = DropPath(self.drop_path, name="drop_path")(y, train=train)
-        return settle(nn.relu(self.join(self, x, y)))
+        if not self.residual:
+            return nn.relu(y)
+        if x.shape != y.shape:
+            x = self.conv(y.shape[-1], 1, self.strides, name="shortcut_conv")(x)
+            x = self.norm(name="shortcut_norm")(x)
+        return residual_sum(x, y)
 
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, 4 * features].
 
-    The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each.
+    The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each. Where
+    the shape changes, the shortcut is a projection (option B); without `residual` there is none.
     """
 
     features: int
     strides: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-    join: Callable[..., jax.Array] = add
+    residual: bool = True
     drop_path: float = 0.0
     groups: int = 1
     group_width: int = 64
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        inner, grouped = self.groups * (self.features * self.group_width // 64), self.groups
+        inner = self.groups * (self.features * self.group_width // 64)
         y = self.conv(inner, 1, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = self.conv(inner, 3, self.strides, feature_group_count=grouped, name="conv2")(y)
+        y = self.conv(inner, 3, self.strides, self.groups, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = DropPath(self.drop_path, name="drop_path")(y, train=train)
-        return settle(nn.relu(self.join(self, x, y)))
+        if not self.residual:
+            return nn.relu(y)
+        if x.shape != y.shape:
+            x = self.conv(y.shape[-1], 1, self.strides, name="shortcut_conv")(x)
+            x = self.norm(name="shortcut_norm")(x)
+        return residual_sum(x, y)
 
 
 class ResNet(nn.Module):
@@ -118,12 +118,12 @@ class ResNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        join = add if self.residual else plain
-        block = partial(self.block, conv=conv, norm=norm, join=join)
+        block = partial(self.block, conv=conv, norm=norm, residual=self.residual)
 
         # Stem
         x = conv(64, 7, 2, name="stem_conv")(images)  # [B, H/2, W/2, 64]
@@ -143,13 +143,7 @@ class ResNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
-        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
-
-
-def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Module:
-    """A square convolution, padded by half its size on both sides; by default without bias."""
-    settings = {"use_bias": False, "kernel_init": conv_init} | settings
-    return Conv(features, (size, size), strides, padding=size // 2, **settings)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(

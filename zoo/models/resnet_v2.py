@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
+from zoo.layers.conv import square_conv
 from zoo.layers.head import classify
-from zoo.models.resnet import dense_init, same_conv
-from zoo.models.resnet_cifar import CIFAR
-from zoo.registry import Family
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.pool import max_pool
+from zoo.registry import CIFAR, Family
 
 
 class PreBasicBlock(nn.Module):
@@ -98,9 +99,10 @@ class ResNetV2(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         block = partial(self.block, project_raw=self.project_raw, conv=conv, norm=norm)
         width, size, strides = (16, 3, 1) if self.stem == "cifar" else (64, 7, 2)
@@ -123,7 +125,7 @@ class ResNetV2(nn.Module):
         # Head
         x = nn.relu(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
-        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 # One for each reference, as their names differ.

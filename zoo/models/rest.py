@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.einsum import einsum
-from zoo.layers.attention import attend, heads, merged, sow_map
+from zoo.layers.attention import attend, merge_heads, sow_map, split_heads
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.dense import Dense, einsum
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -58,12 +58,12 @@ class TalkingAttention(nn.Module):
             source = source.reshape(batch, -1, width)  # [B, N / ratio**2, C]
             source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
         parts = (dense(width, name="q")(x), *jnp.split(dense(2 * width, name="kv")(source), 2, -1))
-        query, key, value = (heads(part, self.num_heads) for part in parts)
+        query, key, value = (split_heads(part, self.num_heads) for part in parts)
         if self.num_heads == 1:
             x = attend(self, query, key, value)
         else:
             x = self.talking(query, key, value)
-        x = dense(width, name="proj")(merged(x))
+        x = dense(width, name="proj")(merge_heads(x))
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
     def talking(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
@@ -140,6 +140,7 @@ class ResT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)

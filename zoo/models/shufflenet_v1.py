@@ -22,14 +22,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import average_pool, max_pool
-from zoo.kernels.settle import settle
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_in
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
 dense_init = initializers.normal(0.01)
 
 # Features of the first stage at scale 1, by groups: about the same cost for each (Table 1).
@@ -71,7 +72,7 @@ class Unit(nn.Module):
         y = pointwise2(added, (1, 1), name="pointwise2_conv")(y)
         y = self.norm(name="pointwise2_norm")(y)
         if self.strides == 1:
-            return settle(nn.relu(x + y))
+            return residual_sum(x, y)
         x = average_pool(x, 3, 2, padding=1)  # the padding counts, as zeros
         return jnp.concatenate([x, nn.relu(y)], axis=-1)
 
@@ -97,9 +98,10 @@ class ShuffleNetV1(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_in, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         if self.groups not in WIDTHS or self.scale not in STEM_WIDTHS:
             raise ValueError(

@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.head import classify_maps
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_at_least
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "uniform")
@@ -78,6 +80,7 @@ class SqueezeNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         if self.version not in VERSIONS or self.bypass not in BYPASSES:
@@ -86,7 +89,7 @@ class SqueezeNet(nn.Module):
                 f"got {self.version!r} and {self.bypass!r}."
             )
         width, size, pooled = VERSIONS[self.version]
-        require_size(images, smallest=14 + size)
+        require_at_least(images, 14 + size, "This SqueezeNet")
         conv = partial(Conv, padding=0, kernel_init=conv_init, dtype=self.dtype)
         pool = partial(max_pool, window=3, strides=2, ceil_mode=True)
 
@@ -109,15 +112,6 @@ class SqueezeNet(nn.Module):
         head = partial(classify_maps, kernel_init=head_init)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return head(self, x, self.num_classes, self.dtype, dropout=dropout)
-
-
-def require_size(images: jax.Array, smallest: int) -> None:
-    height, width = images.shape[1:3]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"This SqueezeNet takes images of at least {smallest}x{smallest} pixels, got "
-            f"{height}x{width}: the last pooling would have no pixels."
-        )
 
 
 family = Family(

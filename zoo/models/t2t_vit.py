@@ -21,17 +21,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.einsum import einsum
-from zoo.layers.attention import attend, merged
+from zoo.layers.attention import attend, merge_heads
 from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.dense import Dense
+from zoo.layers.dense import Dense, einsum
 from zoo.layers.drop_path import drop_path_rates
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_multiples
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.lvvit import Block
-from zoo.models.vit import TIMM, prepend_tokens
+from zoo.layers.tokens import prepend_tokens
+from zoo.layers.transformer import TransformerBlock
+from zoo.models.vit import TIMM
 from zoo.registry import Family, Rules
 
 
@@ -83,9 +83,9 @@ class TokenTransformer(nn.Module):
         qkv = dense(3 * self.features, use_bias=False, name="qkv")(x)
         query, key, value = jnp.split(qkv[:, :, None], 3, axis=-1)  # [B, N, 1, C]
         # The logits' scale is by the width of the input, as in the reference.
-        x = merged(attend(self, query, key, value, scale=x.shape[-1] ** -0.5))
+        x = merge_heads(attend(self, query, key, value, scale=x.shape[-1] ** -0.5))
         x = dense(self.features, name="proj")(x)
-        return merged(value) + nn.Dropout(self.dropout, deterministic=not train)(x)
+        return merge_heads(value) + nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 class TokenBlock(nn.Module):
@@ -147,10 +147,10 @@ class T2TViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(multiples_of=16)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: tokens to tokens, class token, positions
-        require_multiples(images, 16, "T2T-ViT")
         gather = partial(TokenBlock, self.attention, 64, self.token_dropout, self.dtype)
         x = soft_split(images.astype(self.dtype), 7, 4, padding=2)  # [B, H/4, W/4, 49 * channels]
         x = gather(name="tokens1")(x, train=train)  # [B, H/4, W/4, 64]
@@ -164,8 +164,9 @@ class T2TViT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
-        block = partial(Block, self.num_heads, self.mlp_ratio, **settings)
+        settings = dict(qkv_bias=False, epsilon=1e-5, kernel_init=trunc_normal)
+        settings |= dict(dropout=self.dropout, dtype=self.dtype)
+        block = partial(TransformerBlock, self.num_heads, self.mlp_ratio, **settings)
         rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):

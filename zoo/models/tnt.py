@@ -21,17 +21,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers import initializers
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, drop_path_rates
 from zoo.layers.head import classify
-from zoo.layers.image_size import require_multiples
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import prepend_tokens
+from zoo.layers.tokens import prepend_tokens
 from zoo.registry import Family
 
 
@@ -49,7 +49,7 @@ class Attention(nn.Module):
         both = dense(2 * width, use_bias=False, name="qk")(x)
         value = dense(width, use_bias=False, name="value")(x)
         parts = (*jnp.split(both, 2, axis=-1), value)
-        x = merged(attend(self, *(heads(part, self.num_heads) for part in parts)))
+        x = merge_heads(attend(self, *(split_heads(part, self.num_heads) for part in parts)))
         x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -133,6 +133,7 @@ class TNT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(multiples_of=16)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: pixels, patches, class token, positions
@@ -162,9 +163,7 @@ class TNT(nn.Module):
 
     def pixels(self, images: jax.Array) -> jax.Array:
         """The features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
-        require_multiples(images, 16, "TNT")
-        init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        settings = dict(padding=3, kernel_init=init, dtype=self.dtype)
+        settings = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
         conv = Conv(self.pixel_width, (7, 7), 4, **settings, name="stem_conv")
         batch = images.shape[0]
         if self.legacy:

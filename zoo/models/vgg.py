@@ -16,15 +16,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -51,9 +52,10 @@ class VGG(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, dtype=self.dtype, kernel_init=conv_init)
+        conv = partial(Conv, dtype=self.dtype, kernel_init=kaiming_fan_out)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         dense = partial(Dense, kernel_init=dense_init)
 

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.layers.conv import square_conv
 from zoo.layers.head import classify
-from zoo.models.resnet import dense_init, same_conv
-from zoo.models.resnet_cifar import CIFAR
-from zoo.registry import Family
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.registry import CIFAR, Family
 
 
 class WideBlock(nn.Module):
@@ -60,6 +61,7 @@ class WideResNet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         blocks, rest = divmod(self.depth - 4, 6)
@@ -68,7 +70,7 @@ class WideResNet(nn.Module):
                 f"depth is 6 n + 4, such as 16, 22, 28 or 40, not {self.depth}. "
                 "(WRN-68-3, of ILSVRC 2016, is an ImageNet model: wrn_68_3.)"
             )
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         block = partial(WideBlock, dropout=self.dropout, conv=conv, norm=norm)
 
@@ -86,7 +88,7 @@ class WideResNet(nn.Module):
         # Head
         x = nn.relu(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 64 * width]
-        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 normal_001 = initializers.normal(0.01)  # section 3
@@ -40,10 +41,9 @@ class ZFNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=224)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_224(images)
-
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
         dense = partial(Dense, kernel_init=normal_001)
 
@@ -65,13 +65,6 @@ class ZFNet(nn.Module):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
-
-
-def require_224(images: jax.Array) -> None:
-    if images.shape[1:3] != (224, 224):
-        raise ValueError(
-            f"ZFNet takes images of 224x224 pixels, got {images.shape[1]}x{images.shape[2]}."
-        )
 
 
 family = Family(
