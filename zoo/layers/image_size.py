@@ -1,6 +1,26 @@
 """The errors for images of a size that a network cannot take."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import jax
+
+_any_size = contextvars.ContextVar("any_size", default=False)
+
+
+@contextlib.contextmanager
+def any_size() -> Iterator[None]:
+    """Within it `require_exactly` accepts all images.
+
+    For code that initialises networks of one image size at other sizes, to see how shapes depend on
+    it.
+    """
+    token = _any_size.set(True)
+    try:
+        yield
+    finally:
+        _any_size.reset(token)
 
 
 def require_at_least(images: jax.Array, side: int, network: str) -> None:
@@ -14,7 +34,7 @@ def require_exactly(images: jax.Array, side: int, network: str, advice: str = ""
 
     `advice` is a sentence at the end of the message.
     """
-    if images.shape[1:3] != (side, side):
+    if images.shape[1:3] != (side, side) and not _any_size.get():
         _refuse(images, f"{network} takes images of {side}x{side} pixels", advice)
 
 

@@ -131,7 +131,7 @@ family = Family(
     reference="Caffe bvlc_alexnet",
     top1=57.1,
     top5=80.2,
-    source="Caffe model zoo, centre crop",
+    accuracy_source="Caffe model zoo, centre crop",
     **CAFFE,
 )
 def alexnet(**kwargs) -> AlexNet:
@@ -152,7 +152,7 @@ def alexnet_one_gpu(**kwargs) -> AlexNet:
     reference="torchvision alexnet",
     top1=56.522,
     top5=79.066,
-    source="torchvision, weights IMAGENET1K_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_V1",
 )
 def alexnet_owt(**kwargs) -> AlexNetOneTower:
     """61,100,840 parameters, 0.71 G multiply-adds, 56.5 % top-1."""
@@ -174,4 +174,4 @@ def pytorch_names(model: AlexNet | AlexNetOneTower) -> list[tuple[str, str]]:
     return sequential_names((0, 4, 8, 10, 12), (0, 3, 6))
 
 
-family.naming("torchvision", pytorch_names)
+family.checkpoint_keys("torchvision", pytorch_names)

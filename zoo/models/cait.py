@@ -180,7 +180,7 @@ family = Family(
     dict(
         paper="Going deeper with Image Transformers, arXiv:2103.17239",
         year=2021,
-        source="timm results-imagenet.csv, weights fb_dist_in1k (distilled)",
+        accuracy_source="timm results-imagenet.csv, weights fb_dist_in1k (distilled)",
         interpolation="bicubic",
         crop=1.0,
     ),
@@ -204,7 +204,7 @@ def cait_xxs36(**kwargs) -> CaiT:
     reference="timm cait_xs24_384",
     image_size=384,
     top1=84.1,
-    source="the authors' README_cait (distilled)",
+    accuracy_source="the authors' README_cait (distilled)",
 )
 def cait_xs24(**kwargs) -> CaiT:
     """26,670,088 parameters, 19.24 G multiply-adds, 84.1 % top-1 (at 384 pixels)."""
@@ -231,4 +231,4 @@ CLASS_BLOCKS = (
     (r"/attention/mix_weights$", "/attention/proj_w"),
     (r"/attention/(q|k|v)(uery|ey|alue)$", r"/attention/\1"),
 )
-family.naming("timm", (*CLASS_BLOCKS, *TIMM))
+family.checkpoint_keys("timm", (*CLASS_BLOCKS, *TIMM))

@@ -118,7 +118,7 @@ family = Family(
     dict(
         paper="A ConvNet for the 2020s, arXiv:2201.03545",
         year=2022,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -151,7 +151,7 @@ def convnext_large(**kwargs) -> ConvNeXt:
     reference="timm convnext_xlarge",
     top1=86.970,
     top5=98.204,
-    source="timm, convnext_xlarge.fb_in22k_ft_in1k at 224",
+    accuracy_source="timm, convnext_xlarge.fb_in22k_ft_in1k at 224",
     interpolation="bicubic",
 )
 def convnext_xlarge(**kwargs) -> ConvNeXt:
@@ -159,7 +159,7 @@ def convnext_xlarge(**kwargs) -> ConvNeXt:
     return ConvNeXt((3, 3, 27, 3), (256, 512, 1024, 2048), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_conv$", "features/0/0"),
@@ -176,9 +176,9 @@ family.naming(
         (r"^norm$", "classifier/0"),
         (r"^head$", "classifier/2"),
     ),
-    pointwise=(r".*/layer_scale",),
+    dense_as_conv1x1=(r".*/layer_scale",),
 )
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "stem/0"),
@@ -192,7 +192,7 @@ family.naming(
         (r"^head$", "head/fc"),
     ),
 )
-family.naming(
+family.checkpoint_keys(
     "facebookresearch",
     (
         (r"^stem_conv$", "downsample_layers/0/0"),

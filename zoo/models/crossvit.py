@@ -200,7 +200,7 @@ family = Family(
     reference="timm crossvit_tiny_240",
     top1=73.352,
     top5=91.906,
-    source="timm, crossvit_tiny_240.in1k",
+    accuracy_source="timm, crossvit_tiny_240.in1k",
 )
 def crossvit_ti(**kwargs) -> CrossViT:
     """7,014,800 parameters, 1.56 G multiply-adds, 73.4 % top-1."""
@@ -211,7 +211,7 @@ def crossvit_ti(**kwargs) -> CrossViT:
     reference="timm crossvit_small_240",
     top1=81.036,
     top5=95.466,
-    source="timm, crossvit_small_240.in1k",
+    accuracy_source="timm, crossvit_small_240.in1k",
 )
 def crossvit_s(**kwargs) -> CrossViT:
     """26,856,272 parameters, 5.62 G multiply-adds, 81.0 % top-1."""
@@ -222,7 +222,7 @@ def crossvit_s(**kwargs) -> CrossViT:
     reference="timm crossvit_base_240",
     top1=82.212,
     top5=95.826,
-    source="timm, crossvit_base_240.in1k",
+    accuracy_source="timm, crossvit_base_240.in1k",
 )
 def crossvit_b(**kwargs) -> CrossViT:
     """105,025,232 parameters, 21.19 G multiply-adds, 82.2 % top-1."""
@@ -242,9 +242,9 @@ SHARED = (
     (r"^stage(\d)_branch(\d)_fusion/proj$", r"blocks/\1-1/fusion/\2-1/attn/proj"),
     (r"^branch(\d)_(norm|head)$", r"\2/\1-1"),
 )
-for origin, at in [("timm", "_"), ("ibm", "/")]:
+for source, at in [("timm", "_"), ("ibm", "/")]:
     tokens = (
         (r"^branch(\d)_class_token$", rf"cls_token{at}\1-1"),
         (r"^branch(\d)_pos_embed$", rf"pos_embed{at}\1-1"),
     )
-    family.naming(origin, (*SHARED, *tokens))
+    family.checkpoint_keys(source, (*SHARED, *tokens))

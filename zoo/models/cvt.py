@@ -164,7 +164,7 @@ family = Family(
     dict(
         paper="CvT: Introducing Convolutions to Vision Transformers, arXiv:2103.15808",
         year=2021,
-        source="microsoft/CvT",
+        accuracy_source="microsoft/CvT",
         interpolation="bicubic",
     ),
 )
@@ -182,7 +182,7 @@ def cvt_21(**kwargs) -> CvT:
     return CvT((1, 4, 16), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "microsoft/CvT",
     (
         (r"^class_token$", "stage2/cls_token"),

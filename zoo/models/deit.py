@@ -98,7 +98,7 @@ family = Family(
         paper="Training data-efficient image transformers & distillation through attention, "
         "arXiv:2012.12877",
         year=2020,
-        source="timm results-imagenet.csv, weights fb_in1k",
+        accuracy_source="timm results-imagenet.csv, weights fb_in1k",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -144,4 +144,4 @@ def deit_b_distilled(**kwargs) -> DistilledViT:
 
 # The authors' names are timm's.
 DISTILLED = ((r"^distillation_token$", "dist_token"), (r"^distilled_head$", "head_dist"))
-family.naming("timm", (*TIMM, *DISTILLED))
+family.checkpoint_keys("timm", (*TIMM, *DISTILLED))

@@ -113,7 +113,7 @@ family = Family(
     dict(
         paper="Densely Connected Convolutional Networks, arXiv:1608.06993",
         year=2016,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 cifar = Family(
@@ -150,7 +150,7 @@ def densenet201(**kwargs) -> DenseNet:
     reference="torchvision DenseNet(block_config=(6, 12, 64, 48))",
     top1=77.85,
     top5=93.88,
-    source="Squeeze-and-Excitation paper, Table 8",
+    accuracy_source="Squeeze-and-Excitation paper, Table 8",
 )
 def densenet264(**kwargs) -> DenseNet:
     """33,337,704 parameters, 5.75 G multiply-adds, 77.8 % top-1."""
@@ -160,7 +160,7 @@ def densenet264(**kwargs) -> DenseNet:
 @cifar.variant(
     reference="andreasveit/densenet-pytorch --layers 40 --no-bottleneck --reduce 1.0",
     top1=94.76,
-    source="paper, Table 2: 5.24 % error on CIFAR-10+",
+    accuracy_source="paper, Table 2: 5.24 % error on CIFAR-10+",
 )
 def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
     """1,059,298 parameters, 0.28 G multiply-adds, 94.8 % top-1 on CIFAR-10."""
@@ -171,7 +171,7 @@ def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
 @cifar.variant(
     reference="andreasveit/densenet-pytorch --layers 100",
     top1=95.49,
-    source="paper, Table 2: 4.51 % error on CIFAR-10+",
+    accuracy_source="paper, Table 2: 4.51 % error on CIFAR-10+",
 )
 def densenet_bc_100_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
     """769,162 parameters, 0.29 G multiply-adds, 95.5 % top-1 on CIFAR-10."""
@@ -186,12 +186,12 @@ torchvision_names = (
     (r"^final_norm$", "features/norm5"),
     (r"^head$", "classifier"),
 )
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)
 # The files that torchvision offers are older than its code.
-family.naming(
+family.checkpoint_keys(
     "torchvision's files", (*torchvision_names, (r"(denselayer.*)/(norm|conv)(\d)$", r"\1/\2/\3"))
 )
-cifar.naming(
+cifar.checkpoint_keys(
     "densenet-pytorch",
     (
         (r"^stem_conv$", "conv1"),

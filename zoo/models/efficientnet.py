@@ -188,7 +188,7 @@ family = Family(
         year=2019,
         interpolation="bicubic",
         crop=1.0,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -295,6 +295,6 @@ def efficientnet_pytorch_names(model: EfficientNet) -> list[tuple[str, str]]:
     return [*names, ("^head$", "_fc")]
 
 
-family.naming("torchvision", torchvision_names)
-family.naming("timm", timm_names)
-family.naming("efficientnet_pytorch", efficientnet_pytorch_names)
+family.checkpoint_keys("torchvision", torchvision_names)
+family.checkpoint_keys("timm", timm_names)
+family.checkpoint_keys("efficientnet_pytorch", efficientnet_pytorch_names)

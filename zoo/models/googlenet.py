@@ -212,7 +212,7 @@ family = Family(
     **CAFFE,
     top1=68.7,
     top5=88.9,
-    source="Caffe model zoo, centre crop",
+    accuracy_source="Caffe model zoo, centre crop",
 )
 def googlenet(**kwargs) -> GoogLeNet:
     """13,378,280 parameters, 1.59 G multiply-adds, 68.7 % top-1.
@@ -228,7 +228,7 @@ def googlenet(**kwargs) -> GoogLeNet:
     std=(0.5, 0.5, 0.5),
     top1=69.778,
     top5=89.530,
-    source="torchvision, weights IMAGENET1K_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_V1",
 )
 def googlenet_bn(**kwargs) -> GoogLeNet:
     """13,004,888 parameters, 1.50 G multiply-adds, 69.8 % top-1.
@@ -274,4 +274,4 @@ def reference_names(model: GoogLeNet) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("reference", reference_names)
+family.checkpoint_keys("reference", reference_names)

@@ -210,7 +210,7 @@ family = Family(
     reference="facenet-pytorch InceptionResnetV1, with the paper's head",
     top1=78.7,
     top5=94.5,
-    source="paper, Table 2: 21.3 / 5.5 % error, single crop",
+    accuracy_source="paper, Table 2: 21.3 / 5.5 % error, single crop",
 )
 def inception_resnet_v1(**kwargs) -> InceptionResNet:
     """24,357,096 parameters, 6.31 G multiply-adds, 78.7 % top-1."""
@@ -223,7 +223,7 @@ def inception_resnet_v1(**kwargs) -> InceptionResNet:
     crop=0.8975,
     top1=80.434,
     top5=95.312,
-    source="timm, weights tf_in1k",
+    accuracy_source="timm, weights tf_in1k",
 )
 def inception_resnet_v2(**kwargs) -> InceptionResNet:
     """55,843,464 parameters, 13.16 G multiply-adds, 80.4 % top-1."""
@@ -235,7 +235,7 @@ def inception_resnet_v2(**kwargs) -> InceptionResNet:
     year=2017,
     top1=80.20,
     top5=95.21,
-    source="paper, Table 2: 19.80 / 4.79 % error, single crop of 299 from 352",
+    accuracy_source="paper, Table 2: 19.80 / 4.79 % error, single crop of 299 from 352",
 )
 def se_inception_resnet_v2(**kwargs) -> InceptionResNet:
     """64,387,444 parameters, 13.16 G multiply-adds, 80.2 % top-1."""
@@ -278,4 +278,4 @@ def reference_names(model: InceptionResNet) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("reference", reference_names)
+family.checkpoint_keys("reference", reference_names)

@@ -124,7 +124,7 @@ family = Family(
     reference="pretrainedmodels bninception",
     top1=74.8,
     top5=92.18,
-    source="paper, section 4.2: 25.2 / 7.82 % error, single crop",
+    accuracy_source="paper, section 4.2: 25.2 / 7.82 % error, single crop",
 )
 def inception_v2(**kwargs) -> InceptionV2:
     """11,295,240 parameters, 2.03 G multiply-adds, 74.8 % top-1."""
@@ -136,7 +136,7 @@ def inception_v2(**kwargs) -> InceptionV2:
     year=2017,
     top1=75.77,
     top5=92.86,
-    source="paper, Table 2: 24.23 / 7.14 % error, single crop",
+    accuracy_source="paper, Table 2: 24.23 / 7.14 % error, single crop",
 )
 def se_inception_v2(**kwargs) -> InceptionV2:
     """11,931,622 parameters, 2.03 G multiply-adds, 75.8 % top-1."""
@@ -144,7 +144,7 @@ def se_inception_v2(**kwargs) -> InceptionV2:
 
 
 MODULES = (("3a", "3b"), ("3c", "4a", "4b", "4c", "4d"), ("4e", "5a", "5b"))
-family.naming(
+family.checkpoint_keys(
     "pretrainedmodels",
     [
         *(

@@ -167,7 +167,7 @@ family = Family(
     crop=299 / 342,
     top1=77.294,
     top5=93.450,
-    source="torchvision, weights IMAGENET1K_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_V1",
 )
 def inception_v3(**kwargs) -> InceptionV3:
     """27,161,264 parameters, 5.71 G multiply-adds, 77.3 % top-1.
@@ -178,7 +178,7 @@ def inception_v3(**kwargs) -> InceptionV3:
 
 
 MODULES = (("5b", "5c", "5d"), ("6a", "6b", "6c", "6d", "6e"), ("7a", "7b", "7c"))
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     [
         *(

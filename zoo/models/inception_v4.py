@@ -143,14 +143,14 @@ family = Family(
     interpolation="bicubic",
     top1=80.144,
     top5=94.982,
-    source="timm, weights tf_in1k",
+    accuracy_source="timm, weights tf_in1k",
 )
 def inception_v4(**kwargs) -> InceptionV4:
     """42,679,816 parameters, 12.25 G multiply-adds, 80.1 % top-1."""
     return InceptionV4(**kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv(\d)/", r"features/\1-1/"),

@@ -185,12 +185,12 @@ family = Family(
         channels=1,
         crop=1.0,
         top1=99.05,
-        source="paper, section III-B: 0.95 % error on MNIST without distortions",
+        accuracy_source="paper, section III-B: 0.95 % error on MNIST without distortions",
     ),
 )
 
 
-@family.variant(mean=(0.1307,), std=(0.3081,), top1=None, source="")
+@family.variant(mean=(0.1307,), std=(0.3081,), top1=None, accuracy_source="")
 def lenet5(**kwargs) -> LeNet5:
     """61,706 parameters; about 99 % on MNIST."""
     return LeNet5(**kwargs)
@@ -203,4 +203,4 @@ def lenet5_1998(**kwargs) -> LeNet5Of1998:
     return LeNet5Of1998(**kwargs)
 
 
-family.naming("torch", ((r"^head$", "fc3"),))
+family.checkpoint_keys("torch", ((r"^head$", "fc3"),))

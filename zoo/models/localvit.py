@@ -155,7 +155,7 @@ family = Family(
     dict(
         paper="LocalViT: Bringing Locality to Vision Transformers, arXiv:2104.05707",
         year=2021,
-        source="ofsoundof/LocalViT",
+        accuracy_source="ofsoundof/LocalViT",
         interpolation="bicubic",
     ),
     resampling=((r"pos_embed$", resample_tokens), *pvt.family.resampling),
@@ -199,4 +199,4 @@ def reference_names(model: LocalViT | pvt.PVT) -> tuple[tuple[str, str], ...]:
     return (*(pvt.NAMES if isinstance(model, pvt.PVT) else vit.TIMM), *FEED_FORWARD)
 
 
-family.naming("ofsoundof/LocalViT", reference_names)
+family.checkpoint_keys("ofsoundof/LocalViT", reference_names)

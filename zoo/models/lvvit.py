@@ -121,7 +121,7 @@ family = Family(
         paper="All Tokens Matter: Token Labeling for Training Better Vision Transformers, "
         "arXiv:2104.10858",
         year=2021,
-        source="the authors' README (trained on token labels made by NFNet-F6)",
+        accuracy_source="the authors' README (trained on token labels made by NFNet-F6)",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -153,4 +153,4 @@ STEM = (
     (r"^stem_norm(\d)$", r"patch_embed/bn\1"),
     (r"^token_head$", "aux_head"),
 )
-family.naming("TokenLabeling", (*STEM, *TIMM))
+family.checkpoint_keys("TokenLabeling", (*STEM, *TIMM))

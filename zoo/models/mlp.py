@@ -60,10 +60,10 @@ family = Family(
 )
 
 
-@family.variant(top1=96.95, source="paper, Fig. 9: 3.05 % error on MNIST")
+@family.variant(top1=96.95, accuracy_source="paper, Fig. 9: 3.05 % error on MNIST")
 def mlp(**kwargs) -> MLP:
     """266,610 parameters on 28x28 images: 784-300-100-10."""
     return MLP(**kwargs)
 
 
-family.naming("torch", ((r"^head$", "fc3"),))
+family.checkpoint_keys("torch", ((r"^head$", "fc3"),))

@@ -115,7 +115,7 @@ family = Family(
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
-        source="timm, weights mobilenetv1_100.ra4_e3600_r224_in1k",
+        accuracy_source="timm, weights mobilenetv1_100.ra4_e3600_r224_in1k",
     ),
 )
 
@@ -126,7 +126,7 @@ def mobilenet_v1(**kwargs) -> MobileNetV1:
     return MobileNetV1(**kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "conv_stem"),

@@ -110,7 +110,7 @@ family = Family(
     dict(
         paper="MobileNetV2: Inverted Residuals and Linear Bottlenecks, arXiv:1801.04381",
         year=2018,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -144,8 +144,8 @@ def torchvision_names(model: MobileNetV2) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("torchvision", torchvision_names)
-family.naming(
+family.checkpoint_keys("torchvision", torchvision_names)
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "conv_stem"),

@@ -150,7 +150,7 @@ family = Family(
     dict(
         paper="Searching for MobileNetV3, arXiv:1905.02244",
         year=2019,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -193,4 +193,4 @@ def torchvision_names(model: MobileNetV3) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)

@@ -254,7 +254,10 @@ family = Family(
 
 
 @family.variant(
-    reference="pretrainedmodels nasnetamobile", top1=74.0, top5=91.6, source="paper, Table 3"
+    reference="pretrainedmodels nasnetamobile",
+    top1=74.0,
+    top5=91.6,
+    accuracy_source="paper, Table 3",
 )
 def nasnet_mobile(**kwargs) -> NASNet:
     """5,289,978 parameters, 0.57 G multiply-adds, 74.0 % top-1."""
@@ -268,7 +271,7 @@ def nasnet_mobile(**kwargs) -> NASNet:
     crop=0.911,
     top1=82.638,
     top5=96.066,
-    source="timm results-imagenet.csv",
+    accuracy_source="timm results-imagenet.csv",
 )
 def nasnet_large(**kwargs) -> NASNet:
     """88,753,150 parameters, 23.78 G multiply-adds, 82.6 % top-1."""
@@ -299,4 +302,4 @@ def timm_names(model: NASNet) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("timm", timm_names)
+family.checkpoint_keys("timm", timm_names)

@@ -198,7 +198,10 @@ family = Family(
 
 
 @family.variant(
-    reference="timm nest_tiny", top1=81.428, top5=95.630, source="timm, nest_tiny_jx.goog_in1k"
+    reference="timm nest_tiny",
+    top1=81.428,
+    top5=95.630,
+    accuracy_source="timm, nest_tiny_jx.goog_in1k",
 )
 def nest_tiny(**kwargs) -> NesT:
     """17,057,608 parameters, 5.81 G multiply-adds, 81.4 % top-1."""
@@ -206,7 +209,10 @@ def nest_tiny(**kwargs) -> NesT:
 
 
 @family.variant(
-    reference="timm nest_small", top1=83.132, top5=96.330, source="timm, nest_small_jx.goog_in1k"
+    reference="timm nest_small",
+    top1=83.132,
+    top5=96.330,
+    accuracy_source="timm, nest_small_jx.goog_in1k",
 )
 def nest_small(**kwargs) -> NesT:
     """38,351,176 parameters, 10.32 G multiply-adds, 83.1 % top-1."""
@@ -214,14 +220,17 @@ def nest_small(**kwargs) -> NesT:
 
 
 @family.variant(
-    reference="timm nest_base", top1=83.552, top5=96.364, source="timm, nest_base_jx.goog_in1k"
+    reference="timm nest_base",
+    top1=83.552,
+    top5=96.364,
+    accuracy_source="timm, nest_base_jx.goog_in1k",
 )
 def nest_base(**kwargs) -> NesT:
     """67,723,368 parameters, 17.93 G multiply-adds, 83.6 % top-1."""
     return NesT((2, 2, 20), 128, 4, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "patch_embed/proj"),

@@ -133,7 +133,7 @@ family = Family("nin", dict(paper="Network In Network, arXiv:1312.4400", year=20
     reference="Caffe NIN-ImageNet",
     **CAFFE,
     top1=59.36,
-    source="Caffe model zoo, nin_imagenet, centre crop",
+    accuracy_source="Caffe model zoo, nin_imagenet, centre crop",
 )
 def nin(**kwargs) -> NIN:
     """7,595,176 parameters, 1.10 G multiply-adds, 59.4 % top-1."""
@@ -147,7 +147,7 @@ def nin(**kwargs) -> NIN:
     std=(0.2471, 0.2435, 0.2616),
     crop=1.0,
     top1=91.19,
-    source="paper, Table 1: 8.81 % error on CIFAR-10, with translations and flips",
+    accuracy_source="paper, Table 1: 8.81 % error on CIFAR-10, with translations and flips",
 )
 def nin_cifar(**kwargs) -> NINCifar:
     """966,986 parameters, 0.22 G multiply-adds, 91.2 % top-1 on CIFAR-10."""
@@ -167,4 +167,4 @@ def pytorch_names(model: NIN | NINCifar) -> list[tuple[str, str]]:
     return [*names, ("^head$", f"{container}/{first[-1] + 4}")]
 
 
-family.naming("pytorch", pytorch_names)
+family.checkpoint_keys("pytorch", pytorch_names)

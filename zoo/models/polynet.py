@@ -205,7 +205,7 @@ def polynet(**kwargs) -> PolyNet:
     return PolyNet(**kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "pretrainedmodels",
     (
         (r"^stem_conv(\d)/", r"stem/conv1/\1-1/"),

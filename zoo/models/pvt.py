@@ -136,7 +136,7 @@ family = Family(
     dict(
         paper="Pyramid Vision Transformer, arXiv:2102.12122",
         year=2021,
-        source="whai362/PVT",
+        accuracy_source="whai362/PVT",
         interpolation="bicubic",
     ),
     # As the reference's torch.nn.functional.interpolate.
@@ -178,4 +178,4 @@ NAMES = (
     (r"/reduce_conv$", "/sr"),
     (r"/reduce_norm$", "/norm"),
 )
-family.naming("whai362/PVT", NAMES)
+family.checkpoint_keys("whai362/PVT", NAMES)

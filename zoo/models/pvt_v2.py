@@ -175,7 +175,7 @@ family = Family(
     dict(
         paper="PVT v2: Improved Baselines with Pyramid Vision Transformer, arXiv:2106.13797",
         year=2021,
-        source="timm, weights in1k",
+        accuracy_source="timm, weights in1k",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -229,7 +229,7 @@ LAYERS = (
     (r"(/attn)?/reduce_conv$", "/attn/sr"),
     (r"(/attn)?/reduce_norm$", "/attn/norm"),
 )
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "patch_embed/proj"),
@@ -242,7 +242,7 @@ family.naming(
         *LAYERS,
     ),
 )
-family.naming(
+family.checkpoint_keys(
     "whai362/PVT",
     (
         (r"^stem_(conv|norm)$", r"stage1_patch_\1"),

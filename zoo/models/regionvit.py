@@ -235,11 +235,11 @@ family = Family(
     dict(
         paper="RegionViT: Regional-to-Local Attention for Vision Transformers, arXiv:2106.02689",
         year=2021,
-        source="IBM/RegionViT README",
+        accuracy_source="IBM/RegionViT README",
         interpolation="bicubic",
     ),
     # The second of two names for the layer that both kinds of tokens share.
-    redundant=(r"\.block\.0\.proj\.\d\.(weight|bias)$",),
+    ignored_keys=(r"\.block\.0\.proj\.\d\.(weight|bias)$",),
 )
 
 
@@ -285,4 +285,6 @@ def authors_names(model: RegionViT) -> tuple[tuple[str, str], ...]:
     )
 
 
-family.naming("ibm", authors_names, framed=(r"stem_norm\d", r"stage\d_downsample/norm"))
+family.checkpoint_keys(
+    "ibm", authors_names, channel_vectors_4d=(r"stem_norm\d", r"stage\d_downsample/norm")
+)

@@ -137,7 +137,7 @@ family = Family(
     dict(
         paper="Designing Network Design Spaces, arXiv:2003.13678",
         year=2020,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -216,7 +216,7 @@ def regnet_y_16gf(**kwargs) -> RegNet:
 
 timm_figures = partial(
     family.variant,
-    source="timm results-imagenet.csv, weights pycls_in1k",
+    accuracy_source="timm results-imagenet.csv, weights pycls_in1k",
     interpolation="bicubic",
 )
 
@@ -239,7 +239,7 @@ def regnety_160(**kwargs) -> RegNet:
     return RegNet(18, 200, 106.23, 2.48, 112, 0.25, nearest_width=True, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_conv$", "stem/0"),
@@ -259,7 +259,7 @@ family.naming(
     ),
 )
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "stem/conv"),

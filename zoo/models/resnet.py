@@ -151,7 +151,7 @@ family = Family(
     dict(
         paper="Deep Residual Learning for Image Recognition, arXiv:1512.03385",
         year=2015,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 wide = partial(family.variant, paper="Wide Residual Networks, arXiv:1605.07146", year=2016)
@@ -192,7 +192,8 @@ def resnet152(**kwargs) -> ResNet:
     year=2016,
     top1=78.2,
     top5=94.0,
-    source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, 320 pixels",
+    accuracy_source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, "
+    "320 pixels",
 )
 def resnet200(**kwargs) -> ResNet:
     """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
@@ -211,7 +212,7 @@ def wide_resnet101_2(**kwargs) -> ResNet:
     return ResNet((3, 4, 23, 3), partial(Bottleneck, group_width=128), **kwargs)
 
 
-@wide(source="")
+@wide(accuracy_source="")
 def wrn_68_3(**kwargs) -> ResNet:
     """373,251,240 parameters, 66.75 G multiply-adds: WRN-68-3 of the ensemble that won ILSVRC 2016.
 
@@ -220,13 +221,13 @@ def wrn_68_3(**kwargs) -> ResNet:
     return ResNet((3, 4, 23, 3), BasicBlock, widen=3, **kwargs)
 
 
-@family.variant(top1=72.06, source="paper, Table 2: 27.94 % error, 10-crop")
+@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop")
 def plain18(**kwargs) -> ResNet:
     """11,515,688 parameters: ResNet-18 without shortcuts."""
     return ResNet((2, 2, 2, 2), BasicBlock, residual=False, **kwargs)
 
 
-@family.variant(top1=71.46, source="paper, Table 2: 28.54 % error, 10-crop")
+@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop")
 def plain34(**kwargs) -> ResNet:
     """21,623,848 parameters: ResNet-34 without shortcuts; deeper than plain18, and worse."""
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)
@@ -242,4 +243,4 @@ TORCHVISION = (
     (r"/shortcut_conv$", "/downsample/0"),
     (r"/shortcut_norm$", "/downsample/1"),
 )
-family.naming("torchvision", TORCHVISION)
+family.checkpoint_keys("torchvision", TORCHVISION)

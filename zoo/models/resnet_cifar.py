@@ -155,7 +155,7 @@ family = Family(
     dict(
         paper="Deep Residual Learning for Image Recognition, arXiv:1512.03385",
         year=2015,
-        source="paper, Table 6, CIFAR-10",
+        accuracy_source="paper, Table 6, CIFAR-10",
         **CIFAR,
     ),
 )
@@ -197,31 +197,31 @@ def resnet1202_cifar(*, depth: int = 1202, **kwargs) -> ResNetCifar:
     return ResNetCifar(depth, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain20_cifar(*, depth: int = 20, **kwargs) -> ResNetCifar:
     """269,722 parameters, 0.04 G multiply-adds: resnet20_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain32_cifar(*, depth: int = 32, **kwargs) -> ResNetCifar:
     """464,154 parameters, 0.07 G multiply-adds: resnet32_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain44_cifar(*, depth: int = 44, **kwargs) -> ResNetCifar:
     """658,586 parameters, 0.10 G multiply-adds: resnet44_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain56_cifar(*, depth: int = 56, **kwargs) -> ResNetCifar:
     """853,018 parameters, 0.13 G multiply-adds: resnet56_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "akamaster",
     (
         (r"^stem_conv$", "conv1"),

@@ -129,11 +129,11 @@ class ResNetV2(nn.Module):
 
 
 # One for each reference, as their names differ.
-facts = dict(paper="Identity Mappings in Deep Residual Networks, arXiv:1603.05027", year=2016)
+metadata = dict(paper="Identity Mappings in Deep Residual Networks, arXiv:1603.05027", year=2016)
 half = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-timm = Family("resnet_v2", dict(interpolation="bicubic", **facts, **half))
-pytorchcv = Family("resnet_v2", facts)
-bearpaw = Family("resnet_v2", dict(**facts, **CIFAR))
+timm = Family("resnet_v2", dict(interpolation="bicubic", **metadata, **half))
+pytorchcv = Family("resnet_v2", metadata)
+bearpaw = Family("resnet_v2", dict(**metadata, **CIFAR))
 HeBottleneck = partial(PreBottleneck, stride_first=True)
 CifarResNetV2 = partial(ResNetV2, stem="cifar", project_raw=True)
 
@@ -178,7 +178,7 @@ def preresnet101(**kwargs) -> ResNetV2:
     reference="pytorchcv preresnet152",
     top1=78.9,
     top5=94.5,
-    source="paper, Table 5: 21.1 / 5.5 % error, 320 pixels",
+    accuracy_source="paper, Table 5: 21.1 / 5.5 % error, 320 pixels",
 )
 def preresnet152(**kwargs) -> ResNetV2:
     """60,185,256 parameters, 11.28 G multiply-adds, 78.9 % top-1."""
@@ -189,7 +189,7 @@ def preresnet152(**kwargs) -> ResNetV2:
     reference="pytorchcv preresnet200",
     top1=79.3,
     top5=94.7,
-    source="paper, Table 5: 20.7 / 5.3 % error, 320 pixels",
+    accuracy_source="paper, Table 5: 20.7 / 5.3 % error, 320 pixels",
 )
 def preresnet200(**kwargs) -> ResNetV2:
     """64,666,280 parameters, 14.78 G multiply-adds, 79.3 % top-1."""
@@ -199,7 +199,7 @@ def preresnet200(**kwargs) -> ResNetV2:
 @bearpaw.variant(
     reference="bearpaw preresnet(110, BasicBlock)",
     top1=93.63,
-    source="paper, Table 2, CIFAR-10: 6.37 % error",
+    accuracy_source="paper, Table 2, CIFAR-10: 6.37 % error",
 )
 def preresnet110_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
     """1,730,522 parameters, 0.25 G multiply-adds, 93.6 % top-1 on CIFAR-10."""
@@ -209,7 +209,7 @@ def preresnet110_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
 @bearpaw.variant(
     reference="bearpaw preresnet(164, Bottleneck)",
     top1=94.54,
-    source="paper, Table 2, CIFAR-10: 5.46 % error",
+    accuracy_source="paper, Table 2, CIFAR-10: 5.46 % error",
 )
 def preresnet164_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
     """1,703,258 parameters, 0.25 G multiply-adds, 94.5 % top-1 on CIFAR-10."""
@@ -219,14 +219,14 @@ def preresnet164_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
 @bearpaw.variant(
     reference="bearpaw preresnet(1001, Bottleneck)",
     top1=95.08,
-    source="paper, Table 4, CIFAR-10: 4.92 % error; 4.62 % with batches of 64",
+    accuracy_source="paper, Table 4, CIFAR-10: 4.92 % error; 4.62 % with batches of 64",
 )
 def preresnet1001_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
     """10,327,706 parameters, 1.49 G multiply-adds, 95.1 % top-1 on CIFAR-10."""
     return CifarResNetV2((111, 111, 111), PreBottleneck, num_classes=num_classes, **kwargs)
 
 
-timm.naming(
+timm.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "stem/conv"),
@@ -235,9 +235,9 @@ timm.naming(
         (r"^stage(\d)_block(\d+)", r"stages/\1-1/blocks/\2-1"),
         (r"/shortcut_conv$", "/downsample/conv"),
     ),
-    pointwise=("head",),
+    dense_as_conv1x1=("head",),
 )
-pytorchcv.naming(
+pytorchcv.checkpoint_keys(
     "pytorchcv",
     (
         (r"^stem_(\w+)$", r"features/init_block/\1"),
@@ -248,7 +248,7 @@ pytorchcv.naming(
         (r"/norm$", "/bn"),
     ),
 )
-bearpaw.naming(
+bearpaw.checkpoint_keys(
     "bearpaw",
     (
         (r"^stem_conv$", "conv1"),

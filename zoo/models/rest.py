@@ -187,7 +187,7 @@ family = Family(
     dict(
         paper="ResT: An Efficient Transformer for Visual Recognition, arXiv:2105.13677",
         year=2021,
-        source="wofmanaf/ResT",
+        accuracy_source="wofmanaf/ResT",
         interpolation="bicubic",
     ),
 )
@@ -217,7 +217,7 @@ def rest_large(**kwargs) -> ResT:
     return ResT((2, 2, 18, 2), (96, 192, 384, 768), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "wofmanaf/ResT",
     (
         (r"^stem_((conv|norm)\d)$", r"stem/\1"),
@@ -230,5 +230,5 @@ family.naming(
         (r"/reduce_norm$", "/sr_norm"),
         (r"/talk$", "/transform_conv"),
     ),
-    pointwise=(r"stage\d_block\d+/attention/talk",),
+    dense_as_conv1x1=(r"stage\d_block\d+/attention/talk",),
 )

@@ -146,18 +146,18 @@ family = Family(
     dict(
         paper="Squeeze-and-Excitation Networks, arXiv:1709.01507",
         year=2017,
-        source="timm's evaluation of the authors' weights",
+        accuracy_source="timm's evaluation of the authors' weights",
     ),
 )
 
 
-@family.variant(reference="timm legacy_seresnet18", interpolation="bicubic", source="")
+@family.variant(reference="timm legacy_seresnet18", interpolation="bicubic", accuracy_source="")
 def seresnet18(**kwargs) -> SENet:
     """11,778,592 parameters, 1.81 G multiply-adds."""
     return SENet((2, 2, 2, 2), SEBasicBlock, **kwargs)
 
 
-@family.variant(reference="timm legacy_seresnet34", source="")
+@family.variant(reference="timm legacy_seresnet34", accuracy_source="")
 def seresnet34(**kwargs) -> SENet:
     """21,958,868 parameters, 3.66 G multiply-adds."""
     return SENet((3, 4, 6, 3), SEBasicBlock, **kwargs)
@@ -199,7 +199,7 @@ def senet154(*, dropout: float = 0.2, **kwargs) -> SENet:
     return SENet((3, 8, 36, 3), SENetBottleneck, (64, 64, 128), dropout=dropout, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv(\d)$", r"layer0/conv\1"),

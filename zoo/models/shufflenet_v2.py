@@ -110,7 +110,7 @@ family = Family(
         paper="ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, "
         "arXiv:1807.11164",
         year=2018,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -144,7 +144,7 @@ def shufflenet_v2_x2_0(**kwargs) -> ShuffleNetV2:
     return ShuffleNetV2((244, 488, 976), final_width=2048, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_", "conv1/"),

@@ -119,7 +119,7 @@ family = Family(
     dict(
         paper="SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, arXiv:1602.07360",
         year=2016,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -136,13 +136,13 @@ def squeezenet1_1(**kwargs) -> SqueezeNet:
     return SqueezeNet("1.1", **kwargs)
 
 
-@family.variant(top1=60.4, top5=82.5, source="paper, Table 3")
+@family.variant(top1=60.4, top5=82.5, accuracy_source="paper, Table 3")
 def squeezenet1_0_simple_bypass(**kwargs) -> SqueezeNet:
     """1,248,424 parameters, 0.82 G multiply-adds, 60.4 % top-1."""
     return SqueezeNet(bypass="simple", **kwargs)
 
 
-@family.variant(top1=58.8, top5=82.0, source="paper, Table 3")
+@family.variant(top1=58.8, top5=82.0, accuracy_source="paper, Table 3")
 def squeezenet1_0_complex_bypass(**kwargs) -> SqueezeNet:
     """1,589,672 parameters, 1.17 G multiply-adds, 58.8 % top-1."""
     return SqueezeNet(bypass="complex", **kwargs)
@@ -157,4 +157,4 @@ def torchvision_names(model: SqueezeNet) -> list[tuple[str, str]]:
     return [("^stem_conv$", "features/0"), *fires, ("^head$", "classifier/1")]
 
 
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)

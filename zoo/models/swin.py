@@ -250,11 +250,11 @@ family = Family(
         paper="Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, "
         "arXiv:2103.14030",
         year=2021,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
         interpolation="bicubic",
     ),
     resampling=((r"/bias_table$", resample_bias_table),),
-    redundant=CONSTANTS,
+    ignored_keys=CONSTANTS,
 )
 
 
@@ -286,7 +286,7 @@ TORCHVISION = (
     (r"/mlp/fc1$", "/mlp/0"),
     (r"/mlp/fc2$", "/mlp/3"),
 )
-family.naming("torchvision", TORCHVISION)
+family.checkpoint_keys("torchvision", TORCHVISION)
 MICROSOFT = (
     (r"^stem_conv$", "patch_embed/proj"),
     (r"^stem_norm$", "patch_embed/norm"),
@@ -295,7 +295,7 @@ MICROSOFT = (
     (r"/attention/", "/attn/"),
     (r"/bias_table$", "/relative_position_bias_table"),
 )
-family.naming("microsoft", MICROSOFT)
+family.checkpoint_keys("microsoft", MICROSOFT)
 # Timm counts a stage's merging to the stage after it.
 to_next_stage = ((r"^layers/(\d)/downsample/", r"layers/\1+1/downsample/"),)
-family.naming("timm", (*MICROSOFT, *to_next_stage, (r"^head$", "head/fc")))
+family.checkpoint_keys("timm", (*MICROSOFT, *to_next_stage, (r"^head$", "head/fc")))

@@ -80,10 +80,10 @@ family = Family(
         paper="Swin Transformer V2: Scaling Up Capacity and Resolution, arXiv:2111.09883",
         year=2021,
         image_size=256,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
         interpolation="bicubic",
     ),
-    redundant=CONSTANTS,
+    ignored_keys=CONSTANTS,
 )
 SwinV2 = partial(Swin, window=8, attention=CosineWindowAttention, post_norm=True)
 
@@ -106,7 +106,7 @@ def swin_v2_b(**kwargs) -> Swin:
     return SwinV2((2, 2, 18, 2), 128, (4, 8, 16, 32), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         *TORCHVISION,
@@ -114,5 +114,5 @@ family.naming(
         (r"/bias_fc1$", "/cpb_mlp/0"),
         (r"/bias_fc2$", "/cpb_mlp/2"),
     ),
-    pointwise=(r".*/logit_scale",),
+    dense_as_conv1x1=(r".*/logit_scale",),
 )

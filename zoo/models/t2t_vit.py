@@ -208,7 +208,7 @@ family = Family(
         paper="Tokens-to-Token ViT: Training Vision Transformers from Scratch on ImageNet, "
         "arXiv:2101.11986",
         year=2021,
-        source="the authors' README",
+        accuracy_source="the authors' README",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -272,4 +272,4 @@ def authors_names(model: T2TViT) -> Rules:
     return (*rules, *stem, *TIMM, (r"^tokens(\d)/", r"tokens_to_token/attention\1/"))
 
 
-family.naming("T2T-ViT", authors_names)
+family.checkpoint_keys("T2T-ViT", authors_names)

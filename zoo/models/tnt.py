@@ -189,7 +189,7 @@ family = Family(
     dict(
         paper="Transformer in Transformer, arXiv:2103.00112",
         year=2021,
-        source="timm results-imagenet.csv, weights in1k",
+        accuracy_source="timm results-imagenet.csv, weights in1k",
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
@@ -211,7 +211,7 @@ def tnt_b(**kwargs) -> TNT:
     return TNT(640, 12, 10, 40, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^class_token$", "cls_token"),

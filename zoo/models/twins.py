@@ -157,12 +157,12 @@ family = Family(
     dict(
         paper="Twins: Revisiting the Design of Spatial Attention, arXiv:2104.13840",
         year=2021,
-        source="timm, weights in1k",
+        accuracy_source="timm, weights in1k",
         interpolation="bicubic",
         crop=0.9,
     ),
 )
-AUTHORS = dict(source="Meituan-AutoML/Twins", crop=0.875)
+AUTHORS = dict(accuracy_source="Meituan-AutoML/Twins", crop=0.875)
 PCPVT = dict(dims=(64, 128, 320, 512), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4), window=0)
 
 
@@ -202,7 +202,7 @@ def twins_pcpvt_l(**kwargs) -> Twins:
     return Twins((3, 8, 27, 3), **PCPVT, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_(conv|norm)$", r"stage1_patch_\1"),

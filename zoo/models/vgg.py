@@ -92,7 +92,7 @@ family = Family(
     dict(
         paper="Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv:1409.1556",
         year=2014,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -103,7 +103,9 @@ def vgg11(**kwargs) -> VGG:
     return VGG(A, **kwargs)
 
 
-@family.variant(top1=70.3, top5=89.5, source="paper, Table 3: 29.7 / 10.5 % error, one scale")
+@family.variant(
+    top1=70.3, top5=89.5, accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale"
+)
 def vgg11_lrn(**kwargs) -> VGG:
     """Configuration A-LRN: 132,863,336 parameters, 7.61 G multiply-adds."""
     return VGG(A, lrn=True, **kwargs)
@@ -115,7 +117,7 @@ def vgg13(**kwargs) -> VGG:
     return VGG(B, **kwargs)
 
 
-@family.variant(top1=71.9, top5=90.6, source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
+@family.variant(top1=71.9, top5=90.6, accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
 def vgg16_c(**kwargs) -> VGG:
     """Configuration C: 133,638,952 parameters, 11.77 G multiply-adds."""
     return VGG(C, pointwise=True, **kwargs)
@@ -170,4 +172,4 @@ def torchvision_names(model: VGG) -> list[tuple[str, str]]:
     return names + [(f"^{ours}$", f"classifier/{at}") for ours, at in layers]
 
 
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)

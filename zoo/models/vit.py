@@ -90,7 +90,7 @@ family = Family(
     dict(
         paper="An Image is Worth 16x16 Words, arXiv:2010.11929",
         year=2020,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
     resampling=((r"pos_embed$", resample_tokens),),
 )
@@ -101,7 +101,7 @@ AUGREG = dict(mean=half, std=half, interpolation="bicubic", crop=0.9)
 @family.variant(
     reference="timm vit_tiny_patch16_224",
     top1=75.466,
-    source="timm, vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    accuracy_source="timm, vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     **AUGREG,
 )
 def vit_ti_16(**kwargs) -> ViT:
@@ -112,7 +112,7 @@ def vit_ti_16(**kwargs) -> ViT:
 @family.variant(
     reference="timm vit_small_patch16_224",
     top1=81.386,
-    source="timm, vit_small_patch16_224.augreg_in21k_ft_in1k",
+    accuracy_source="timm, vit_small_patch16_224.augreg_in21k_ft_in1k",
     **AUGREG,
 )
 def vit_s_16(**kwargs) -> ViT:
@@ -148,7 +148,7 @@ def vit_l_32(**kwargs) -> ViT:
     reference="torchvision vit_h_14",
     top1=85.708,
     top5=97.730,
-    source="torchvision, weights IMAGENET1K_SWAG_LINEAR_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_SWAG_LINEAR_V1",
     interpolation="bicubic",
     crop=1.0,
 )
@@ -164,8 +164,8 @@ TIMM = (
     (r"^block(\d+)", r"blocks/\1-1"),
     (r"/attention/", "/attn/"),
 )
-family.naming("timm", TIMM)
-family.naming(
+family.checkpoint_keys("timm", TIMM)
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_conv$", "conv_proj"),

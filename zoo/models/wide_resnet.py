@@ -106,7 +106,7 @@ def wrn_16_8_cifar(*, depth: int = 16, width: int = 8, **kwargs) -> WideResNet:
 @family.variant(
     reference="xternalz WideResNet(28, widen_factor=10)",
     top1=96.0,
-    source="authors' repository, CIFAR-10: 4.00 % error, median of 5 runs",
+    accuracy_source="authors' repository, CIFAR-10: 4.00 % error, median of 5 runs",
 )
 def wrn_28_10_cifar(*, depth: int = 28, width: int = 10, **kwargs) -> WideResNet:
     """36,479,194 parameters, 5.24 G multiply-adds, 96.0 % top-1 on CIFAR-10."""
@@ -119,7 +119,7 @@ def wrn_40_4_cifar(*, depth: int = 40, width: int = 4, **kwargs) -> WideResNet:
     return WideResNet(depth, width, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "xternalz",
     (
         (r"^stem_conv$", "conv1"),

@@ -129,7 +129,7 @@ family = Family(
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
         crop=0.8975,
-        source="timm, weights legacy_xception.tf_in1k",
+        accuracy_source="timm, weights legacy_xception.tf_in1k",
     ),
 )
 
@@ -141,7 +141,7 @@ def xception(**kwargs) -> Xception:
 
 
 # In a block of the reference, `rep` is (ReLU,) convolution, BatchNorm, ReLU, convolution, ...
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_(conv|norm)(\d)$", r"\1\2"),

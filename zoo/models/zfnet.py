@@ -80,7 +80,7 @@ family = Family(
     reference="pytorchcv zfnet",
     top1=61.6,
     top5=83.5,
-    source="paper, Table 2: 38.4 / 16.5 % error, 10-crop",
+    accuracy_source="paper, Table 2: 38.4 / 16.5 % error, 10-crop",
 )
 def zfnet(**kwargs) -> ZFNet:
     """62,357,608 parameters, 1.17 G multiply-adds, 61.6 % top-1."""
@@ -91,14 +91,14 @@ def zfnet(**kwargs) -> ZFNet:
     reference="pytorchcv zfnetb",
     top1=62.5,
     top5=84.0,
-    source="paper, Table 2: 37.5 / 16.0 % error, 10-crop",
+    accuracy_source="paper, Table 2: 37.5 / 16.0 % error, 10-crop",
 )
 def zfnet_big(**kwargs) -> ZFNet:
     """107,627,624 parameters, 2.48 G multiply-adds, 62.5 % top-1."""
     return ZFNet(widths=(512, 1024, 512), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "pytorchcv",
     (
         (r"^conv([12])$", r"features/stage\1/unit1/conv"),

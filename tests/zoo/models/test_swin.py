@@ -99,12 +99,12 @@ def test_scanned_stages_are_the_same_function(v2):
 
 def test_names_of_the_authors_and_of_timm():
     variables = random_like(abstract_variables("swin_t"))
-    for origin, merging in [
+    for source, merging in [
         ("torchvision", "features.4.reduction.weight"),
         ("microsoft", "layers.1.downsample.reduction.weight"),
         ("timm", "layers.2.downsample.reduction.weight"),
     ]:
-        tensors = zoo.to_torch("swin_t", variables, origin=origin)
+        tensors = zoo.to_torch("swin_t", variables, source=source)
         assert tensors[merging].shape == (384, 768)
         # Constants that the references keep beside their weights.
         tensors["layers.0.blocks.1.attn.relative_position_index"] = np.zeros((49, 49), int)
