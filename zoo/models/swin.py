@@ -224,17 +224,15 @@ class Swin(nn.Module):
 
         # Stages
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
-        stages = zip(
-            self.num_heads, stage_drop_path_rates(self.drop_path, self.depths), strict=True
-        )
-        for i, (num_heads, rates) in enumerate(stages, 1):
+        rates = stage_drop_path_rates(self.drop_path, self.depths)
+        for i, (num_heads, stage_rates) in enumerate(zip(self.num_heads, rates, strict=True), 1):
             if i > 1:
                 merging = PatchMerging(self.post_norm, self.dtype, name=f"stage{i}_merging")
                 x = merging(x)
             block = partial(Block, self.attention, num_heads, self.window)
             block = partial(block, post_norm=self.post_norm, dropout=self.dropout, dtype=self.dtype)
             turns = [partial(block, shifted=False), partial(block, shifted=True)]
-            x = run(turns, x, rates, prefix=f"stage{i}_")
+            x = run(turns, x, stage_rates, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
 
         # Head

@@ -114,7 +114,6 @@ class Twins(nn.Module):
     @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-
         # Stages: patches, blocks, and a convolution that tells positions after the first of these
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
