@@ -78,7 +78,7 @@ def test_features_within_a_module(pyramid):
     assert [x.shape for x in outputs] == [(2, 16, 16, 4), (2, 4, 4, 4)]
     stages = zoo.features(module.backbone, of_backbone(variables), IMAGES, at=STAGES)
     layer = variables["params"]["lateral_1"]
-    expected = stages["stage3"] @ layer["kernel"][0, 0] + layer["bias"]
+    expected = stages["stage3"] @ layer["kernel"][0, 0] + layer["bias"].reshape(1, 1, 1, 4)
     np.testing.assert_allclose(outputs[1], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -174,7 +174,6 @@ class RegionViT(nn.Module):
     @takes_images(at_least=PATCH * SIDE)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-
         # Stem: local tokens [B, H/4, W/4, width], regional tokens [B, H/28, W/28, width]
         x = self.local_tokens(images)
         self.sow("intermediates", "stem", x)
