@@ -285,8 +285,10 @@ def create(model: str, /, **overrides: Any) -> nn.Module: ...
 def create(model: str, /, **overrides: Any) -> nn.Module:
     """Builds the module called `model`, a `flax.linen.Module`.
 
-    Its call takes normalised images [B, H, W, C] and `train=True` or False, and returns logits
-    [B, num_classes]. It works by itself and as a part of another module, in `setup` and in
+    Its call takes images [B, H, W, C] and `train=True` or False, and returns logits
+    [B, num_classes]. Images are normalised, `(image / 255 - info.mean) / info.std` with
+    `info = zoo.info(model)`; pixels in 0..255 are not noticed, and give useless logits. The module
+    works by itself and as a part of another module, in `setup` and in
     `@nn.compact`:
 
         class Siamese(nn.Module):
