@@ -6,7 +6,7 @@ logits = model.apply(variables, images)            # [B, H, W, 3] -> [B, 1000]
 """
 
 from zoo.features import features
-from zoo.registry import create, info, list_models
+from zoo.registry import Info, create, info, list_models
 from zoo.weights.convert import load_torch, to_torch
 
-__all__ = ["create", "features", "info", "list_models", "load_torch", "to_torch"]
+__all__ = ["Info", "create", "features", "info", "list_models", "load_torch", "to_torch"]

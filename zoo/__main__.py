@@ -21,7 +21,7 @@ def table(pattern: str = "*") -> str:
         accuracy = "" if info.top1 is None else f"{info.top1:.2f}"
         rows.append(
             f"| `{info.name}` | {info.year} | {size} | {info.num_params:,} | {info.gmacs:.4g} "
-            f"| {accuracy} | {info.source if accuracy else ''} |"
+            f"| {accuracy} | {info.accuracy_source if accuracy else ''} |"
         )
     return "\n".join(rows)
 

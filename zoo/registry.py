@@ -1,24 +1,29 @@
 """The table of models: which names exist, how each is built, and what is known about it.
 
 A family file makes one `Family`, decorates its variants with `@family.variant(...)` and ends with
-its conversion tables, `family.naming(...)`.
+its conversion tables, `family.checkpoint_keys(...)`.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import fnmatch
 import functools
 import importlib
+import numbers
 import pkgutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 import zoo.models
 from zoo import macs
+from zoo.stages import Stage, stages
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,11 +33,18 @@ CAFFE = dict(
     std=(1 / 255, 1 / 255, 1 / 255),
     channel_order="BGR",
 )
+# Images of CIFAR-10; the statistics of its training images are those of fb.resnet.torch.
+CIFAR = dict(
+    image_size=32,
+    mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+    std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+    crop=1.0,
+)
 
 Rules = Sequence[tuple[str, str]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Info:
     """What is known about one model.
 
@@ -51,7 +63,13 @@ class Info:
       crop: share of the shorter side that the evaluation's centre crop keeps.
       top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST; those for CIFAR:
         CIFAR-10); None without one.
-      source: where that accuracy stands.
+      accuracy_source: where that accuracy was reported.
+      num_params: number of trainable parameters with the native number of classes.
+      gmacs: multiply-adds of one image at `image_size`, in 1e9.
+      stages: name, stride and channels of each stage, a tuple of `zoo.stages.Stage`.
+
+    The last three are counted from the model's shapes when they are first asked for, in a few
+    seconds for the deepest networks; nothing is computed.
     """
 
     name: str
@@ -68,7 +86,7 @@ class Info:
     crop: float = 0.875
     top1: float | None = None
     top5: float | None = None
-    source: str = ""
+    accuracy_source: str = ""
 
     @property
     def num_params(self) -> int:
@@ -81,6 +99,34 @@ class Info:
         """Multiply-adds of one image at `image_size`, in 1e9: convolutions and matrix products."""
         return _gmacs(self.name)
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Name, stride and channels of each stage, in the order in which an image passes them.
+
+        >>> zoo.info("resnet50").stages[1]
+        Stage(name='stage1', stride=4, channels=256)
+        """
+        return _stages(self.name)
+
+    @property
+    def source(self) -> str:
+        """The old name of `accuracy_source`."""
+        warn_renamed("Info.source", "Info.accuracy_source")
+        return self.accuracy_source
+
+    def __repr__(self) -> str:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        figures = dict(num_params=self.num_params, gmacs=round(self.gmacs, 4))
+        return f"Info({', '.join(f'{key}={value!r}' for key, value in (fields | figures).items())})"
+
+
+class CheckpointKeys(NamedTuple):
+    """How one source names and shapes the parameters of a family, see `Family.checkpoint_keys`."""
+
+    rules: Rules | Callable[[nn.Module], Rules]
+    dense_as_conv1x1: Sequence[str]
+    channel_vectors_4d: Sequence[str]
+
 
 @dataclasses.dataclass
 class Family:
@@ -89,35 +135,66 @@ class Family:
     Attributes:
       name: of the file.
       defaults: the fields of `Info` that its variants share.
-      namings, pointwise, framed: the conversion tables, see `naming`.
+      sources: the conversion tables, by whose names they lead to.
       resampling: for parameters that depend on the image size, (pattern of their paths, function of
         the array and the shape wanted).
-      redundant: patterns of names in the references' weights that hold nothing of their own:
+      ignored_keys: patterns of names in the references' weights that hold nothing of their own:
         constants, and second names of a tensor. `zoo.load_torch` passes them over.
+      redundant: the old name of `ignored_keys`.
     """
 
     name: str
     defaults: dict[str, Any]
-    namings: dict[str, Rules | Callable[[nn.Module], Rules]] = dataclasses.field(
-        default_factory=dict
-    )
-    pointwise: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    framed: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    sources: dict[str, CheckpointKeys] = dataclasses.field(default_factory=dict)
     resampling: Sequence[tuple[str, Callable]] = ()
-    redundant: Sequence[str] = ()
+    ignored_keys: Sequence[str] = ()
+    redundant: dataclasses.InitVar[Sequence[str]] = ()
 
-    def variant(self, **facts) -> Callable:
-        """Decorator: registers a function that builds a module; `facts` are fields of `Info`."""
+    def __post_init__(self, redundant: Sequence[str]) -> None:
+        if redundant:
+            warn_renamed("Family(redundant=...)", "Family(ignored_keys=...)")
+            self.ignored_keys = redundant
+        self.defaults = _renamed_fields(self.defaults)
+
+    def variant(self, **metadata) -> Callable:
+        """Decorator: registers a function that builds a module.
+
+        `metadata` are fields of `Info`.
+        """
 
         def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
             name = build.__name__
             if name in _models:
                 raise ValueError(f"{name!r} is registered already, by {_models[name].module}.")
-            info = Info(name=name, family=self.name, **{**self.defaults, **facts})
+            fields = self.defaults | _renamed_fields(metadata)
+            info = Info(name=name, family=self.name, **fields)
             _models[name] = _Model(info, build, self, build.__module__)
             return build
 
         return register
+
+    def checkpoint_keys(
+        self,
+        source: str,
+        rules: Rules | Callable[[nn.Module], Rules],
+        dense_as_conv1x1: Sequence[str] = (),
+        channel_vectors_4d: Sequence[str] = (),
+    ) -> None:
+        """Adds the conversion table from our parameter paths to the names used by `source`.
+
+        Args:
+          source: whose names they are, such as "torchvision" or "timm".
+          rules: (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
+            "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash
+            that the name itself has. A name that ends in "_" is joined to "weight" or "bias"
+            without a dot. Where names depend on the variant, a function from the module to such
+            pairs.
+          dense_as_conv1x1: patterns of the paths of our dense layers that are 1x1 convolutions
+            there, and of our vectors [C] that are [C, 1, 1] there.
+          channel_vectors_4d: patterns of the paths of layers whose vectors [C] are [1, C, 1, 1]
+            there.
+        """
+        self.sources[source] = CheckpointKeys(rules, dense_as_conv1x1, channel_vectors_4d)
 
     def naming(
         self,
@@ -126,19 +203,24 @@ class Family:
         pointwise: Sequence[str] = (),
         framed: Sequence[str] = (),
     ) -> None:
-        """Adds the conversion table from our parameter paths to the names used by `origin`.
+        """The old name of `checkpoint_keys`."""
+        warn_renamed("Family.naming", "Family.checkpoint_keys")
+        self.checkpoint_keys(origin, rules, pointwise, framed)
 
-        `rules` are (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
-        "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash that
-        the name itself has. A name that ends in "_" is joined to "weight" or "bias" without a dot.
-        Where names depend on the variant, `rules` is a function from the module to such pairs.
-        `pointwise` are patterns of the paths of our dense layers that are 1x1 convolutions there,
-        and of vectors that have two more axes there. `framed` are patterns of the paths of layers
-        whose vectors [C] are [1, C, 1, 1] there.
-        """
-        self.namings[origin] = rules
-        self.pointwise[origin] = pointwise
-        self.framed[origin] = framed
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warns the caller's caller that `old` is now called `new`."""
+    message = f"{old} is now {new}; the old name goes with version 0.3."
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+
+
+def _renamed_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `Info`, of which "source" is the old name of "accuracy_source"."""
+    fields = dict(metadata)
+    if "source" in fields:
+        warn_renamed("source=...", "accuracy_source=...")
+        fields["accuracy_source"] = fields.pop("source")
+    return fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,24 +256,81 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_all_models(), pattern))
 
 
-def create(name: str, **overrides) -> nn.Module:
-    """Builds the module called `name`.
+class Overrides(TypedDict, total=False):
+    """Attributes that all models have, or many; each family's file documents all of its own.
 
-    `overrides` are attributes of its class, also those that the variant sets: `num_classes`,
-    `dtype`, and what the family adds.
+    num_classes: number of classes; 0 removes the head and returns the pooled features.
+    dtype: of the computation, a floating-point type such as "bfloat16"; parameters, statistics and
+      logits stay float32.
+    dropout: dropout rate.
+    drop_path: rate of stochastic depth in the last block.
+    scan: compile equal blocks once, with stacked parameters: see `zoo.layers.blocks`.
+    remat: rematerialize activations in the backward pass.
+    name: of the module in the module that contains it.
+    """
+
+    num_classes: int
+    dtype: DTypeLike
+    dropout: float
+    drop_path: float
+    scan: bool
+    remat: bool
+    name: str | None
+
+
+@overload
+def create(model: str, /, **overrides: Unpack[Overrides]) -> nn.Module: ...
+@overload
+def create(model: str, /, **overrides: Any) -> nn.Module: ...
+def create(model: str, /, **overrides: Any) -> nn.Module:
+    """Builds the module called `model`, a `flax.linen.Module`.
+
+    Its call takes images [B, H, W, C] and `train=True` or False, and returns logits
+    [B, num_classes]. Images are normalised, `(image / 255 - info.mean) / info.std` with
+    `info = zoo.info(model)`; pixels in 0..255 are not noticed, and give useless logits. The module
+    works by itself and as a part of another module, in `setup` and in
+    `@nn.compact`:
+
+        class Siamese(nn.Module):
+            @nn.compact
+            def __call__(self, left, right, *, train=False):
+                backbone = zoo.create("resnet50", num_classes=0, name="backbone")
+                return jnp.abs(backbone(left, train=train) - backbone(right, train=train))
+
+    Args:
+      model: a registered name, see `zoo.list_models`.
+      **overrides: attributes of the module, also those that the variant sets: `num_classes`,
+        `dtype`, and what the family adds. Besides, `name` and `parent` as of every linen module.
 
     Raises:
-      ValueError: no such model (the message has the closest names).
-      TypeError: the model has no such attribute (the message lists those it has).
+      ValueError: no such model (the message has the closest names), or an impossible value.
+      TypeError: the model has no such attribute (the message lists those it has), or a value of
+        the wrong type.
     """
-    model = lookup(name).build(parent=None)
-    names = {field.name for field in dataclasses.fields(model)} - {"parent", "name"}
-    attributes = {name: getattr(model, name) for name in sorted(names)}
-    if unknown := sorted(set(overrides) - names):
+    default = lookup(model).build(parent=None)
+    names = {field.name for field in dataclasses.fields(default)} - {"parent", "name"}
+    attributes = {name: getattr(default, name) for name in sorted(names)}
+    if unknown := sorted(set(overrides) - names - {"parent", "name"}):
         raise TypeError(
-            f"{name} has no attribute {', '.join(unknown)}; it has {', '.join(attributes)}."
+            f"{model} has no attribute {', '.join(unknown)}; it has {', '.join(attributes)}."
         )
-    return type(model)(**attributes | overrides)
+    _check_overrides(**overrides)
+    return type(default)(**attributes | overrides)
+
+
+def _check_overrides(*, num_classes: Any = 0, dtype: Any = jnp.float32, **others: Any) -> None:
+    expected = "num_classes is a number of classes, or 0 for the pooled features"
+    if not isinstance(num_classes, numbers.Integral) or isinstance(num_classes, bool):
+        raise TypeError(f"{expected}, not {num_classes!r}.")
+    if num_classes < 0:
+        raise ValueError(f"{expected}, not {num_classes}.")
+    known = None
+    with contextlib.suppress(TypeError):
+        known = None if dtype is None else jnp.dtype(dtype)
+    if known is None or not jnp.issubdtype(known, jnp.floating):
+        raise ValueError(
+            f'dtype is a floating-point type, such as "bfloat16" or jnp.float32, not {dtype!r}.'
+        )
 
 
 def info(name: str) -> Info:
@@ -199,12 +338,12 @@ def info(name: str) -> Info:
     return lookup(name).info
 
 
-def abstract_variables(name: str, image_size: int | None = None, **overrides) -> dict[str, Any]:
+def abstract_variables(model: str, /, image_size: int | None = None, **overrides) -> dict[str, Any]:
     """Shapes and dtypes of a model's variables; nothing is computed.
 
     `image_size` is the model's own by default.
     """
-    return _abstract_variables(name, image_size, tuple(sorted(overrides.items())))
+    return _abstract_variables(model, image_size, tuple(sorted(overrides.items())))
 
 
 @functools.cache
@@ -218,6 +357,12 @@ def _gmacs(name: str) -> float:
     model = create(name)
     total = macs.count(model.apply, abstract_variables(name), _image(name))
     return total / 1e9
+
+
+@functools.cache
+def _stages(name: str) -> tuple[Stage, ...]:
+    model, known = create(name, num_classes=0), info(name)
+    return stages(model, known.image_size, known.channels)
 
 
 def _image(name: str, image_size: int | None = None) -> jax.ShapeDtypeStruct:

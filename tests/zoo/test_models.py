@@ -219,6 +219,56 @@ def test_other_channels_and_classes(name):
     ).shape == (2, 7)
 
 
+def init_error(name: str, shape: tuple[int, ...], dtype=jnp.float32) -> str:
+    images = jax.ShapeDtypeStruct(shape, dtype)
+    with pytest.raises(ValueError) as error:
+        jax.eval_shape(zoo.create(name).init, jax.random.key(0), images)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_images_that_no_model_takes(name):
+    """Integers, one image alone, channels first."""
+    size, channels = zoo.info(name).image_size, zoo.info(name).channels
+    integers = init_error(name, (2, size, size, channels), jnp.uint8)
+    assert re.search("takes floating-point images, got uint8. Normalise", integers)
+    assert "images[None]" in init_error(name, (size, size, channels))
+    assert "channels first" in init_error(name, (2, channels, size, size))
+
+
+@pytest.mark.parametrize("name", models(DEFAULT))
+def test_parameters_of_other_channels(name):
+    model, images = zoo.create(name), image_batch(name)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    channels = 4 - zoo.info(name).channels
+    others = image_batch(name, channels=channels)
+    with pytest.raises(ValueError, match=f"are for images of {4 - channels} channel"):
+        jax.eval_shape(model.apply, variables, others)
+
+
+@pytest.mark.parametrize(("name", "size"), [("vgg11", 32), ("nasnet_mobile", 32)])
+def test_images_too_small(name, size):
+    assert f"takes images of {size}x{size} pixels and more" in init_error(name, (1, 16, 16, 3))
+
+
+@pytest.mark.parametrize("name", models(DEFAULT))
+def test_the_smallest_image_is_taken_or_refused_with_a_reason(name):
+    """Never a riddle, nor an empty array, whose mean is not a number."""
+    model, channels = zoo.create(name), zoo.info(name).channels
+
+    def outputs(key, images):
+        logits, state = model.init_with_output(key, images, mutable=True)
+        return logits, state["intermediates"]
+
+    image = jax.ShapeDtypeStruct((1, 1, 1, channels), jnp.float32)
+    try:
+        shapes = jax.eval_shape(outputs, jax.random.key(0), image)
+    except ValueError as error:
+        assert re.search("takes (square )?images .* got 1x1", str(error))
+    else:
+        assert all(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

@@ -134,8 +134,8 @@ def test_conversion_inverts_bit_for_bit(golden_name):
     golden = goldens.load(golden_name)
     name = goldens.OURS.get(golden_name, golden_name)
     tensors = {key: value.astype(np.float32) for key, value in goldens.state_dict(golden).items()}
-    origin = goldens.ORIGINS.get(golden_name)
-    back = zoo.to_torch(name, zoo.load_torch(name, tensors), origin=origin)
+    source = goldens.ORIGINS.get(golden_name)
+    back = zoo.to_torch(name, zoo.load_torch(name, tensors), source=source)
     assert back.keys() == tensors.keys()
     for key, value in tensors.items():
         assert back[key].dtype == value.dtype

@@ -2,6 +2,8 @@ import math
 import subprocess
 import sys
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import zoo
@@ -335,6 +337,91 @@ def test_unknown_attribute_lists_those_there_are():
 def test_attributes_that_the_variant_sets_can_be_overridden():
     assert zoo.create("resnet18", depths=(1, 1, 1, 1)).depths == (1, 1, 1, 1)
     assert zoo.create("resnet18").depths == (2, 2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"num_classes": -1}, ValueError, "number of classes.*not -1"),
+        ({"num_classes": "10"}, TypeError, "number of classes.*not '10'"),
+        ({"num_classes": None}, TypeError, "number of classes.*not None"),
+        ({"num_classes": True}, TypeError, "number of classes.*not True"),
+        ({"dtype": "bf16"}, ValueError, "floating-point type.*bfloat16.*not 'bf16'"),
+        ({"dtype": None}, ValueError, "floating-point type.*not None"),
+        ({"dtype": jnp.int32}, ValueError, "floating-point type.*int32"),
+    ],
+)
+def test_values_that_cannot_be_are_errors(overrides, error, message):
+    with pytest.raises(error, match=message):
+        zoo.create("resnet18", **overrides)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", jnp.bfloat16, np.float16, np.dtype("float64")])
+def test_values_that_can_be(dtype):
+    model = zoo.create("resnet18", dtype=dtype, num_classes=np.int64(0), name="backbone")
+    assert (model.dtype, model.num_classes, model.name) == (dtype, 0, "backbone")
+
+
+def test_figures_are_in_the_representation():
+    assert "name='lenet5'" in repr(zoo.info("lenet5"))
+    assert "num_params=61706, gmacs=0.0004)" in repr(zoo.info("lenet5"))
+    assert isinstance(zoo.info("lenet5"), zoo.Info)
+
+
+# Strides and channels, as the papers have them.
+STAGES = {
+    "alexnet": ((8, 96), (16, 256), (16, 384), (16, 384), (32, 256)),
+    "crossvit_ti": ((12, 96), (240 / 14, 192), *3 * ((12, 96), (240 / 14, 192))),
+    "efficientnet_b0": (
+        *((2, 32), (2, 16), (4, 24), (8, 40), (16, 80), (16, 112), (32, 192), (32, 320)),
+    ),
+    "inception_v3": ((8, 192), (8, 288), (16, 768), (32, 2048)),
+    "lenet5": ((2, 6), (4, 16)),
+    "mlp": ((None, 300), (None, 100)),
+    "regionvit_tiny": (
+        (4, 64),
+        *((4, 64), (28, 64), (8, 128), (56, 128)),
+        *((16, 256), (112, 256), (32, 512), (224, 512)),
+    ),
+    "resnet50": ((4, 64), (4, 256), (8, 512), (16, 1024), (32, 2048)),
+    "swin_t": ((4, 96), (4, 96), (8, 192), (16, 384), (32, 768)),
+    "vit_h_14": 5 * ((14, 1280),),
+}
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_stages(name):
+    assert tuple(stage[1:] for stage in zoo.info(name).stages) == STAGES[name]
+
+
+def test_names_of_stages():
+    names = [stage.name for stage in zoo.info("resnet50").stages]
+    assert names == ["stem", "stage1", "stage2", "stage3", "stage4"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_every_model_has_stages_of_whole_strides(name):
+    stages = zoo.info(name).stages
+    assert {"stage1", "stage2"} <= {stage.name for stage in stages}
+    assert all(stage.channels > 0 for stage in stages)
+    whole = [stage.stride is None or float(stage.stride).is_integer() for stage in stages]
+    assert all(whole) or zoo.info(name).family == "crossvit"
+
+
+def test_old_words_still_work():
+    """For one release, with a warning."""
+    with pytest.warns(DeprecationWarning, match="Info.accuracy_source"):
+        assert zoo.info("resnet50").source == zoo.info("resnet50").accuracy_source
+    with pytest.warns(DeprecationWarning, match="accuracy_source=.*version 0.3"):
+        family = registry.Family("old", {"paper": "", "year": 2000, "source": "the paper"})
+    assert family.defaults["accuracy_source"] == "the paper"
+    with pytest.warns(DeprecationWarning, match="ignored_keys"):
+        family = registry.Family("old", {"paper": "", "year": 2000}, redundant=("mask$",))
+    assert family.ignored_keys == ("mask$",)
+    with pytest.warns(DeprecationWarning, match="checkpoint_keys"):
+        family.naming("torch", (("^head$", "fc"),), pointwise=("head",), framed=("norm",))
+    assert family.sources["torch"] == ((("^head$", "fc"),), ("head",), ("norm",))
 
 
 def test_duplicate_registration_is_an_error():

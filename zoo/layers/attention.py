@@ -38,18 +38,25 @@ class SelfAttention(nn.Module):
         width = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         qkv = dense(3 * width, self.qkv_bias, name="qkv")(x)
-        query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
-        x = merged(attend(self, query, key, value))
+        x = merge_heads(attend(self, *split_qkv(qkv, self.num_heads)))
         x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
-def heads(x: jax.Array, num_heads: int) -> jax.Array:
+def split_heads(x: jax.Array, num_heads: int) -> jax.Array:
     """[B, N, C] -> [B, N, heads, C / heads]."""
     return x.reshape(*x.shape[:-1], num_heads, -1)
 
 
-def merged(x: jax.Array) -> jax.Array:
+def split_qkv(qkv: jax.Array, num_heads: int) -> list[jax.Array]:
+    """Query, key and value of a joint projection.
+
+    [B, N, 3 * C] -> three of [B, N, heads, C / heads].
+    """
+    return [split_heads(part, num_heads) for part in jnp.split(qkv, 3, axis=-1)]
+
+
+def merge_heads(x: jax.Array) -> jax.Array:
     """[B, N, heads, C / heads] -> [B, N, C]."""
     return x.reshape(*x.shape[:-2], -1)
 

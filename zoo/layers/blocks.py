@@ -28,7 +28,7 @@ def run_blocks(
     """The outputs of blocks in a row, one for each of `rates`, or x alone; the last is the row's.
 
     Args:
-      blocks: makers of the blocks that take turns, each called with `drop_path` and `name`. One
+      blocks: block constructors, applied cyclically, each called with `drop_path` and `name`. One
         where all are alike; their number divides that of `rates`.
       x: the first block's input.
       rates: drop path's, of each block.
@@ -37,7 +37,7 @@ def run_blocks(
       start: or from this number on, where those before are of another kind.
       scan: compile the blocks once for all turns. Their parameters are stacked then, under
         `prefix`blocks/block1 (and block2, ... where several take turns).
-      remat: keep only the blocks' inputs for the backward pass, and compute the rest again there.
+      remat: rematerialize the blocks' activations in the backward pass; only their inputs are kept.
     """
     if not rates:
         return [x]
@@ -50,7 +50,7 @@ def run_blocks(
         return outputs
     turns = len(rates) // len(blocks)
     scanned = nn.scan(
-        _Turn,
+        _ScanBody,
         variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0, "attention": 0},
         split_rngs={"params": True, "dropout": True},
         length=turns,
@@ -66,7 +66,33 @@ def run_blocks(
     ]
 
 
-class _Turn(nn.Module):
+def run_stage(
+    blocks: Sequence[Callable[..., nn.Module]],
+    x: Any,
+    rates: Sequence[float],
+    *,
+    first: Callable[..., nn.Module] | None = None,
+    prefix: str = "",
+    **settings,
+) -> Any:
+    """The output of the last block of a stage. Arguments as for `run_blocks`.
+
+    Args:
+      blocks: constructors of the blocks, applied cyclically.
+      x: the stage's input.
+      rates: drop path rate of each block.
+      first: constructor of the first block where that is of a kind of its own, as in stages that
+        begin with a stride. It is neither scanned nor rematerialized.
+      prefix: the blocks are called `prefix`block1, `prefix`block2, ...
+      **settings: `train`, `scan` and `remat`.
+    """
+    if first is None:
+        return run_blocks(blocks, x, rates, prefix=prefix, **settings)[-1]
+    x = first(drop_path=rates[0], name=f"{prefix}block1")(x, train=settings["train"])
+    return run_blocks(blocks, x, rates[1:], prefix=prefix, start=2, **settings)[-1]
+
+
+class _ScanBody(nn.Module):
     """The body of the scan: each kind of block once."""
 
     blocks: Sequence[Callable[..., nn.Module]]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers import initializers
-from zoo.layers.conv import Conv
+from zoo.layers.conv import Conv, same_symmetric, window
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
@@ -17,9 +17,9 @@ class ConvNorm(nn.Module):
 
     Attributes:
       features: of the convolution.
-      size: of its window, one side or (height, width).
-      strides: of its window.
-      padding: "half" the window on each side, or "valid", which is none.
+      kernel_size: side of the window, or (height, width).
+      strides: of the window.
+      padding: "same_symmetric" for half the window on each side, or "valid" for none.
       relu: False for none.
       use_bias: of the convolution, besides BatchNorm's.
       epsilon: of BatchNorm.
@@ -28,9 +28,9 @@ class ConvNorm(nn.Module):
     """
 
     features: int
-    size: int | tuple[int, int]
+    kernel_size: int | tuple[int, int]
     strides: int = 1
-    padding: str = "half"
+    padding: str = "same_symmetric"
     relu: bool = True
     use_bias: bool = False
     epsilon: float = 1e-3
@@ -41,9 +41,9 @@ class ConvNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = Conv(
             self.features,
-            window(self.size),
+            window(self.kernel_size),
             self.strides,
-            padding=half(self.size) if self.padding == "half" else "VALID",
+            padding="VALID" if self.padding == "valid" else same_symmetric(self.kernel_size),
             use_bias=self.use_bias,
             kernel_init=conv_init,
             dtype=self.dtype,
@@ -53,12 +53,3 @@ class ConvNorm(nn.Module):
             not self.train, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
         )(x)
         return nn.relu(x) if self.relu else x
-
-
-def window(size: int | tuple[int, int]) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)
-
-
-def half(size: int | tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Padding by half the window on each side, which keeps an odd window's image as large."""
-    return tuple((side // 2, side // 2) for side in window(size))

@@ -10,6 +10,8 @@ from zoo.kernels import platform
 from zoo.kernels.einsum import einsum
 from zoo.layers import initializers
 
+__all__ = ["Dense", "einsum"]
+
 
 def _dot_general(inputs, kernel, dimensions, precision=None, **settings):
     """`lax.dot_general` for `nn.Dense`: [..., C] and [C, F] -> [..., F]."""

@@ -96,3 +96,9 @@ batching.primitive_batchers[_draw] = lambda arrays, axes, **settings: (
     0,
 )
 mlir.register_lowering(_draw, mlir.lower_fun(_in_a_program, multiple_results=False))
+
+# PyTorch's, which its networks start from: `kaiming_normal_` with either mode, and the default of
+# `torch.nn.Linear` and `torch.nn.Conv2d`.
+kaiming_fan_in = variance_scaling(2.0, "fan_in", "normal")
+kaiming_fan_out = variance_scaling(2.0, "fan_out", "normal")
+torch_default = variance_scaling(1 / 3, "fan_in", "uniform")

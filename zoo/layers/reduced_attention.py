@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.position import trunc_normal
@@ -48,6 +48,6 @@ class ReducedAttention(nn.Module):
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         query, key_value = dense(width, name="q")(x), dense(2 * width, name="kv")(source)
         parts = (query, *jnp.split(key_value, 2, axis=-1))
-        x = merged(attend(self, *(heads(part, self.num_heads) for part in parts)))
+        x = merge_heads(attend(self, *(split_heads(part, self.num_heads) for part in parts)))
         x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 normal_001 = initializers.normal(0.01)  # section 5
-torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class AlexNet(nn.Module):
@@ -42,10 +44,9 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=227, advice="alexnet_owt takes any size from 63 up.")
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_227(images)
-
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
         two_towers = partial(conv, feature_group_count=self.gpus, bias_init=nn.initializers.ones)
         dense = partial(Dense, kernel_init=normal_001)
@@ -70,11 +71,7 @@ class AlexNet(nn.Module):
         for name in ("fc6", "fc7"):
             x = dense(4096, dtype=self.dtype, bias_init=nn.initializers.ones, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
 
 
 class AlexNetOneTower(nn.Module):
@@ -90,10 +87,11 @@ class AlexNetOneTower(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=63)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, dtype=self.dtype, kernel_init=torch_init)
-        dense = partial(Dense, kernel_init=torch_init)
+        conv = partial(Conv, dtype=self.dtype, kernel_init=torch_default)
+        dense = partial(Dense, kernel_init=torch_default)
 
         # Stages, with sizes for images of 224 pixels
         x = nn.relu(conv(64, (11, 11), 4, padding=2, name="conv1")(images))  # [B, 55, 55, 64]
@@ -116,19 +114,7 @@ class AlexNetOneTower(nn.Module):
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
-
-
-def require_227(images: jax.Array) -> None:
-    if images.shape[1:3] != (227, 227):
-        raise ValueError(
-            f"AlexNet takes images of 227x227 pixels, got {images.shape[1]}x{images.shape[2]}. "
-            "alexnet_owt takes any size from 63 up."
-        )
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
 
 
 family = Family(
@@ -145,7 +131,7 @@ family = Family(
     reference="Caffe bvlc_alexnet",
     top1=57.1,
     top5=80.2,
-    source="Caffe model zoo, centre crop",
+    accuracy_source="Caffe model zoo, centre crop",
     **CAFFE,
 )
 def alexnet(**kwargs) -> AlexNet:
@@ -166,7 +152,7 @@ def alexnet_one_gpu(**kwargs) -> AlexNet:
     reference="torchvision alexnet",
     top1=56.522,
     top5=79.066,
-    source="torchvision, weights IMAGENET1K_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_V1",
 )
 def alexnet_owt(**kwargs) -> AlexNetOneTower:
     """61,100,840 parameters, 0.71 G multiply-adds, 56.5 % top-1."""
@@ -188,4 +174,4 @@ def pytorch_names(model: AlexNet | AlexNetOneTower) -> list[tuple[str, str]]:
     return sequential_names((0, 4, 8, 10, 12), (0, 3, 6))
 
 
-family.naming("torchvision", pytorch_names)
+family.checkpoint_keys("torchvision", pytorch_names)

@@ -20,14 +20,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.einsum import einsum
-from zoo.layers.attention import attend, heads, merged, sow_map
-from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.dense import Dense
+from zoo.layers.attention import attend, merge_heads, sow_map, split_heads, split_qkv
+from zoo.layers.blocks import run_blocks, run_stage, stage_ends
+from zoo.layers.dense import Dense, einsum
 from zoo.layers.drop_path import DropPath
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import TIMM, patch_embedding, prepend_tokens
+from zoo.layers.tokens import patch_embedding, prepend_tokens
+from zoo.models.vit import TIMM
 from zoo.registry import Family
 
 
@@ -46,7 +48,7 @@ class TalkingHeads(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width, wide = x.shape[-1], jnp.promote_types(self.dtype, jnp.float32)
         qkv = Dense(3 * width, dtype=self.dtype, kernel_init=trunc_normal, name="qkv")(x)
-        query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
+        query, key, value = split_qkv(qkv, self.num_heads)
         query = query * (width // self.num_heads) ** -0.5
         square = (self.num_heads, self.num_heads)
         mix = partial(nn.Einsum, square, "bhnm,hg->bgnm", dtype=wide, kernel_init=trunc_normal)
@@ -54,7 +56,7 @@ class TalkingHeads(nn.Module):
         weights = nn.softmax(mix(name="mix_logits")(logits))  # [B, heads, N, N]
         sow_map(self, weights)
         weights = mix(name="mix_weights")(weights).astype(value.dtype)
-        x = merged(einsum("bhnm,bmhd->bnhd", weights, value))
+        x = merge_heads(einsum("bhnm,bmhd->bnhd", weights, value))
         x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -69,10 +71,10 @@ class ClassAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         dense = partial(Dense, x.shape[-1], dtype=self.dtype, kernel_init=trunc_normal)
-        query = heads(dense(name="query")(x[:, :1]), self.num_heads)
-        key = heads(dense(name="key")(x), self.num_heads)
-        value = heads(dense(name="value")(x), self.num_heads)
-        x = dense(name="proj")(merged(attend(self, query, key, value)))  # [B, 1, C]
+        query = split_heads(dense(name="query")(x[:, :1]), self.num_heads)
+        key = split_heads(dense(name="key")(x), self.num_heads)
+        value = split_heads(dense(name="value")(x), self.num_heads)
+        x = dense(name="proj")(merge_heads(attend(self, query, key, value)))  # [B, 1, C]
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -104,10 +106,12 @@ class Block(nn.Module):
         y = norm(name="norm1")(x)
         y = self.attention(self.num_heads, **settings, name="attention")(y, train=train)
         changed, kept = jnp.split(x, [y.shape[1]], axis=1)
-        changed = changed + DropPath(self.drop_path)(self.scaled(y, "layer_scale1"), train=train)
+        y = self.scaled(y, "layer_scale1")
+        changed = changed + DropPath(self.drop_path)(y, train=train)
         y = norm(name="norm2")(changed)
         y = Mlp(4 * x.shape[-1], **settings, kernel_init=trunc_normal, name="mlp")(y, train=train)
-        changed = changed + DropPath(self.drop_path)(self.scaled(y, "layer_scale2"), train=train)
+        y = self.scaled(y, "layer_scale2")
+        changed = changed + DropPath(self.drop_path)(y, train=train)
         return jnp.concatenate([changed, kept], axis=1)
 
     def scaled(self, y: jax.Array, name: str) -> jax.Array:
@@ -143,6 +147,7 @@ class CaiT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         settings = dict(dropout=self.dropout, dtype=self.dtype)
@@ -163,16 +168,11 @@ class CaiT(nn.Module):
             self.sow("intermediates", f"stage{i}", outputs[end - 1].reshape(grid))
         x = prepend_tokens(self, outputs[-1], "class_token")  # [B, 1 + N, C]
         of_class = partial(block, ClassAttention)
-        x = run_blocks([of_class], x, [0.0, 0.0], train=train, prefix="class_")[-1]
+        x = run_stage([of_class], x, [0.0, 0.0], train=train, prefix="class_")
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x[:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
-        return head(self.num_classes)(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -180,7 +180,7 @@ family = Family(
     dict(
         paper="Going deeper with Image Transformers, arXiv:2103.17239",
         year=2021,
-        source="timm results-imagenet.csv, weights fb_dist_in1k (distilled)",
+        accuracy_source="timm results-imagenet.csv, weights fb_dist_in1k (distilled)",
         interpolation="bicubic",
         crop=1.0,
     ),
@@ -204,7 +204,7 @@ def cait_xxs36(**kwargs) -> CaiT:
     reference="timm cait_xs24_384",
     image_size=384,
     top1=84.1,
-    source="the authors' README_cait (distilled)",
+    accuracy_source="the authors' README_cait (distilled)",
 )
 def cait_xs24(**kwargs) -> CaiT:
     """26,670,088 parameters, 19.24 G multiply-adds, 84.1 % top-1 (at 384 pixels)."""
@@ -231,4 +231,4 @@ CLASS_BLOCKS = (
     (r"/attention/mix_weights$", "/attention/proj_w"),
     (r"/attention/(q|k|v)(uery|ey|alue)$", r"/attention/\1"),
 )
-family.naming("timm", (*CLASS_BLOCKS, *TIMM))
+family.checkpoint_keys("timm", (*CLASS_BLOCKS, *TIMM))

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_at_least
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -87,9 +87,9 @@ class ConvNeXt(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "ConvNeXt")
         conv = partial(Conv, padding="VALID", dtype=self.dtype, kernel_init=trunc_normal)
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
 
@@ -100,22 +100,17 @@ class ConvNeXt(nn.Module):
 
         # Stages
         block = partial(Block, self.layer_scale, dtype=self.dtype)
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, (depth, width) in enumerate(zip(self.depths, self.dims, strict=True), 1):
+        run = partial(run_stage, [block], train=train, scan=self.scan, remat=self.remat)
+        stages = zip(self.dims, stage_drop_path_rates(self.drop_path, self.depths), strict=True)
+        for i, (width, rates) in enumerate(stages, 1):
             if i > 1:
                 x = Downsample(width, self.dtype, name=f"stage{i}_downsample")(x)
-            stage_rates = [next(rates) for _ in range(depth)]
-            x = run_blocks([block], x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = run(x, rates, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, dims[3]]
 
         # Head
         x = norm(name="norm")(jnp.mean(x, axis=(1, 2)))  # [B, dims[3]]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -123,7 +118,7 @@ family = Family(
     dict(
         paper="A ConvNet for the 2020s, arXiv:2201.03545",
         year=2022,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -156,7 +151,7 @@ def convnext_large(**kwargs) -> ConvNeXt:
     reference="timm convnext_xlarge",
     top1=86.970,
     top5=98.204,
-    source="timm, convnext_xlarge.fb_in22k_ft_in1k at 224",
+    accuracy_source="timm, convnext_xlarge.fb_in22k_ft_in1k at 224",
     interpolation="bicubic",
 )
 def convnext_xlarge(**kwargs) -> ConvNeXt:
@@ -164,7 +159,7 @@ def convnext_xlarge(**kwargs) -> ConvNeXt:
     return ConvNeXt((3, 3, 27, 3), (256, 512, 1024, 2048), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_conv$", "features/0/0"),
@@ -181,9 +176,9 @@ family.naming(
         (r"^norm$", "classifier/0"),
         (r"^head$", "classifier/2"),
     ),
-    pointwise=(r".*/layer_scale",),
+    dense_as_conv1x1=(r".*/layer_scale",),
 )
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "stem/0"),
@@ -197,7 +192,7 @@ family.naming(
         (r"^head$", "head/fc"),
     ),
 )
-family.naming(
+family.checkpoint_keys(
     "facebookresearch",
     (
         (r"^stem_conv$", "downsample_layers/0/0"),

@@ -20,14 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.attention import attend, merge_heads, split_heads
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import logits_layer
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import gelu
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import Block, prepend_tokens
+from zoo.layers.tokens import prepend_tokens
+from zoo.layers.transformer import TransformerBlock
 from zoo.registry import Family
 
 BRANCHES = 1, 2
@@ -53,10 +57,10 @@ class Fusion(nn.Module):
         own, other = token.shape[-1], patches.shape[-1]
         token = dense(other, name="project")(gelu(norm(name="project_norm")(token)))
         tokens = norm(name="norm")(jnp.concatenate([token, patches], axis=1))  # [B, 1 + N, C']
-        query = heads(dense(other, name="query")(tokens[:, :1]), self.num_heads)
-        key = heads(dense(other, name="key")(tokens), self.num_heads)
-        value = heads(dense(other, name="value")(tokens), self.num_heads)
-        y = dense(other, name="proj")(merged(attend(self, query, key, value)))
+        query = split_heads(dense(other, name="query")(tokens[:, :1]), self.num_heads)
+        key = split_heads(dense(other, name="key")(tokens), self.num_heads)
+        value = split_heads(dense(other, name="value")(tokens), self.num_heads)
+        y = dense(other, name="proj")(merge_heads(attend(self, query, key, value)))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         token = token + DropPath(self.drop_path)(y, train=train)
         return dense(own, name="revert")(gelu(norm(name="revert_norm")(token)))
@@ -88,6 +92,7 @@ class CrossViT(nn.Module):
     drop_path: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token and positions of each branch
@@ -105,14 +110,13 @@ class CrossViT(nn.Module):
 
         # Stages
         settings = dict(dropout=self.dropout, dtype=self.dtype)
-        block = partial(Block, self.num_heads, **settings)
-        rates = linspace_rates(self.drop_path, self.stages * max(self.depths))
-        for stage in range(1, self.stages + 1):
-            here = rates[(stage - 1) * max(self.depths) : stage * max(self.depths)]
+        block = partial(TransformerBlock, self.num_heads, **settings)
+        rates = stage_drop_path_rates(self.drop_path, self.stages * (max(self.depths),))
+        for stage, here in enumerate(rates, 1):
             for i, depth in zip(BRANCHES, self.depths, strict=True):
                 prefix = f"stage{stage}_branch{i}_"
-                x = run_blocks([block], branches[i], here[:depth], train=train, prefix=prefix)[-1]
-                branches[i] = x
+                run = partial(run_stage, [block], train=train, prefix=prefix)
+                branches[i] = run(branches[i], here[:depth])
             tokens = {}
             for i, other in zip(BRANCHES, reversed(BRANCHES), strict=True):
                 name = f"stage{stage}_branch{i}_fusion"
@@ -131,8 +135,7 @@ class CrossViT(nn.Module):
         self.sow("intermediates", "embedding", embedding)
         if not self.num_classes:
             return embedding
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         logits = [
             head(name=f"branch{i}_head")(token) for i, token in zip(BRANCHES, tokens, strict=True)
         ]
@@ -151,11 +154,7 @@ def two_sizes(images: jax.Array) -> tuple[jax.Array, jax.Array]:
       ValueError: the first branch's patches do not cover the image exactly.
     """
     patch, other = PATCHES
-    if any(side % patch or not side for side in images.shape[1:3]):
-        raise ValueError(
-            f"CrossViT takes images whose sides are multiples of {patch}, such as 240x240 pixels, "
-            f"got {images.shape[1]}x{images.shape[2]}."
-        )
+    require_multiples(images, patch, "CrossViT", example=240)
     smaller = images
     for axis in (1, 2):
         smaller = resized(smaller, other * round(images.shape[axis] * 14 / 15 / other), axis)
@@ -201,7 +200,7 @@ family = Family(
     reference="timm crossvit_tiny_240",
     top1=73.352,
     top5=91.906,
-    source="timm, crossvit_tiny_240.in1k",
+    accuracy_source="timm, crossvit_tiny_240.in1k",
 )
 def crossvit_ti(**kwargs) -> CrossViT:
     """7,014,800 parameters, 1.56 G multiply-adds, 73.4 % top-1."""
@@ -212,7 +211,7 @@ def crossvit_ti(**kwargs) -> CrossViT:
     reference="timm crossvit_small_240",
     top1=81.036,
     top5=95.466,
-    source="timm, crossvit_small_240.in1k",
+    accuracy_source="timm, crossvit_small_240.in1k",
 )
 def crossvit_s(**kwargs) -> CrossViT:
     """26,856,272 parameters, 5.62 G multiply-adds, 81.0 % top-1."""
@@ -223,7 +222,7 @@ def crossvit_s(**kwargs) -> CrossViT:
     reference="timm crossvit_base_240",
     top1=82.212,
     top5=95.826,
-    source="timm, crossvit_base_240.in1k",
+    accuracy_source="timm, crossvit_base_240.in1k",
 )
 def crossvit_b(**kwargs) -> CrossViT:
     """105,025,232 parameters, 21.19 G multiply-adds, 82.2 % top-1."""
@@ -243,9 +242,9 @@ SHARED = (
     (r"^stage(\d)_branch(\d)_fusion/proj$", r"blocks/\1-1/fusion/\2-1/attn/proj"),
     (r"^branch(\d)_(norm|head)$", r"\2/\1-1"),
 )
-for origin, at in [("timm", "_"), ("ibm", "/")]:
+for source, at in [("timm", "_"), ("ibm", "/")]:
     tokens = (
         (r"^branch(\d)_class_token$", rf"cls_token{at}\1-1"),
         (r"^branch(\d)_pos_embed$", rf"pos_embed{at}\1-1"),
     )
-    family.naming(origin, (*SHARED, *tokens))
+    family.checkpoint_keys(source, (*SHARED, *tokens))

@@ -17,15 +17,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.attention import attend, merge_heads, split_heads
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_at_least
+from zoo.layers.drop_path import DropPath, drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
-from zoo.models.vit import prepend_tokens
+from zoo.layers.tokens import normalized_patches, prepend_tokens
 from zoo.registry import Family
 
 
@@ -54,7 +55,7 @@ class ConvAttention(nn.Module):
         query = self.project(x, "q", strides=1, train=train)
         key = self.project(x, "k", strides=2, train=train)  # a quarter of the tokens
         value = self.project(x, "v", strides=2, train=train)
-        x = merged(attend(self, query, key, value, scale=width**-0.5))
+        x = merge_heads(attend(self, query, key, value, scale=width**-0.5))
         x = Dense(width, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -68,7 +69,7 @@ class ConvAttention(nn.Module):
         norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=f"{name}_norm")
         x = jnp.concatenate([tokens, norm(grid).reshape(batch, -1, features)], axis=1)
         x = Dense(features, dtype=self.dtype, kernel_init=trunc_normal, name=name)(x)
-        return heads(x, self.num_heads)
+        return split_heads(x, self.num_heads)
 
 
 class Block(nn.Module):
@@ -127,15 +128,18 @@ class CvT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=3)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 3, "CvT")
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: overlapping patches, a class token in the last, blocks
         x = images
         for i, depth in enumerate(self.depths, 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+            name, size, strides = ("stem", 7, 4) if i == 1 else (f"stage{i}_patch", 3, 2)
+            settings = dict(padding=strides // 2, name=name, dtype=self.dtype)
+            x = normalized_patches(x, self.dims[i - 1], size, strides, **settings)
+            # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             (batch, *grid, width), is_last = x.shape, i == len(self.depths)
@@ -145,27 +149,14 @@ class CvT(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             block = partial(Block, self.num_heads[i - 1], tuple(grid), dropout=self.dropout)
             block = partial(block, dtype=self.dtype)
-            rates = linspace_rates(self.drop_path if is_last else 0.0, depth)
-            tokens = run_blocks([block], x, rates, prefix=f"stage{i}_", **settings)[-1]
+            rates = drop_path_rates(self.drop_path if is_last else 0.0, depth)
+            tokens = run([block], x, rates, prefix=f"stage{i}_")
             x = tokens[:, int(is_last) :].reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(tokens[:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A convolution with strides and a LayerNorm: the way into a stage."""
-        first = stage == 1
-        size, strides, padding = (7, 4, 2) if first else (3, 2, 1)
-        name = "stem" if first else f"stage{stage}_patch"
-        conv = partial(Conv, padding=padding, dtype=self.dtype, name=f"{name}_conv")
-        x = conv(self.dims[stage - 1], (size, size), strides)(x)
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -173,7 +164,7 @@ family = Family(
     dict(
         paper="CvT: Introducing Convolutions to Vision Transformers, arXiv:2103.15808",
         year=2021,
-        source="microsoft/CvT",
+        accuracy_source="microsoft/CvT",
         interpolation="bicubic",
     ),
 )
@@ -191,7 +182,7 @@ def cvt_21(**kwargs) -> CvT:
     return CvT((1, 4, 16), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "microsoft/CvT",
     (
         (r"^class_token$", "stage2/cls_token"),

@@ -22,11 +22,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import linspace_rates
+from zoo.layers.drop_path import drop_path_rates
+from zoo.layers.head import logits_layer
+from zoo.layers.image_input import takes_images
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models import vit
-from zoo.models.vit import ViT
+from zoo.layers.tokens import patch_embedding, prepend_tokens
+from zoo.layers.transformer import TransformerBlock
+from zoo.models.vit import TIMM, ViT
 from zoo.registry import Family
 
 
@@ -56,20 +58,21 @@ class DistilledViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token, distillation token, positions
-        x = vit.patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
+        x = patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
         self.sow("intermediates", "stem", x)
         batch, height, width, _ = x.shape
         x = x.reshape(batch, height * width, self.width)  # [B, N, C]
-        x = vit.prepend_tokens(self, x, "class_token", "distillation_token")  # [B, 2 + N, C]
+        x = prepend_tokens(self, x, "class_token", "distillation_token")  # [B, 2 + N, C]
         x = add_positions(self, x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        block = partial(vit.Block, self.num_heads, dropout=self.dropout, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, self.depth)
+        block = partial(TransformerBlock, self.num_heads, dropout=self.dropout, dtype=self.dtype)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, 2:].reshape(batch, height, width, -1)
@@ -81,8 +84,7 @@ class DistilledViT(nn.Module):
         self.sow("intermediates", "embedding", embedding)
         if not self.num_classes:
             return embedding
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         class_logits = head(name="head")(x[:, 0])
         distilled_logits = head(name="distilled_head")(x[:, 1])
         self.sow("intermediates", "class_logits", class_logits)
@@ -96,7 +98,7 @@ family = Family(
         paper="Training data-efficient image transformers & distillation through attention, "
         "arXiv:2012.12877",
         year=2020,
-        source="timm results-imagenet.csv, weights fb_in1k",
+        accuracy_source="timm results-imagenet.csv, weights fb_in1k",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -142,4 +144,4 @@ def deit_b_distilled(**kwargs) -> DistilledViT:
 
 # The authors' names are timm's.
 DISTILLED = ((r"^distillation_token$", "dist_token"), (r"^distilled_head$", "head_dist"))
-family.naming("timm", (*vit.TIMM, *DISTILLED))
+family.checkpoint_keys("timm", (*TIMM, *DISTILLED))

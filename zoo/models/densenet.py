@@ -16,15 +16,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
-from zoo.kernels.pool import average_pool, max_pool
-from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.registry import Family
-
-conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
-dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_at_least
+from zoo.layers.initializers import kaiming_fan_in, torch_default
+from zoo.layers.joins import append_features
+from zoo.layers.pool import average_pool, max_pool
+from zoo.registry import CIFAR, Family
 
 
 class DenseLayer(nn.Module):
@@ -44,7 +43,7 @@ class DenseLayer(nn.Module):
             y = nn.relu(self.norm(name="norm2")(y))
         last = "conv2" if self.bottleneck else "conv1"
         y = self.drop()(self.conv(self.features, (3, 3), padding=1, name=last)(y))
-        return materialize(jnp.concatenate([x, y], axis=-1))
+        return append_features(x, y)
 
 
 class DenseNet(nn.Module):
@@ -72,10 +71,12 @@ class DenseNet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_size(images, smallest=2 ** (len(self.depths) - 1) if self.cifar else 29)
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        smallest = 2 ** (len(self.depths) - 1) if self.cifar else 29
+        require_at_least(images, smallest, "This DenseNet")
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_in, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
         layer = partial(
@@ -104,20 +105,7 @@ class DenseNet(nn.Module):
 
         # Head
         x = jnp.mean(nn.relu(norm(name="final_norm")(x)), axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
-
-
-def require_size(images: jax.Array, smallest: int) -> None:
-    height, width = images.shape[1:3]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"This DenseNet takes images of at least {smallest}x{smallest} pixels, got "
-            f"{height}x{width}: the last dense block would have no pixels."
-        )
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -125,18 +113,12 @@ family = Family(
     dict(
         paper="Densely Connected Convolutional Networks, arXiv:1608.06993",
         year=2016,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 cifar = Family(
     "densenet",
-    family.defaults
-    | dict(
-        image_size=32,
-        mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
-        std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
-        crop=1.0,
-    ),
+    family.defaults | CIFAR,
 )
 
 
@@ -168,7 +150,7 @@ def densenet201(**kwargs) -> DenseNet:
     reference="torchvision DenseNet(block_config=(6, 12, 64, 48))",
     top1=77.85,
     top5=93.88,
-    source="Squeeze-and-Excitation paper, Table 8",
+    accuracy_source="Squeeze-and-Excitation paper, Table 8",
 )
 def densenet264(**kwargs) -> DenseNet:
     """33,337,704 parameters, 5.75 G multiply-adds, 77.8 % top-1."""
@@ -178,7 +160,7 @@ def densenet264(**kwargs) -> DenseNet:
 @cifar.variant(
     reference="andreasveit/densenet-pytorch --layers 40 --no-bottleneck --reduce 1.0",
     top1=94.76,
-    source="paper, Table 2: 5.24 % error on CIFAR-10+",
+    accuracy_source="paper, Table 2: 5.24 % error on CIFAR-10+",
 )
 def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
     """1,059,298 parameters, 0.28 G multiply-adds, 94.8 % top-1 on CIFAR-10."""
@@ -189,7 +171,7 @@ def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
 @cifar.variant(
     reference="andreasveit/densenet-pytorch --layers 100",
     top1=95.49,
-    source="paper, Table 2: 4.51 % error on CIFAR-10+",
+    accuracy_source="paper, Table 2: 4.51 % error on CIFAR-10+",
 )
 def densenet_bc_100_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
     """769,162 parameters, 0.29 G multiply-adds, 95.5 % top-1 on CIFAR-10."""
@@ -204,12 +186,12 @@ torchvision_names = (
     (r"^final_norm$", "features/norm5"),
     (r"^head$", "classifier"),
 )
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)
 # The files that torchvision offers are older than its code.
-family.naming(
+family.checkpoint_keys(
     "torchvision's files", (*torchvision_names, (r"(denselayer.*)/(norm|conv)(\d)$", r"\1/\2/\3"))
 )
-cifar.naming(
+cifar.checkpoint_keys(
     "densenet-pytorch",
     (
         (r"^stem_conv$", "conv1"),

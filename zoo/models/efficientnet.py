@@ -18,15 +18,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers import initializers
-from zoo.layers.blocks import run_blocks
-from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath
+from zoo.layers.blocks import run_stage
+from zoo.layers.conv import square_conv
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 
@@ -94,7 +94,9 @@ class Block(nn.Module):
                 y = SqueezeExcite(x.shape[-1] // 4, act=act, dtype=y.dtype, name="se")(y)
         if stage.expand > 1 or not stage.fused:
             y = layer("project", y, stage.features)
-        return x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
+        if x.shape != y.shape:
+            return y
+        return x + DropPath(self.drop_path)(y, train=train)
 
 
 class EfficientNet(nn.Module):
@@ -129,10 +131,12 @@ class EfficientNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         act = nn.relu6 if self.lite else nn.silu
-        conv = partial(square_conv, same_padding=self.same_padding, dtype=self.dtype)
+        padding = "SAME" if self.same_padding else None
+        conv = partial(square_conv, padding=padding, dtype=self.dtype)
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -148,16 +152,13 @@ class EfficientNet(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        total = sum(stage.depth for stage in self.stages)
-        rates = iter([self.drop_path * done / total for done in range(total)])
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, stage in enumerate(self.stages, 1):
-            prefix = f"stage{i}_"
-            first = block(stage, stage.strides, next(rates), name=f"{prefix}block1")
-            x = first(x, train=train)
-            rest = [next(rates) for _ in range(stage.depth - 1)]
-            others = partial(block, stage, 1)
-            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        depths = [stage.depth for stage in self.stages]
+        last = self.drop_path * (1 - 1 / sum(depths))
+        rates = stage_drop_path_rates(last, depths)
+        for i, (stage, stage_rates) in enumerate(zip(self.stages, rates, strict=True), 1):
+            first, others = partial(block, stage, stage.strides), partial(block, stage, 1)
+            x = run([others], x, stage_rates, first=first, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, features]
 
         # Head
@@ -165,19 +166,7 @@ class EfficientNet(nn.Module):
         x = act(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, head_features]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
-
-
-def square_conv(
-    features: int, size: int = 1, strides: int = 1, groups: int = 1, *, same_padding: bool, **kwargs
-) -> nn.Module:
-    padding = "SAME" if same_padding else size // 2
-    settings = dict(feature_group_count=groups, use_bias=False, kernel_init=conv_init, **kwargs)
-    return Conv(features, (size, size), strides, padding=padding, **settings)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 def efficientnet(width: float, depth: float, rate: float, **kwargs) -> EfficientNet:
@@ -199,7 +188,7 @@ family = Family(
         year=2019,
         interpolation="bicubic",
         crop=1.0,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -306,6 +295,6 @@ def efficientnet_pytorch_names(model: EfficientNet) -> list[tuple[str, str]]:
     return [*names, ("^head$", "_fc")]
 
 
-family.naming("torchvision", torchvision_names)
-family.naming("timm", timm_names)
-family.naming("efficientnet_pytorch", efficientnet_pytorch_names)
+family.checkpoint_keys("torchvision", torchvision_names)
+family.checkpoint_keys("timm", timm_names)
+family.checkpoint_keys("efficientnet_pytorch", efficientnet_pytorch_names)

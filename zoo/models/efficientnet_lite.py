@@ -31,7 +31,7 @@ family = Family(
         year=2020,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        source="timm results-imagenet.csv",
+        accuracy_source="timm results-imagenet.csv",
     ),
 )
 
@@ -86,5 +86,5 @@ def efficientnet_lite4(**kwargs) -> EfficientNet:
     return efficientnet_lite(1.4, 1.8, 0.3, **kwargs)
 
 
-family.naming("timm", timm_names)
-family.naming("efficientnet_pytorch", efficientnet_pytorch_names)
+family.checkpoint_keys("timm", timm_names)
+family.checkpoint_keys("efficientnet_pytorch", efficientnet_pytorch_names)

@@ -48,7 +48,7 @@ family = Family(
         paper="EfficientNetV2: Smaller Models and Faster Training, arXiv:2104.00298",
         year=2021,
         crop=1.0,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -79,5 +79,5 @@ def efficientnet_v2_l(**kwargs) -> EfficientNet:
     return EfficientNet(L, 32, 1280, **{"dropout": 0.4, "epsilon": 1e-3} | kwargs)
 
 
-family.naming("torchvision", torchvision_names)
-family.naming("timm", timm_names)
+family.checkpoint_keys("torchvision", torchvision_names)
+family.checkpoint_keys("timm", timm_names)

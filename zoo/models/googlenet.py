@@ -20,14 +20,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.branches import branch
-from zoo.layers.conv import Conv
-from zoo.layers.conv_norm import ConvNorm, half, window
+from zoo.layers.conv import Conv, same_symmetric, window
+from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.dense import Dense
-from zoo.layers.image_size import require_at_least
+from zoo.layers.head import classify, logits_layer
+from zoo.layers.image_input import takes_images
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 xavier = initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
@@ -54,14 +55,16 @@ class ConvRelu(nn.Module):
     """
 
     features: int
-    size: int
+    kernel_size: int
     strides: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv = partial(Conv, padding=half(self.size), kernel_init=xavier, dtype=self.dtype)
-        return nn.relu(conv(self.features, window(self.size), self.strides, name="conv")(x))
+        conv = partial(
+            Conv, padding=same_symmetric(self.kernel_size), kernel_init=xavier, dtype=self.dtype
+        )
+        return nn.relu(conv(self.features, window(self.kernel_size), self.strides, name="conv")(x))
 
 
 class Inception(nn.Module):
@@ -127,8 +130,7 @@ class AuxiliaryHead(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 2048], channels first
         x = nn.relu(Dense(1024, dtype=self.dtype, kernel_init=xavier, name="fc")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+        return logits_layer(self.num_classes, self.dtype, kernel_init=xavier)(x)
 
 
 class GoogLeNet(nn.Module):
@@ -152,9 +154,9 @@ class GoogLeNet(nn.Module):
     aux_dropout: float = 0.7
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "GoogLeNet")
         unit = partial(ConvNorm, train=train) if self.batch_norm else ConvRelu
         conv = partial(unit, dtype=self.dtype)
         norm = (lambda x: x) if self.batch_norm else local_response_norm
@@ -196,12 +198,8 @@ class GoogLeNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=xavier, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=xavier, dropout=dropout)
 
 
 family = Family(
@@ -214,7 +212,7 @@ family = Family(
     **CAFFE,
     top1=68.7,
     top5=88.9,
-    source="Caffe model zoo, centre crop",
+    accuracy_source="Caffe model zoo, centre crop",
 )
 def googlenet(**kwargs) -> GoogLeNet:
     """13,378,280 parameters, 1.59 G multiply-adds, 68.7 % top-1.
@@ -230,7 +228,7 @@ def googlenet(**kwargs) -> GoogLeNet:
     std=(0.5, 0.5, 0.5),
     top1=69.778,
     top5=89.530,
-    source="torchvision, weights IMAGENET1K_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_V1",
 )
 def googlenet_bn(**kwargs) -> GoogLeNet:
     """13,004,888 parameters, 1.50 G multiply-adds, 69.8 % top-1.
@@ -276,4 +274,4 @@ def reference_names(model: GoogLeNet) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("reference", reference_names)
+family.checkpoint_keys("reference", reference_names)

@@ -21,13 +21,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
-from zoo.kernels.pool import max_pool
-from zoo.layers.branches import Branches, average, branch
+from zoo.layers.branches import Branches, average, branch, inception_stem
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init
-from zoo.layers.dense import Dense
-from zoo.layers.image_size import require_at_least
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
 
@@ -130,8 +130,7 @@ class Residual(nn.Module):
         y = expand(y)
         if self.squeeze_excite:
             y = SqueezeExcite(x.shape[-1] // 16, dtype=self.dtype, name="se")(y)
-        x = x + self.scale * y
-        return materialize(nn.relu(x) if self.relu else x)
+        return residual_sum(x, self.scale * y, relu=self.relu)
 
 
 class InceptionResNet(nn.Module):
@@ -155,18 +154,16 @@ class InceptionResNet(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=75)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 75, "Inception-ResNet")
         conv = partial(ConvNorm, train=train, dtype=self.dtype)
         residual = partial(
             Residual, conv=conv, squeeze_excite=self.squeeze_excite, dtype=self.dtype
         )
 
         # Stem, with sizes for images of 299 pixels
-        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 149, 149, 32]
-        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 147, 147, 32]
-        x = conv(64, 3, name="stem_conv3")(x)
+        x = inception_stem(conv, images)  # [B, 147, 147, 64]
         x = max_pool(x, 3, 2)  # [B, 73, 73, 64]
         x = conv(80, 1, name="stem_conv4")(x)
         x = conv(192, 3, 1, "valid", name="stem_conv5")(x)  # [B, 71, 71, 192]
@@ -192,12 +189,8 @@ class InceptionResNet(nn.Module):
         if self.final_width:
             x = conv(self.final_width, 1, name="final_conv")(x)
         x = jnp.mean(x, axis=(1, 2))  # [B, 1792] or [B, 1536]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 family = Family(
@@ -217,7 +210,7 @@ family = Family(
     reference="facenet-pytorch InceptionResnetV1, with the paper's head",
     top1=78.7,
     top5=94.5,
-    source="paper, Table 2: 21.3 / 5.5 % error, single crop",
+    accuracy_source="paper, Table 2: 21.3 / 5.5 % error, single crop",
 )
 def inception_resnet_v1(**kwargs) -> InceptionResNet:
     """24,357,096 parameters, 6.31 G multiply-adds, 78.7 % top-1."""
@@ -230,7 +223,7 @@ def inception_resnet_v1(**kwargs) -> InceptionResNet:
     crop=0.8975,
     top1=80.434,
     top5=95.312,
-    source="timm, weights tf_in1k",
+    accuracy_source="timm, weights tf_in1k",
 )
 def inception_resnet_v2(**kwargs) -> InceptionResNet:
     """55,843,464 parameters, 13.16 G multiply-adds, 80.4 % top-1."""
@@ -242,7 +235,7 @@ def inception_resnet_v2(**kwargs) -> InceptionResNet:
     year=2017,
     top1=80.20,
     top5=95.21,
-    source="paper, Table 2: 19.80 / 4.79 % error, single crop of 299 from 352",
+    accuracy_source="paper, Table 2: 19.80 / 4.79 % error, single crop of 299 from 352",
 )
 def se_inception_resnet_v2(**kwargs) -> InceptionResNet:
     """64,387,444 parameters, 13.16 G multiply-adds, 80.2 % top-1."""
@@ -285,4 +278,4 @@ def reference_names(model: InceptionResNet) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("reference", reference_names)
+family.checkpoint_keys("reference", reference_names)

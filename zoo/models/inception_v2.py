@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers.branches import Branches, average, branch
+from zoo.layers.branches import average, branch, in_a_row
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CAFFE, Family
 
@@ -88,6 +89,7 @@ class InceptionV2(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images(multiples_of=32, missing=7)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(ConvNorm, use_bias=not self.squeeze_excite, epsilon=1e-5)
@@ -100,32 +102,16 @@ class InceptionV2(nn.Module):
         x = conv(64, 1, name="stem_conv2")(x)
         x = conv(192, 3, name="stem_conv3")(x)
         x = max_pool(x, 3, 2, ceil_mode=True)  # [B, H/8, W/8, 192]
-        require_even_stages(images, x)
         self.sow("intermediates", "stem", x)
 
         # Stages
         for i, modules in enumerate(STAGES, 1):
-            for j, module in enumerate(modules, 1):
-                x = Branches(module, conv, gate, name=f"stage{i}_block{j}")(x)
+            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block", gate=gate)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
-
-
-def require_even_stages(images: jax.Array, x: jax.Array) -> None:
-    """Pooling and convolutions of a module that halves the image agree on even sides only."""
-    if any(side % 4 for side in x.shape[1:3]):
-        height, width = images.shape[1:3]
-        raise ValueError(
-            "Inception v2 takes images whose sides are multiples of 32, such as 224x224 pixels, "
-            f"got {height}x{width}."
-        )
+        return classify(self, x, self.num_classes, self.dtype)
 
 
 family = Family(
@@ -138,7 +124,7 @@ family = Family(
     reference="pretrainedmodels bninception",
     top1=74.8,
     top5=92.18,
-    source="paper, section 4.2: 25.2 / 7.82 % error, single crop",
+    accuracy_source="paper, section 4.2: 25.2 / 7.82 % error, single crop",
 )
 def inception_v2(**kwargs) -> InceptionV2:
     """11,295,240 parameters, 2.03 G multiply-adds, 74.8 % top-1."""
@@ -150,7 +136,7 @@ def inception_v2(**kwargs) -> InceptionV2:
     year=2017,
     top1=75.77,
     top5=92.86,
-    source="paper, Table 2: 24.23 / 7.14 % error, single crop",
+    accuracy_source="paper, Table 2: 24.23 / 7.14 % error, single crop",
 )
 def se_inception_v2(**kwargs) -> InceptionV2:
     """11,931,622 parameters, 2.03 G multiply-adds, 75.8 % top-1."""
@@ -158,7 +144,7 @@ def se_inception_v2(**kwargs) -> InceptionV2:
 
 
 MODULES = (("3a", "3b"), ("3c", "4a", "4b", "4c", "4d"), ("4e", "5a", "5b"))
-family.naming(
+family.checkpoint_keys(
     "pretrainedmodels",
     [
         *(

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.layers import initializers
-from zoo.layers.branches import Branches, average, branch, fork
+from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.dense import Dense
-from zoo.layers.image_size import require_at_least
+from zoo.layers.head import classify, logits_layer
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.registry import Family
 
 dense_init = initializers.truncated_normal(0.1)
@@ -99,8 +99,7 @@ class AuxiliaryHead(nn.Module):
         x = self.conv(128, 1, name="conv1")(x)
         x = self.conv(768, 5, 1, "valid", name="conv2")(x)  # [B, 1, 1, 768]
         x = jnp.mean(x, axis=(1, 2))
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=aux_init, name="head")(x)
+        return logits_layer(self.num_classes, self.dtype, kernel_init=aux_init)(x)
 
 
 class InceptionV3(nn.Module):
@@ -118,9 +117,9 @@ class InceptionV3(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=75)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 75, "Inception v3")
         conv = partial(ConvNorm, train=train, dtype=self.dtype)
 
         # The auxiliary head is for training, and for those who look.
@@ -128,9 +127,7 @@ class InceptionV3(nn.Module):
         wanted = self.auxiliary and self.num_classes and watched
 
         # Stem, with sizes for images of 299 pixels
-        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 149, 149, 32]
-        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 147, 147, 32]
-        x = conv(64, 3, name="stem_conv3")(x)
+        x = inception_stem(conv, images)  # [B, 147, 147, 64]
         x = max_pool(x, 3, 2)  # [B, 73, 73, 64]
         x = conv(80, 1, name="stem_conv4")(x)
         x = conv(192, 3, 1, "valid", name="stem_conv5")(x)  # [B, 71, 71, 192]
@@ -139,8 +136,7 @@ class InceptionV3(nn.Module):
 
         # Stages: [B, 35, 35, 288], [B, 17, 17, 768], [B, 8, 8, 2048]
         for i, modules in enumerate(STAGES, 1):
-            for j, module in enumerate(modules, 1):
-                x = Branches(module, conv, name=f"stage{i}_block{j}")(x)
+            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
             if i == 2 and wanted:
                 aux = AuxiliaryHead(self.num_classes, conv, self.dtype, name="aux_head")(x)
@@ -148,12 +144,10 @@ class InceptionV3(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout
+        )
 
 
 family = Family(
@@ -173,7 +167,7 @@ family = Family(
     crop=299 / 342,
     top1=77.294,
     top5=93.450,
-    source="torchvision, weights IMAGENET1K_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_V1",
 )
 def inception_v3(**kwargs) -> InceptionV3:
     """27,161,264 parameters, 5.71 G multiply-adds, 77.3 % top-1.
@@ -184,7 +178,7 @@ def inception_v3(**kwargs) -> InceptionV3:
 
 
 MODULES = (("5b", "5c", "5d"), ("6a", "6b", "6c", "6d", "6e"), ("7a", "7b", "7c"))
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     [
         *(

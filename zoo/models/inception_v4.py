@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers.branches import Branches, average, branch, fork
+from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.dense import Dense
-from zoo.layers.image_size import require_at_least
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 
@@ -103,33 +103,26 @@ class InceptionV4(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=75)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 75, "Inception v4")
         conv = partial(ConvNorm, train=train, dtype=self.dtype)
 
         # Stem, with sizes for images of 299 pixels
-        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 149, 149, 32]
-        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 147, 147, 32]
-        x = conv(64, 3, name="stem_conv3")(x)
-        for i, module in enumerate(STEM, 1):  # 160 features of 73x73, 192 of 71x71, 384 of 35x35
-            x = Branches(module, conv, name=f"stem_block{i}")(x)
+        x = inception_stem(conv, images)  # [B, 147, 147, 64]
+        # 160 features of 73x73, 192 of 71x71, 384 of 35x35
+        x = in_a_row(STEM, conv, x, prefix="stem_block")
         self.sow("intermediates", "stem", x)
 
         # Stages: [B, 35, 35, 384], [B, 17, 17, 1024], [B, 8, 8, 1536]
         for i, modules in enumerate(STAGES, 1):
-            for j, module in enumerate(modules, 1):
-                x = Branches(module, conv, name=f"stage{i}_block{j}")(x)
+            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 1536]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 family = Family(
@@ -150,14 +143,14 @@ family = Family(
     interpolation="bicubic",
     top1=80.144,
     top5=94.982,
-    source="timm, weights tf_in1k",
+    accuracy_source="timm, weights tf_in1k",
 )
 def inception_v4(**kwargs) -> InceptionV4:
     """42,679,816 parameters, 12.25 G multiply-adds, 80.1 % top-1."""
     return InceptionV4(**kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv(\d)/", r"features/\1-1/"),

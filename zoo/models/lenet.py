@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.conv import conv
-from zoo.kernels.pool import max_pool
-from zoo.layers.conv import Conv
+from zoo.layers.conv import Conv, conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 # Table I: the maps of S2 that each map of C3 sees.
@@ -58,10 +59,9 @@ class LeNet5(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=32, advice="MNIST's 28x28 are padded by 2 pixels on every side.")
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_32(images)
-
         # Stages
         x = Conv(6, (5, 5), padding="VALID", dtype=self.dtype, name="conv1")(images)
         x = max_pool(nn.relu(x), 2, 2)  # [B, 14, 14, 6]
@@ -74,11 +74,7 @@ class LeNet5(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 400], channels first
         x = nn.relu(Dense(120, dtype=self.dtype, name="fc1")(x))
         x = nn.relu(Dense(84, dtype=self.dtype, name="fc2")(x))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype)
 
 
 class LeNet5Of1998(nn.Module):
@@ -95,10 +91,9 @@ class LeNet5Of1998(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=32, advice="MNIST's 28x28 are padded by 2 pixels on every side.")
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_32(images)
-
         # Stages
         x = Conv(
             6, (5, 5), padding="VALID", dtype=self.dtype, kernel_init=uniform_by_fan_in, name="c1"
@@ -181,14 +176,6 @@ def output_codes(num_classes: int) -> np.ndarray:
     return np.concatenate([np.array(drawings), others])[:num_classes]
 
 
-def require_32(images: jax.Array) -> None:
-    if images.shape[1:3] != (32, 32):
-        raise ValueError(
-            f"LeNet-5 takes images of 32x32 pixels, got {images.shape[1]}x{images.shape[2]}. "
-            "MNIST's 28x28 are padded by 2 pixels on every side."
-        )
-
-
 family = Family(
     "lenet",
     dict(
@@ -198,12 +185,12 @@ family = Family(
         channels=1,
         crop=1.0,
         top1=99.05,
-        source="paper, section III-B: 0.95 % error on MNIST without distortions",
+        accuracy_source="paper, section III-B: 0.95 % error on MNIST without distortions",
     ),
 )
 
 
-@family.variant(mean=(0.1307,), std=(0.3081,), top1=None, source="")
+@family.variant(mean=(0.1307,), std=(0.3081,), top1=None, accuracy_source="")
 def lenet5(**kwargs) -> LeNet5:
     """61,706 parameters; about 99 % on MNIST."""
     return LeNet5(**kwargs)
@@ -216,4 +203,4 @@ def lenet5_1998(**kwargs) -> LeNet5Of1998:
     return LeNet5Of1998(**kwargs)
 
 
-family.naming("torch", ((r"^head$", "fc3"),))
+family.checkpoint_keys("torch", ((r"^head$", "fc3"),))

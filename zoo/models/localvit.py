@@ -20,9 +20,12 @@ from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
+from zoo.layers.tokens import patch_embedding, prepend_tokens
 from zoo.models import pvt, vit
 from zoo.registry import Family
 
@@ -86,7 +89,8 @@ class Block(nn.Module):
             attention = partial(ReducedAttention, ratio=self.ratio, grid=self.grid)
         attention = partial(attention, dropout=self.dropout, dtype=self.dtype, name="attention")
         y = nn.LayerNorm(1e-6, self.dtype, name="norm1")(x)
-        x = x + DropPath(self.drop_path)(attention(self.num_heads)(y, train=train), train=train)
+        y = attention(self.num_heads)(y, train=train)
+        x = x + DropPath(self.drop_path)(y, train=train)
         token, grid = jnp.split(x, [x.shape[1] - height * width], axis=1)
         grid = grid.reshape(batch, height, width, features)
         feed_forward = LocalFeedForward(self.mlp_ratio, self.dtype, name="feed_forward")
@@ -121,21 +125,20 @@ class LocalViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token, positions
-        x = vit.patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
+        x = patch_embedding(images, 16, self.width, self.dtype)  # [B, H/16, W/16, C]
         self.sow("intermediates", "stem", x)
         batch, *grid, _ = x.shape
-        x = vit.prepend_tokens(
-            self, x.reshape(batch, -1, self.width), "class_token"
-        )  # [B, 1 + N, C]
+        x = prepend_tokens(self, x.reshape(batch, -1, self.width), "class_token")  # [B, 1 + N, C]
         x = nn.Dropout(self.dropout, deterministic=not train)(add_positions(self, x))
 
         # Blocks. Their quarters are the stages.
         block = partial(Block, self.num_heads, 4, 0, tuple(grid))
         block = partial(block, dropout=self.dropout, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         settings = dict(train=train, scan=self.scan, remat=self.remat)
         outputs = run_blocks([block], x, rates, **settings)
         for i, end in enumerate(stage_ends(self.depth), 1):
@@ -144,11 +147,7 @@ class LocalViT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(outputs[-1][:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -156,7 +155,7 @@ family = Family(
     dict(
         paper="LocalViT: Bringing Locality to Vision Transformers, arXiv:2104.05707",
         year=2021,
-        source="ofsoundof/LocalViT",
+        accuracy_source="ofsoundof/LocalViT",
         interpolation="bicubic",
     ),
     resampling=((r"pos_embed$", resample_tokens), *pvt.family.resampling),
@@ -200,4 +199,4 @@ def reference_names(model: LocalViT | pvt.PVT) -> tuple[tuple[str, str], ...]:
     return (*(pvt.NAMES if isinstance(model, pvt.PVT) else vit.TIMM), *FEED_FORWARD)
 
 
-family.naming("ofsoundof/LocalViT", reference_names)
+family.checkpoint_keys("ofsoundof/LocalViT", reference_names)

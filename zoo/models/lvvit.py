@@ -22,54 +22,19 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers import initializers
-from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_multiples
-from zoo.layers.mlp import Mlp
+from zoo.layers.drop_path import drop_path_rates
+from zoo.layers.head import logits_layer
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import TIMM, prepend_tokens
+from zoo.layers.tokens import prepend_tokens
+from zoo.layers.transformer import TransformerBlock
+from zoo.models.vit import TIMM
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
-
-    Unlike ViT's: queries, keys and values without biases, another epsilon, weaker branches.
-
-    Attributes:
-      num_heads: of attention.
-      mlp_ratio: width of the MLP's hidden layer over C.
-      divisor: of either branch.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
-    """
-
-    num_heads: int
-    mlp_ratio: float = 3.0
-    divisor: float = 1.0
-    drop_path: float | jax.Array = 0.0
-    dropout: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype, kernel_init=trunc_normal)
-        y = norm(name="norm1")(x)
-        y = SelfAttention(self.num_heads, qkv_bias=False, **settings, name="attention")(
-            y, train=train
-        )
-        x = x + DropPath(self.drop_path)(y, train=train) / self.divisor
-        y = norm(name="norm2")(x)
-        y = Mlp(int(self.mlp_ratio * x.shape[-1]), **settings, name="mlp")(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train) / self.divisor
+Block = partial(TransformerBlock, qkv_bias=False, epsilon=1e-5, kernel_init=trunc_normal)
 
 
 class LVViT(nn.Module):
@@ -100,6 +65,7 @@ class LVViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(multiples_of=16)
     @nn.compact
     def __call__(
         self, images: jax.Array, *, train: bool = False, mixed: jax.Array | None = None
@@ -113,9 +79,9 @@ class LVViT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        settings = dict(divisor=self.divisor, dropout=self.dropout, dtype=self.dtype)
-        block = partial(Block, self.num_heads, **settings)
-        rates = linspace_rates(self.drop_path, self.depth)
+        settings = dict(branch_scale=1 / self.divisor, dropout=self.dropout, dtype=self.dtype)
+        block = partial(Block, self.num_heads, 3.0, **settings)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, 1:].reshape(batch, height, width, -1)
@@ -126,8 +92,7 @@ class LVViT(nn.Module):
         self.sow("intermediates", "embedding", x[:, 0])  # [B, C]
         if not self.num_classes:
             return x[:, 0]
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, self.num_classes, dtype=head_dtype, kernel_init=trunc_normal)
+        head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         logits, token_logits = head(name="head")(x[:, 0]), head(name="token_head")(x[:, 1:])
         grid = exchanged(token_logits.reshape(batch, height, width, -1), mixed)
         self.sow("intermediates", "token_logits", grid)  # [B, H/16, W/16, num_classes]
@@ -135,8 +100,7 @@ class LVViT(nn.Module):
 
     def stem(self, images: jax.Array, train: bool) -> jax.Array:
         """Three convolutions at half the resolution, then patches of 8x8 of their pixels."""
-        require_multiples(images, 16, "LV-ViT")
-        conv = partial(Conv, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, kernel_init=torch_default, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         x = images
         for i, (size, strides) in enumerate([(7, 2), (3, 1), (3, 1)], 1):
@@ -157,7 +121,7 @@ family = Family(
         paper="All Tokens Matter: Token Labeling for Training Better Vision Transformers, "
         "arXiv:2104.10858",
         year=2021,
-        source="the authors' README (trained on token labels made by NFNet-F6)",
+        accuracy_source="the authors' README (trained on token labels made by NFNet-F6)",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -189,4 +153,4 @@ STEM = (
     (r"^stem_norm(\d)$", r"patch_embed/bn\1"),
     (r"^token_head$", "aux_head"),
 )
-family.naming("TokenLabeling", (*STEM, *TIMM))
+family.checkpoint_keys("TokenLabeling", (*STEM, *TIMM))

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.registry import Family
 
 
@@ -30,6 +32,7 @@ class MLP(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         x = images.reshape(images.shape[0], -1)  # [B, H * W * C]
@@ -40,11 +43,7 @@ class MLP(nn.Module):
             self.sow("intermediates", f"stage{i + 1}", x)
 
         # Head
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype)
 
 
 family = Family(
@@ -61,10 +60,10 @@ family = Family(
 )
 
 
-@family.variant(top1=96.95, source="paper, Fig. 9: 3.05 % error on MNIST")
+@family.variant(top1=96.95, accuracy_source="paper, Fig. 9: 3.05 % error on MNIST")
 def mlp(**kwargs) -> MLP:
     """266,610 parameters on 28x28 images: 784-300-100-10."""
     return MLP(**kwargs)
 
 
-family.naming("torch", ((r"^head$", "fc3"),))
+family.checkpoint_keys("torch", ((r"^head$", "fc3"),))

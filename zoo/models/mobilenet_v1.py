@@ -25,12 +25,12 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # 9 inputs each
 dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 # Features and number of blocks of each stage; all but the first begin with stride 2.
@@ -51,7 +51,7 @@ class SeparableBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        depthwise = partial(self.conv, feature_group_count=channels, kernel_init=depthwise_init)
+        depthwise = partial(self.conv, feature_group_count=channels, kernel_init=kaiming_fan_in)
         x = depthwise(channels, (3, 3), self.strides, padding=1, name="depthwise_conv")(x)
         x = nn.relu6(self.norm(name="depthwise_norm")(x))
         x = self.conv(self.features, (1, 1), name="pointwise_conv")(x)
@@ -73,9 +73,10 @@ class MobileNetV1(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem
@@ -94,11 +95,7 @@ class MobileNetV1(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 def resized(images: jax.Array, factor: float) -> jax.Array:
@@ -118,7 +115,7 @@ family = Family(
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
-        source="timm, weights mobilenetv1_100.ra4_e3600_r224_in1k",
+        accuracy_source="timm, weights mobilenetv1_100.ra4_e3600_r224_in1k",
     ),
 )
 
@@ -129,7 +126,7 @@ def mobilenet_v1(**kwargs) -> MobileNetV1:
     return MobileNetV1(**kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "conv_stem"),

@@ -14,11 +14,12 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 # A line of Table 2 is a stage: expansion t, features c, number of blocks n, first stride s.
@@ -75,9 +76,10 @@ class MobileNetV2(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem
@@ -97,12 +99,10 @@ class MobileNetV2(nn.Module):
         x = conv(scaled(1280, max(1.0, self.width)), (1, 1), name="final_conv")(x)
         x = nn.relu6(norm(name="final_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 1280]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout
+        )
 
 
 family = Family(
@@ -110,7 +110,7 @@ family = Family(
     dict(
         paper="MobileNetV2: Inverted Residuals and Linear Bottlenecks, arXiv:1801.04381",
         year=2018,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -144,8 +144,8 @@ def torchvision_names(model: MobileNetV2) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("torchvision", torchvision_names)
-family.naming(
+family.checkpoint_keys("torchvision", torchvision_names)
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "conv_stem"),

@@ -20,14 +20,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from zoo.kernels.pool import average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
-dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 Operation = int | str  # a number: twice a separable convolution with a window of that size
 
@@ -66,7 +67,7 @@ REDUCTION = Plan(
 )
 
 
-class ConvNorm(nn.Module):
+class Projection(nn.Module):
     """1x1 convolution and BatchNorm. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
 
     features: int
@@ -141,7 +142,7 @@ class Cell(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, before: jax.Array | None) -> jax.Array:
         layers = dict(conv=self.conv, norm=self.norm)
-        project = partial(ConvNorm, self.features, 1, **layers)
+        project = partial(Projection, self.features, 1, **layers)
         if before is None:
             before = x
         elif before.shape[1:3] != x.shape[1:3]:
@@ -170,8 +171,10 @@ def operate(
     if operation == "max":
         x = max_pool(x, 3, strides, "SAME")
         fits = x.shape[-1] == cell.features
-        return x if fits else ConvNorm(cell.features, 1, **layers, name=name)(x)
-    return x if strides == 1 else ConvNorm(cell.features, strides, **layers, name=name)(nn.relu(x))
+        return x if fits else Projection(cell.features, 1, **layers, name=name)(x)
+    return (
+        x if strides == 1 else Projection(cell.features, strides, **layers, name=name)(nn.relu(x))
+    )
 
 
 class NASNet(nn.Module):
@@ -204,6 +207,7 @@ class NASNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
@@ -234,11 +238,7 @@ class NASNet(nn.Module):
         # Head
         x = jnp.mean(nn.relu(x), axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -254,7 +254,10 @@ family = Family(
 
 
 @family.variant(
-    reference="pretrainedmodels nasnetamobile", top1=74.0, top5=91.6, source="paper, Table 3"
+    reference="pretrainedmodels nasnetamobile",
+    top1=74.0,
+    top5=91.6,
+    accuracy_source="paper, Table 3",
 )
 def nasnet_mobile(**kwargs) -> NASNet:
     """5,289,978 parameters, 0.57 G multiply-adds, 74.0 % top-1."""
@@ -268,7 +271,7 @@ def nasnet_mobile(**kwargs) -> NASNet:
     crop=0.911,
     top1=82.638,
     top5=96.066,
-    source="timm results-imagenet.csv",
+    accuracy_source="timm results-imagenet.csv",
 )
 def nasnet_large(**kwargs) -> NASNet:
     """88,753,150 parameters, 23.78 G multiply-adds, 82.6 % top-1."""
@@ -299,4 +302,4 @@ def timm_names(model: NASNet) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("timm", timm_names)
+family.checkpoint_keys("timm", timm_names)

@@ -19,16 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers.attention import attend, heads
-from zoo.layers.blocks import run_blocks
+from zoo.layers.attention import attend, split_qkv
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
+from zoo.layers.pool import max_pool
 from zoo.layers.position import add_positions, resample_grid, trunc_normal
+from zoo.layers.tokens import patch_embedding
 from zoo.layers.windows import from_windows, to_windows
-from zoo.models.vit import patch_embedding
 from zoo.registry import Family
 
 PATCH = 4
@@ -49,7 +52,7 @@ class BlockAttention(nn.Module):
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         shape, width = x.shape, x.shape[-1]
         qkv = dense(3 * width, name="qkv")(x.reshape(-1, *shape[-2:]))  # [B * blocks, N, 3 * C]
-        y = attend(self, *(heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1)))
+        y = attend(self, *split_qkv(qkv, self.num_heads))
         y = dense(width, name="proj")(y.swapaxes(2, 3).reshape(shape))  # of [..., C / heads, heads]
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
@@ -128,6 +131,7 @@ class NesT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         side = block_side(images, len(self.depths))
@@ -137,9 +141,8 @@ class NesT(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, depth in enumerate(self.depths, 1):
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             width, num_heads = (size * 2 ** (i - 1) for size in (self.width, self.num_heads))
             if i > 1:
                 merge = Aggregation(width, self.same_padding, self.dtype, name=f"stage{i}_merge")
@@ -148,19 +151,14 @@ class NesT(nn.Module):
             x = to_windows(x, side).reshape(batch, -1, side * side, width)  # [B, blocks, N, width]
             x = add_positions(self, x, f"stage{i}_pos_embed")
             block = partial(Block, num_heads, dropout=self.dropout, dtype=self.dtype)
-            stage_rates = [next(rates) for _ in range(depth)]
-            x = run_blocks([block], x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = run([block], x, rates, prefix=f"stage{i}_")
             x = from_windows(x, height, height, side)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/16, W/16, 4 * width]
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))  # [B, 4 * width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 def block_side(images: jax.Array, levels: int) -> int:
@@ -169,14 +167,9 @@ def block_side(images: jax.Array, levels: int) -> int:
     Raises:
       ValueError: the image is not square, or such blocks do not cover it exactly.
     """
-    height, width = images.shape[1:3]
     unit = PATCH * 2 ** (levels - 1)
-    if height != width or height % unit or not height:
-        raise ValueError(
-            f"NesT of {levels} levels takes square images whose sides are multiples of {unit}, "
-            f"such as {14 * unit}x{14 * unit} pixels, got {height}x{width}."
-        )
-    return height // unit
+    require_multiples(images, unit, f"NesT of {levels} levels", square=True)
+    return images.shape[1] // unit
 
 
 def resample_blocks(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -205,7 +198,10 @@ family = Family(
 
 
 @family.variant(
-    reference="timm nest_tiny", top1=81.428, top5=95.630, source="timm, nest_tiny_jx.goog_in1k"
+    reference="timm nest_tiny",
+    top1=81.428,
+    top5=95.630,
+    accuracy_source="timm, nest_tiny_jx.goog_in1k",
 )
 def nest_tiny(**kwargs) -> NesT:
     """17,057,608 parameters, 5.81 G multiply-adds, 81.4 % top-1."""
@@ -213,7 +209,10 @@ def nest_tiny(**kwargs) -> NesT:
 
 
 @family.variant(
-    reference="timm nest_small", top1=83.132, top5=96.330, source="timm, nest_small_jx.goog_in1k"
+    reference="timm nest_small",
+    top1=83.132,
+    top5=96.330,
+    accuracy_source="timm, nest_small_jx.goog_in1k",
 )
 def nest_small(**kwargs) -> NesT:
     """38,351,176 parameters, 10.32 G multiply-adds, 83.1 % top-1."""
@@ -221,14 +220,17 @@ def nest_small(**kwargs) -> NesT:
 
 
 @family.variant(
-    reference="timm nest_base", top1=83.552, top5=96.364, source="timm, nest_base_jx.goog_in1k"
+    reference="timm nest_base",
+    top1=83.552,
+    top5=96.364,
+    accuracy_source="timm, nest_base_jx.goog_in1k",
 )
 def nest_base(**kwargs) -> NesT:
     """67,723,368 parameters, 17.93 G multiply-adds, 83.6 % top-1."""
     return NesT((2, 2, 20), 128, 4, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "patch_embed/proj"),

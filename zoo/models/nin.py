@@ -21,10 +21,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.image_size import require_at_least
+from zoo.layers.head import classify_maps
+from zoo.layers.image_input import takes_images
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
 normal_005 = initializers.normal(0.05)  # of the Caffe models
@@ -68,9 +69,9 @@ class NIN(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=39)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 39, "NiN")
         block = partial(MLPConv, dtype=self.dtype)
 
         # Stages, with sizes for images of 224 pixels
@@ -88,7 +89,7 @@ class NIN(nn.Module):
         self.sow("intermediates", "stage4", x)
 
         # Head
-        return class_maps(self, x)
+        return classify_maps(self, x, self.num_classes, self.dtype, kernel_init=normal_005)
 
 
 class NINCifar(nn.Module):
@@ -104,6 +105,7 @@ class NINCifar(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         block = partial(MLPConv, dtype=self.dtype)
@@ -121,18 +123,7 @@ class NINCifar(nn.Module):
         self.sow("intermediates", "stage3", x)
 
         # Head
-        return class_maps(self, x)
-
-
-def class_maps(model: NIN | NINCifar, x: jax.Array) -> jax.Array:
-    """One map a class, and the average of each: [B, H, W, C] -> [B, num_classes]."""
-    embedding = jnp.mean(x, axis=(1, 2))
-    model.sow("intermediates", "embedding", embedding)
-    if not model.num_classes:
-        return embedding
-    head_dtype = jnp.promote_types(model.dtype, jnp.float32)
-    head = Conv(model.num_classes, (1, 1), dtype=head_dtype, kernel_init=normal_005, name="head")
-    return jnp.mean(nn.relu(head(x)), axis=(1, 2))
+        return classify_maps(self, x, self.num_classes, self.dtype, kernel_init=normal_005)
 
 
 family = Family("nin", dict(paper="Network In Network, arXiv:1312.4400", year=2013))
@@ -142,7 +133,7 @@ family = Family("nin", dict(paper="Network In Network, arXiv:1312.4400", year=20
     reference="Caffe NIN-ImageNet",
     **CAFFE,
     top1=59.36,
-    source="Caffe model zoo, nin_imagenet, centre crop",
+    accuracy_source="Caffe model zoo, nin_imagenet, centre crop",
 )
 def nin(**kwargs) -> NIN:
     """7,595,176 parameters, 1.10 G multiply-adds, 59.4 % top-1."""
@@ -156,7 +147,7 @@ def nin(**kwargs) -> NIN:
     std=(0.2471, 0.2435, 0.2616),
     crop=1.0,
     top1=91.19,
-    source="paper, Table 1: 8.81 % error on CIFAR-10, with translations and flips",
+    accuracy_source="paper, Table 1: 8.81 % error on CIFAR-10, with translations and flips",
 )
 def nin_cifar(**kwargs) -> NINCifar:
     """966,986 parameters, 0.22 G multiply-adds, 91.2 % top-1 on CIFAR-10."""
@@ -176,4 +167,4 @@ def pytorch_names(model: NIN | NINCifar) -> list[tuple[str, str]]:
     return [*names, ("^head$", f"{container}/{first[-1] + 4}")]
 
 
-family.naming("pytorch", pytorch_names)
+family.checkpoint_keys("pytorch", pytorch_names)

@@ -35,11 +35,14 @@ family = Family(
 
 
 @family.variant(
-    reference="timm pnasnet5large", top1=82.814, top5=96.032, source="timm results-imagenet.csv"
+    reference="timm pnasnet5large",
+    top1=82.814,
+    top5=96.032,
+    accuracy_source="timm results-imagenet.csv",
 )
 def pnasnet_large(**kwargs) -> NASNet:
     """86,057,668 parameters, 24.94 G multiply-adds, 82.8 % top-1."""
     return NASNet(4, 216, 96, CELL, **kwargs)
 
 
-family.naming("timm", timm_names)
+family.checkpoint_keys("timm", timm_names)

@@ -19,16 +19,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
-from zoo.kernels.pool import max_pool
-from zoo.layers.branches import Branches, branch
-from zoo.layers.conv import Conv
-from zoo.layers.conv_norm import ConvNorm, conv_init, half, window
-from zoo.layers.dense import Dense
-from zoo.layers.image_size import require_at_least
+from zoo.layers.branches import Branches, branch, in_a_row, inception_stem
+from zoo.layers.conv import Conv, same_symmetric, window
+from zoo.layers.conv_norm import ConvNorm, conv_init
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
-# Branches of F in each stage: (features, size) of convolutions in a row.
+# Branches of F in each stage: (features, kernel_size) of convolutions in a row.
 A = (((32, 1), (48, 3), (64, 3)), ((32, 1), (32, 3)), ((32, 1),))
 B = (((128, 1), (160, (1, 7)), (192, (7, 1))), ((192, 1),))
 C = (((192, 1), (224, (1, 3)), (256, (3, 1))), ((192, 1),))
@@ -92,23 +92,23 @@ class TwoWay(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         ways = [Inception(self.branches, self.conv, name=f"way{i}")(x) for i in (1, 2)]
-        for way in ways:
-            x = x + self.scale * way
-        return materialize(nn.relu(x))
+        return residual_sum(x, *(self.scale * way for way in ways))
 
 
 class SharedConv(nn.Module):
     """A convolution with one BatchNorm for each pass, and ReLU. Attributes: as of `ConvNorm`."""
 
     features: int
-    size: int | tuple[int, int]
+    kernel_size: int | tuple[int, int]
     train: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, i: int) -> jax.Array:
-        conv = partial(Conv, padding=half(self.size), use_bias=False, kernel_init=conv_init)
-        x = conv(self.features, window(self.size), dtype=self.dtype, name="conv")(x)
+        conv = partial(
+            Conv, padding=same_symmetric(self.kernel_size), use_bias=False, kernel_init=conv_init
+        )
+        x = conv(self.features, window(self.kernel_size), dtype=self.dtype, name="conv")(x)
         norm = partial(nn.BatchNorm, momentum=0.9, dtype=self.dtype)
         return nn.relu(norm(not self.train, name=f"norm{i}")(x))
 
@@ -130,19 +130,19 @@ class Poly3(nn.Module):
             [self.shared(*layer, name=f"branch{i}_{j}") for j, layer in enumerate(row, 1)]
             for i, row in enumerate(self.branches, 1)
         ]
-        total = x
+        passes, y = [], x
         for i in (1, 2, 3):
             outputs = []
             for row in rows:
-                y = x
+                z = y
                 for layer in row:
-                    y = layer(y, i)
-                outputs.append(y)
-            y = jnp.concatenate(outputs, axis=-1)
-            y = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(y)
-            total = total + self.scale * y
-            x = nn.relu(y)
-        return materialize(nn.relu(total))
+                    z = layer(z, i)
+                outputs.append(z)
+            z = jnp.concatenate(outputs, axis=-1)
+            z = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(z)
+            passes.append(self.scale * z)
+            y = nn.relu(z)
+        return residual_sum(x, *passes)
 
 
 class PolyNet(nn.Module):
@@ -158,18 +158,16 @@ class PolyNet(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=75)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 75, "PolyNet")
         conv = partial(ConvNorm, train=train, dtype=self.dtype, epsilon=1e-5)
         poly = partial(Poly3, shared=partial(SharedConv, train=train, dtype=self.dtype))
 
         # Stem, with sizes for images of 331 pixels
-        x = conv(32, 3, 2, "valid", name="stem_conv1")(images)  # [B, 165, 165, 32]
-        x = conv(32, 3, 1, "valid", name="stem_conv2")(x)  # [B, 163, 163, 32]
-        x = conv(64, 3, name="stem_conv3")(x)
-        for i, module in enumerate((stem_1, stem_2, stem_3), 1):  # 81x81, 79x79, 39x39
-            x = Branches(module, conv, name=f"stem_block{i}")(x)
+        x = inception_stem(conv, images)  # [B, 163, 163, 64]
+        # Sides of 81, 79 and 39
+        x = in_a_row((stem_1, stem_2, stem_3), conv, x, prefix="stem_block")
         self.sow("intermediates", "stem", x)  # [B, 39, 39, 384]
 
         # Stages: [B, 39, 39, 384], [B, 19, 19, 1152], [B, 9, 9, 2048]
@@ -187,12 +185,8 @@ class PolyNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 family = Family(
@@ -211,7 +205,7 @@ def polynet(**kwargs) -> PolyNet:
     return PolyNet(**kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "pretrainedmodels",
     (
         (r"^stem_conv(\d)/", r"stem/conv1/\1-1/"),

@@ -15,15 +15,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.blocks import run_blocks
-from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_at_least
+from zoo.layers.blocks import run_stage
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
-from zoo.models.vit import prepend_tokens
+from zoo.layers.tokens import normalized_patches, prepend_tokens
 from zoo.registry import Family
 
 
@@ -101,16 +100,18 @@ class PVT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "PVT")
-        rates = linspace_rates(self.drop_path, sum(self.depths))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: patches, positions, blocks
         x = images
-        for i, depth in enumerate(self.depths, 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
+            name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)
+            settings = dict(name=name, dtype=self.dtype)
+            x = normalized_patches(x, self.dims[i - 1], size, size, **settings)
+            # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             (batch, *grid, width), is_last = x.shape, i == len(self.depths)
@@ -121,28 +122,13 @@ class PVT(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             shape = (self.num_heads[i - 1], self.mlp_ratios[i - 1], self.ratios[i - 1], tuple(grid))
             block = partial(self.block, *shape, dropout=self.dropout, dtype=self.dtype)
-            at = sum(self.depths[: i - 1])
-            outputs = run_blocks(
-                [block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings
-            )
-            tokens = outputs[-1]
+            tokens = run([block], x, rates, prefix=f"stage{i}_")
             x = tokens[:, int(is_last) :].reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(tokens[:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A linear map of each patch and a LayerNorm: the way into a stage."""
-        size, name = (4, "stem") if stage == 1 else (2, f"stage{stage}_patch")
-        features, window = self.dims[stage - 1], (size, size)
-        conv = Conv(features, window, size, padding="VALID", dtype=self.dtype, name=f"{name}_conv")
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(conv(x))
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -150,7 +136,7 @@ family = Family(
     dict(
         paper="Pyramid Vision Transformer, arXiv:2102.12122",
         year=2021,
-        source="whai362/PVT",
+        accuracy_source="whai362/PVT",
         interpolation="bicubic",
     ),
     # As the reference's torch.nn.functional.interpolate.
@@ -192,4 +178,4 @@ NAMES = (
     (r"/reduce_conv$", "/sr"),
     (r"/reduce_norm$", "/norm"),
 )
-family.naming("whai362/PVT", NAMES)
+family.checkpoint_keys("whai362/PVT", NAMES)

@@ -16,20 +16,21 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool
-from zoo.layers import initializers
-from zoo.layers.blocks import run_blocks
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.image_size import require_at_least
+from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.mlp import gelu
+from zoo.layers.pool import adaptive_average_pool
 from zoo.layers.position import trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
+from zoo.layers.tokens import normalized_patches
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
 POOLED = 7  # side of the grid that linear attention looks at
 
 
@@ -56,7 +57,7 @@ class ConvMlp(nn.Module):
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         y = dense(self.hidden, name="fc1")(x)
         y = nn.relu(y) if self.relu else y
-        depthwise = partial(Conv, feature_group_count=self.hidden, kernel_init=depthwise_init)
+        depthwise = partial(Conv, feature_group_count=self.hidden, kernel_init=kaiming_fan_in)
         y = depthwise(self.hidden, (3, 3), padding=1, dtype=self.dtype, name="depthwise_conv")(y)
         return dropout(dense(x.shape[-1], name="fc2")(dropout(gelu(y))))
 
@@ -103,7 +104,7 @@ class Block(nn.Module):
     def averages(self, x: jax.Array) -> jax.Array:
         """The tokens that linear attention looks at, [B, H, W, C] -> [B, 49, C]."""
         batch, *_, features = x.shape
-        conv = partial(Conv, kernel_init=conv_init, dtype=self.dtype, name="reduce_conv")
+        conv = partial(Conv, kernel_init=kaiming_fan_out, dtype=self.dtype, name="reduce_conv")
         x = conv(features, (1, 1))(adaptive_average_pool(x, POOLED))
         x = x.reshape(batch, POOLED**2, features)
         return gelu(nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(x))
@@ -142,39 +143,31 @@ class PVTv2(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         require_at_least(images, 1 if self.linear else 29, "PVT v2")
-        rates = linspace_rates(self.drop_path, sum(self.depths))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stages: overlapping patches, blocks, LayerNorm
         x = images
-        for i, depth in enumerate(self.depths, 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
+            name, size, strides = ("stem", 7, 4) if i == 1 else (f"stage{i}_patch", 3, 2)
+            settings = dict(kernel_init=kaiming_fan_out, name=name, dtype=self.dtype)
+            x = normalized_patches(
+                x, self.dims[i - 1], size, strides, padding=size // 2, **settings
+            )  # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             shape = (self.num_heads[i - 1], self.mlp_ratios[i - 1], self.ratios[i - 1], self.linear)
             block = partial(Block, *shape, dropout=self.dropout, dtype=self.dtype)
-            at = sum(self.depths[: i - 1])
-            x = run_blocks([block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings)[-1]
+            x = run([block], x, rates, prefix=f"stage{i}_")
             x = nn.LayerNorm(1e-6, self.dtype, name=f"stage{i}_norm")(x)
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A convolution with strides and a LayerNorm: the way into a stage."""
-        size, strides, name = (7, 4, "stem") if stage == 1 else (3, 2, f"stage{stage}_patch")
-        conv = partial(Conv, padding=size // 2, kernel_init=conv_init, dtype=self.dtype)
-        x = conv(self.dims[stage - 1], (size, size), strides, name=f"{name}_conv")(x)
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -182,7 +175,7 @@ family = Family(
     dict(
         paper="PVT v2: Improved Baselines with Pyramid Vision Transformer, arXiv:2106.13797",
         year=2021,
-        source="timm, weights in1k",
+        accuracy_source="timm, weights in1k",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -236,7 +229,7 @@ LAYERS = (
     (r"(/attn)?/reduce_conv$", "/attn/sr"),
     (r"(/attn)?/reduce_norm$", "/attn/norm"),
 )
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "patch_embed/proj"),
@@ -249,7 +242,7 @@ family.naming(
         *LAYERS,
     ),
 )
-family.naming(
+family.checkpoint_keys(
     "whai362/PVT",
     (
         (r"^stem_(conv|norm)$", r"stage1_patch_\1"),

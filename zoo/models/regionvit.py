@@ -21,12 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.attention import attend, merge_heads, split_qkv
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_at_least
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp, gelu
 from zoo.layers.position import trunc_normal
 from zoo.layers.windows import from_windows, to_windows
@@ -34,7 +35,7 @@ from zoo.registry import Family
 
 SIDE = 7  # of a region, in local tokens
 PATCH = 4  # side of a local token's patch, in pixels
-APART = -1e9
+MASK_VALUE = -1e9
 
 
 class Attention(nn.Module):
@@ -58,8 +59,8 @@ class Attention(nn.Module):
             table = self.param("bias_table", trunc_normal, (self.num_heads, (2 * SIDE - 1) ** 2))
             local = table[:, relative_index()]  # [heads, SIDE^2, SIDE^2]
             bias = jnp.pad(local, ((0, 0), (1, 0), (1, 0)))[None] + apart
-        qkv = jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
-        x = merged(attend(self, *(heads(part, self.num_heads) for part in qkv), bias=bias))
+        qkv = split_qkv(dense(3 * channels, name="qkv")(x), self.num_heads)
+        x = merge_heads(attend(self, *qkv, bias=bias))
         x = dense(channels, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -72,7 +73,7 @@ def relative_index() -> np.ndarray:
 
 
 def padding_bias(regions: Sequence[int], padding: Sequence[int]) -> np.ndarray:
-    """`APART` between tokens and padding of a grid of regions, else 0: [regions, 1, N, N].
+    """`MASK_VALUE` between tokens and padding of a grid of regions, else 0: [regions, 1, N, N].
 
     Where nothing is padded: [1, 1, 1, 1].
 
@@ -90,7 +91,7 @@ def padding_bias(regions: Sequence[int], padding: Sequence[int]) -> np.ndarray:
     together = np.ones((*regions, 1 + SIDE * SIDE, 1 + SIDE * SIDE), bool)
     together[-1], together[:-1, -1] = pairs
     together[-1, -1] = pairs[0] | pairs[1]
-    return np.where(together, 0, APART).reshape(-1, 1, *together.shape[-2:])
+    return np.where(together, 0, MASK_VALUE).reshape(-1, 1, *together.shape[-2:])
 
 
 class Block(nn.Module):
@@ -170,10 +171,9 @@ class RegionViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=PATCH * SIDE)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, PATCH * SIDE, "RegionViT")
-
         # Stem: local tokens [B, H/4, W/4, width], regional tokens [B, H/28, W/28, width]
         x = self.local_tokens(images)
         self.sow("intermediates", "stem", x)
@@ -181,9 +181,8 @@ class RegionViT(nn.Module):
         regional = self.regional_tokens(images)
 
         # Stages
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, depth in enumerate(self.depths, 1):
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             if i > 1:
                 downsample = Downsample(self.dtype, name=f"stage{i}_downsample")
                 regional, x = downsample(regional), downsample(x)
@@ -196,8 +195,7 @@ class RegionViT(nn.Module):
             block = partial(
                 Block, channels // 32, regions, padding, dropout=self.dropout, dtype=self.dtype
             )
-            stage_rates = [next(rates) for _ in range(depth)]
-            tokens = run_blocks([block], tokens, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            tokens = run([block], tokens, rates, prefix=f"stage{i}_")
             regional = tokens[:, :, 0].reshape(regional.shape)
             x = from_windows(tokens[:, :, 1:], *padded, SIDE)[:, :height, :width]
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
@@ -206,11 +204,7 @@ class RegionViT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(regional)
         x = jnp.mean(x, axis=(1, 2))  # [B, 8 * width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def local_tokens(self, images: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H/4, W/4, width], by convolutions that overlap."""
@@ -240,11 +234,11 @@ family = Family(
     dict(
         paper="RegionViT: Regional-to-Local Attention for Vision Transformers, arXiv:2106.02689",
         year=2021,
-        source="IBM/RegionViT README",
+        accuracy_source="IBM/RegionViT README",
         interpolation="bicubic",
     ),
     # The second of two names for the layer that both kinds of tokens share.
-    redundant=(r"\.block\.0\.proj\.\d\.(weight|bias)$",),
+    ignored_keys=(r"\.block\.0\.proj\.\d\.(weight|bias)$",),
 )
 
 
@@ -290,4 +284,6 @@ def authors_names(model: RegionViT) -> tuple[tuple[str, str], ...]:
     )
 
 
-family.naming("ibm", authors_names, framed=(r"stem_norm\d", r"stage\d_downsample/norm"))
+family.checkpoint_keys(
+    "ibm", authors_names, channel_vectors_4d=(r"stem_norm\d", r"stage\d_downsample/norm")
+)

@@ -18,15 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
+from zoo.layers.joins import residual_sum
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 STEM_WIDTH = 32
@@ -78,7 +79,7 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = self.conv(self.features, (1, 1), self.strides, name="shortcut_conv")(x)
             x = self.norm(name="shortcut_norm")(x)
-        return materialize(nn.relu(x + y))
+        return residual_sum(x, y)
 
 
 class RegNet(nn.Module):
@@ -103,9 +104,10 @@ class RegNet(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem
@@ -127,11 +129,7 @@ class RegNet(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 family = Family(
@@ -139,7 +137,7 @@ family = Family(
     dict(
         paper="Designing Network Design Spaces, arXiv:2003.13678",
         year=2020,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -218,7 +216,7 @@ def regnet_y_16gf(**kwargs) -> RegNet:
 
 timm_figures = partial(
     family.variant,
-    source="timm results-imagenet.csv, weights pycls_in1k",
+    accuracy_source="timm results-imagenet.csv, weights pycls_in1k",
     interpolation="bicubic",
 )
 
@@ -241,7 +239,7 @@ def regnety_160(**kwargs) -> RegNet:
     return RegNet(18, 200, 106.23, 2.48, 112, 0.25, nearest_width=True, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_conv$", "stem/0"),
@@ -261,7 +259,7 @@ family.naming(
     ),
 )
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "stem/conv"),

@@ -18,40 +18,29 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
-from zoo.kernels.pool import max_pool
-from zoo.layers import initializers
-from zoo.layers.blocks import run_blocks
-from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath
+from zoo.layers.blocks import run_stage
+from zoo.layers.conv import square_conv
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
-
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def add(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The sum of a block's input and branch; a projection (option B) where the shape changes."""
-    if x.shape != y.shape:
-        x = block.conv(y.shape[-1], 1, block.strides, name="shortcut_conv")(x)
-        x = block.norm(name="shortcut_norm")(x)
-    return x + y
-
-
-def plain(block: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
-    """No shortcut at all."""
-    return y
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
+    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    Where the shape changes, the shortcut is a projection (option B); without `residual` there is
+    none.
+    """
 
     features: int
     strides: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-    join: Callable[..., jax.Array] = add  # of the block, its input x and its branch y
+    residual: bool = True
     drop_path: float = 0.0
 
     @nn.compact
@@ -61,35 +50,46 @@ class BasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
         y = DropPath(self.drop_path)(y, train=train)
-        return materialize(nn.relu(self.join(self, x, y)))
+        if not self.residual:
+            return nn.relu(y)
+        if x.shape != y.shape:
+            x = self.conv(y.shape[-1], 1, self.strides, name="shortcut_conv")(x)
+            x = self.norm(name="shortcut_norm")(x)
+        return residual_sum(x, y)
 
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, 4 * features].
 
-    The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each.
+    The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each. Where
+    the shape changes, the shortcut is a projection (option B); without `residual` there is none.
     """
 
     features: int
     strides: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-    join: Callable[..., jax.Array] = add
+    residual: bool = True
     drop_path: float = 0.0
     groups: int = 1
     group_width: int = 64
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        inner, grouped = self.groups * (self.features * self.group_width // 64), self.groups
+        inner = self.groups * (self.features * self.group_width // 64)
         y = self.conv(inner, 1, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = self.conv(inner, 3, self.strides, feature_group_count=grouped, name="conv2")(y)
+        y = self.conv(inner, 3, self.strides, self.groups, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = DropPath(self.drop_path)(y, train=train)
-        return materialize(nn.relu(self.join(self, x, y)))
+        if not self.residual:
+            return nn.relu(y)
+        if x.shape != y.shape:
+            x = self.conv(y.shape[-1], 1, self.strides, name="shortcut_conv")(x)
+            x = self.norm(name="shortcut_norm")(x)
+        return residual_sum(x, y)
 
 
 class ResNet(nn.Module):
@@ -118,12 +118,12 @@ class ResNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        join = add if self.residual else plain
-        block = partial(self.block, conv=conv, norm=norm, join=join)
+        block = partial(self.block, conv=conv, norm=norm, residual=self.residual)
 
         # Stem
         x = conv(64, 7, 2, name="stem_conv")(images)  # [B, H/2, W/2, 64]
@@ -132,35 +132,18 @@ class ResNet(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linear_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, depth in enumerate(self.depths, 1):
-            features, strides, prefix = 32 * self.widen * 2**i, 1 if i == 1 else 2, f"stage{i}_"
-            first = block(features, strides, drop_path=next(rates), name=f"{prefix}block1")
-            x = first(x, train=train)
-            others = partial(block, features, 1)
-            rest = [next(rates) for _ in range(depth - 1)]
-            x = run_blocks([others], x, rest, prefix=prefix, start=2, **settings)[-1]
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        lowest = self.drop_path / sum(self.depths)
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths, lowest), 1):
+            features = 64 * self.widen * 2 ** (i - 1)
+            first = partial(block, features, strides=1 if i == 1 else 2)
+            others = partial(block, features, strides=1)
+            x = run([others], x, rates, first=first, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
-
-
-def same_conv(features: int, size: int, strides: int = 1, **settings) -> nn.Module:
-    """A square convolution, padded by half its size on both sides; by default without bias."""
-    settings = {"use_bias": False, "kernel_init": conv_init} | settings
-    return Conv(features, (size, size), strides, padding=size // 2, **settings)
-
-
-def linear_rates(last: float, num_blocks: int) -> list[float]:
-    """Drop rates that grow linearly to `last`, as in the paper: already the first is above zero."""
-    return [last * block / num_blocks for block in range(1, num_blocks + 1)]
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -168,7 +151,7 @@ family = Family(
     dict(
         paper="Deep Residual Learning for Image Recognition, arXiv:1512.03385",
         year=2015,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 wide = partial(family.variant, paper="Wide Residual Networks, arXiv:1605.07146", year=2016)
@@ -209,7 +192,8 @@ def resnet152(**kwargs) -> ResNet:
     year=2016,
     top1=78.2,
     top5=94.0,
-    source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, 320 pixels",
+    accuracy_source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, "
+    "320 pixels",
 )
 def resnet200(**kwargs) -> ResNet:
     """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
@@ -228,7 +212,7 @@ def wide_resnet101_2(**kwargs) -> ResNet:
     return ResNet((3, 4, 23, 3), partial(Bottleneck, group_width=128), **kwargs)
 
 
-@wide(source="")
+@wide(accuracy_source="")
 def wrn_68_3(**kwargs) -> ResNet:
     """373,251,240 parameters, 66.75 G multiply-adds: WRN-68-3 of the ensemble that won ILSVRC 2016.
 
@@ -237,13 +221,13 @@ def wrn_68_3(**kwargs) -> ResNet:
     return ResNet((3, 4, 23, 3), BasicBlock, widen=3, **kwargs)
 
 
-@family.variant(top1=72.06, source="paper, Table 2: 27.94 % error, 10-crop")
+@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop")
 def plain18(**kwargs) -> ResNet:
     """11,515,688 parameters: ResNet-18 without shortcuts."""
     return ResNet((2, 2, 2, 2), BasicBlock, residual=False, **kwargs)
 
 
-@family.variant(top1=71.46, source="paper, Table 2: 28.54 % error, 10-crop")
+@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop")
 def plain34(**kwargs) -> ResNet:
     """21,623,848 parameters: ResNet-34 without shortcuts; deeper than plain18, and worse."""
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)
@@ -259,4 +243,4 @@ TORCHVISION = (
     (r"/shortcut_conv$", "/downsample/0"),
     (r"/shortcut_norm$", "/downsample/1"),
 )
-family.naming("torchvision", TORCHVISION)
+family.checkpoint_keys("torchvision", TORCHVISION)

@@ -22,6 +22,7 @@ the reference. The second paper does not say how W of a gate treats a change of 
 the strides and features of its block.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,20 +30,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.dense import Dense
-from zoo.models.resnet import BasicBlock, dense_init, linear_rates, plain, same_conv
-from zoo.registry import Family
+from zoo.layers.conv import square_conv
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.joins import residual_sum
+from zoo.registry import CIFAR, Family
 
 SHORTCUTS = (
     *("identity", "constant", "constant_both", "exclusive_gating", "shortcut_gating"),
     *("conv", "dropout"),
-)
-# Channel statistics of CIFAR-10's training images, as fb.resnet.torch has them.
-CIFAR = dict(
-    image_size=32,
-    mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
-    std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
-    crop=1.0,
 )
 
 
@@ -53,24 +51,49 @@ def pad_shape(x: jax.Array, strides: int, features: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
 
 
-def join(
-    block: nn.Module, x: jax.Array, y: jax.Array, *, shortcut: str, gate_bias: float, train: bool
-) -> jax.Array:
-    """A block's input x and branch y, brought together as the table above says."""
-    pointwise = partial(block.conv, y.shape[-1], 1, block.strides)
-    if shortcut == "conv":
-        return block.norm(name="shortcut_norm")(pointwise(name="shortcut_conv")(x)) + y
-    if shortcut in ("exclusive_gating", "shortcut_gating"):
-        bias_init = nn.initializers.constant(gate_bias)
+class Block(nn.Module):
+    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    Attributes:
+      shortcut: one of the table above, or "none" for the plain network.
+      gate_bias: first value of the gates' bias.
+    """
+
+    features: int
+    strides: int
+    shortcut: str
+    gate_bias: float
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    drop_path: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        y = self.conv(self.features, 3, self.strides, name="conv1")(x)
+        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.conv(self.features, 3, name="conv2")(y)
+        y = self.norm(name="norm2")(y)
+        y = DropPath(self.drop_path)(y, train=train)
+
+        pointwise = partial(self.conv, self.features, 1, self.strides)
+        identity = pad_shape(x, self.strides, self.features)
+        if self.shortcut == "none":
+            return nn.relu(y)
+        if self.shortcut == "identity":
+            return residual_sum(identity, y)
+        if self.shortcut == "constant":
+            return residual_sum(0.5 * identity, y)
+        if self.shortcut == "constant_both":
+            return residual_sum(0.5 * identity, 0.5 * y)
+        if self.shortcut == "conv":
+            projection = pointwise(name="shortcut_conv")(x)
+            return residual_sum(self.norm(name="shortcut_norm")(projection), y)
+        if self.shortcut == "dropout":
+            return residual_sum(nn.Dropout(0.5, deterministic=not train)(identity), y)
+        bias_init = nn.initializers.constant(self.gate_bias)
         gate = nn.sigmoid(pointwise(use_bias=True, bias_init=bias_init, name="shortcut_gate")(x))
-        y = gate * y if shortcut == "exclusive_gating" else y
-        return (1 - gate) * pad_shape(x, block.strides, y.shape[-1]) + y
-    x = pad_shape(x, block.strides, y.shape[-1])
-    if shortcut == "dropout":
-        x = nn.Dropout(0.5, deterministic=not train)(x)
-    if shortcut in ("constant", "constant_both"):
-        x = 0.5 * x
-    return x + (0.5 * y if shortcut == "constant_both" else y)
+        y = gate * y if self.shortcut == "exclusive_gating" else y
+        return residual_sum((1 - gate) * identity, y)
 
 
 class ResNetCifar(nn.Module):
@@ -94,6 +117,7 @@ class ResNetCifar(nn.Module):
     num_classes: int = 10
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         if self.shortcut not in SHORTCUTS:
@@ -101,10 +125,10 @@ class ResNetCifar(nn.Module):
         blocks, rest = divmod(self.depth - 2, 6)
         if blocks < 1 or rest:
             raise ValueError(f"depth is 6 n + 2, such as 20, 32, 44 or 56, not {self.depth}.")
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        study = partial(join, shortcut=self.shortcut, gate_bias=self.gate_bias, train=train)
-        block = partial(BasicBlock, conv=conv, norm=norm, join=study if self.residual else plain)
+        shortcut = self.shortcut if self.residual else "none"
+        block = partial(Block, shortcut=shortcut, gate_bias=self.gate_bias, conv=conv, norm=norm)
 
         # Stem
         x = conv(16, 3, name="stem_conv")(images)  # [B, H, W, 16]
@@ -112,21 +136,18 @@ class ResNetCifar(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linear_rates(self.drop_path, 3 * blocks))
-        for i, features in enumerate((16, 32, 64), 1):
-            for j in range(1, blocks + 1):
-                strides = 2 if i > 1 and j == 1 else 1
+        lowest = self.drop_path / (3 * blocks)
+        rates = stage_drop_path_rates(self.drop_path, (blocks, blocks, blocks), lowest)
+        for i, stage_rates in enumerate(rates, 1):
+            for j, rate in enumerate(stage_rates, 1):
+                features, strides = 16 * 2 ** (i - 1), 2 if i > 1 and j == 1 else 1
                 name = f"stage{i}_block{j}"
-                x = block(features, strides, drop_path=next(rates), name=name)(x, train=train)
+                x = block(features, strides, drop_path=rate, name=name)(x, train=train)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/4, W/4, 64]
 
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 64]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -134,7 +155,7 @@ family = Family(
     dict(
         paper="Deep Residual Learning for Image Recognition, arXiv:1512.03385",
         year=2015,
-        source="paper, Table 6, CIFAR-10",
+        accuracy_source="paper, Table 6, CIFAR-10",
         **CIFAR,
     ),
 )
@@ -176,31 +197,31 @@ def resnet1202_cifar(*, depth: int = 1202, **kwargs) -> ResNetCifar:
     return ResNetCifar(depth, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain20_cifar(*, depth: int = 20, **kwargs) -> ResNetCifar:
     """269,722 parameters, 0.04 G multiply-adds: resnet20_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain32_cifar(*, depth: int = 32, **kwargs) -> ResNetCifar:
     """464,154 parameters, 0.07 G multiply-adds: resnet32_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain44_cifar(*, depth: int = 44, **kwargs) -> ResNetCifar:
     """658,586 parameters, 0.10 G multiply-adds: resnet44_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def plain56_cifar(*, depth: int = 56, **kwargs) -> ResNetCifar:
     """853,018 parameters, 0.13 G multiply-adds: resnet56_cifar without shortcuts."""
     return ResNetCifar(depth, residual=False, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "akamaster",
     (
         (r"^stem_conv$", "conv1"),

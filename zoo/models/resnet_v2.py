@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers.dense import Dense
-from zoo.models.resnet import dense_init, same_conv
-from zoo.models.resnet_cifar import CIFAR
-from zoo.registry import Family
+from zoo.layers.conv import square_conv
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.pool import max_pool
+from zoo.registry import CIFAR, Family
 
 
 class PreBasicBlock(nn.Module):
@@ -98,9 +99,10 @@ class ResNetV2(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         block = partial(self.block, project_raw=self.project_raw, conv=conv, norm=norm)
         width, size, strides = (16, 3, 1) if self.stem == "cifar" else (64, 7, 2)
@@ -123,19 +125,15 @@ class ResNetV2(nn.Module):
         # Head
         x = nn.relu(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 # One for each reference, as their names differ.
-facts = dict(paper="Identity Mappings in Deep Residual Networks, arXiv:1603.05027", year=2016)
+metadata = dict(paper="Identity Mappings in Deep Residual Networks, arXiv:1603.05027", year=2016)
 half = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-timm = Family("resnet_v2", dict(interpolation="bicubic", **facts, **half))
-pytorchcv = Family("resnet_v2", facts)
-bearpaw = Family("resnet_v2", dict(**facts, **CIFAR))
+timm = Family("resnet_v2", dict(interpolation="bicubic", **metadata, **half))
+pytorchcv = Family("resnet_v2", metadata)
+bearpaw = Family("resnet_v2", dict(**metadata, **CIFAR))
 HeBottleneck = partial(PreBottleneck, stride_first=True)
 CifarResNetV2 = partial(ResNetV2, stem="cifar", project_raw=True)
 
@@ -180,7 +178,7 @@ def preresnet101(**kwargs) -> ResNetV2:
     reference="pytorchcv preresnet152",
     top1=78.9,
     top5=94.5,
-    source="paper, Table 5: 21.1 / 5.5 % error, 320 pixels",
+    accuracy_source="paper, Table 5: 21.1 / 5.5 % error, 320 pixels",
 )
 def preresnet152(**kwargs) -> ResNetV2:
     """60,185,256 parameters, 11.28 G multiply-adds, 78.9 % top-1."""
@@ -191,7 +189,7 @@ def preresnet152(**kwargs) -> ResNetV2:
     reference="pytorchcv preresnet200",
     top1=79.3,
     top5=94.7,
-    source="paper, Table 5: 20.7 / 5.3 % error, 320 pixels",
+    accuracy_source="paper, Table 5: 20.7 / 5.3 % error, 320 pixels",
 )
 def preresnet200(**kwargs) -> ResNetV2:
     """64,666,280 parameters, 14.78 G multiply-adds, 79.3 % top-1."""
@@ -201,7 +199,7 @@ def preresnet200(**kwargs) -> ResNetV2:
 @bearpaw.variant(
     reference="bearpaw preresnet(110, BasicBlock)",
     top1=93.63,
-    source="paper, Table 2, CIFAR-10: 6.37 % error",
+    accuracy_source="paper, Table 2, CIFAR-10: 6.37 % error",
 )
 def preresnet110_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
     """1,730,522 parameters, 0.25 G multiply-adds, 93.6 % top-1 on CIFAR-10."""
@@ -211,7 +209,7 @@ def preresnet110_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
 @bearpaw.variant(
     reference="bearpaw preresnet(164, Bottleneck)",
     top1=94.54,
-    source="paper, Table 2, CIFAR-10: 5.46 % error",
+    accuracy_source="paper, Table 2, CIFAR-10: 5.46 % error",
 )
 def preresnet164_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
     """1,703,258 parameters, 0.25 G multiply-adds, 94.5 % top-1 on CIFAR-10."""
@@ -221,14 +219,14 @@ def preresnet164_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
 @bearpaw.variant(
     reference="bearpaw preresnet(1001, Bottleneck)",
     top1=95.08,
-    source="paper, Table 4, CIFAR-10: 4.92 % error; 4.62 % with batches of 64",
+    accuracy_source="paper, Table 4, CIFAR-10: 4.92 % error; 4.62 % with batches of 64",
 )
 def preresnet1001_cifar(*, num_classes: int = 10, **kwargs) -> ResNetV2:
     """10,327,706 parameters, 1.49 G multiply-adds, 95.1 % top-1 on CIFAR-10."""
     return CifarResNetV2((111, 111, 111), PreBottleneck, num_classes=num_classes, **kwargs)
 
 
-timm.naming(
+timm.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv$", "stem/conv"),
@@ -237,9 +235,9 @@ timm.naming(
         (r"^stage(\d)_block(\d+)", r"stages/\1-1/blocks/\2-1"),
         (r"/shortcut_conv$", "/downsample/conv"),
     ),
-    pointwise=("head",),
+    dense_as_conv1x1=("head",),
 )
-pytorchcv.naming(
+pytorchcv.checkpoint_keys(
     "pytorchcv",
     (
         (r"^stem_(\w+)$", r"features/init_block/\1"),
@@ -250,7 +248,7 @@ pytorchcv.naming(
         (r"/norm$", "/bn"),
     ),
 )
-bearpaw.naming(
+bearpaw.checkpoint_keys(
     "bearpaw",
     (
         (r"^stem_conv$", "conv1"),

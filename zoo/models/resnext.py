@@ -18,7 +18,7 @@ family = Family(
     dict(
         paper="Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431",
         year=2016,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -33,7 +33,7 @@ def resnext50_32x4d(**kwargs) -> ResNet:
     reference="timm resnext101_32x4d",
     top1=78.8,
     top5=94.4,
-    source="authors' repository: 21.2 / 5.6 % error",
+    accuracy_source="authors' repository: 21.2 / 5.6 % error",
 )
 def resnext101_32x4d(**kwargs) -> ResNet:
     """44,177,704 parameters, 7.97 G multiply-adds, 78.8 % top-1."""
@@ -52,4 +52,4 @@ def resnext101_64x4d(**kwargs) -> ResNet:
     return ResNet((3, 4, 23, 3), partial(Bottleneck, groups=64, group_width=4), **kwargs)
 
 
-family.naming("torchvision", TORCHVISION)
+family.checkpoint_keys("torchvision", TORCHVISION)

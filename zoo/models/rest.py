@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.einsum import einsum
-from zoo.layers.attention import attend, heads, merged, sow_map
-from zoo.layers.blocks import run_blocks
+from zoo.layers.attention import attend, merge_heads, sow_map, split_heads
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
+from zoo.layers.dense import Dense, einsum
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.registry import Family
@@ -57,12 +58,12 @@ class TalkingAttention(nn.Module):
             source = source.reshape(batch, -1, width)  # [B, N / ratio**2, C]
             source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
         parts = (dense(width, name="q")(x), *jnp.split(dense(2 * width, name="kv")(source), 2, -1))
-        query, key, value = (heads(part, self.num_heads) for part in parts)
+        query, key, value = (split_heads(part, self.num_heads) for part in parts)
         if self.num_heads == 1:
             x = attend(self, query, key, value)
         else:
             x = self.talking(query, key, value)
-        x = dense(width, name="proj")(merged(x))
+        x = dense(width, name="proj")(merge_heads(x))
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
     def talking(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
@@ -139,11 +140,11 @@ class ResT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, sum(self.depths))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
 
         # Stem
         stem = partial(conv, padding=1, use_bias=False, dtype=self.dtype)
@@ -156,7 +157,7 @@ class ResT(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        for i, depth in enumerate(self.depths, 1):
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             if i > 1:  # [B, H/8, W/8, 2C], and so on
                 name, features = f"stage{i}_patch", self.dims[i - 1]
                 patches = partial(conv, padding=1, dtype=self.dtype, name=f"{name}_conv")
@@ -165,20 +166,15 @@ class ResT(nn.Module):
             batch, *grid, width = x.shape
             block = partial(Block, self.num_heads[i - 1], self.ratios[i - 1], tuple(grid))
             block = partial(block, dropout=self.dropout, dtype=self.dtype)
-            at = sum(self.depths[: i - 1])
             x = x.reshape(batch, -1, width)  # [B, N, C]
-            x = run_blocks([block], x, rates[at : at + depth], prefix=f"stage{i}_", **settings)[-1]
+            x = run([block], x, rates, prefix=f"stage{i}_")
             x = x.reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def positions(self, x: jax.Array, name: str) -> jax.Array:
         """A gate on each value that sees its neighbours, at the border zeros: pixel attention."""
@@ -191,7 +187,7 @@ family = Family(
     dict(
         paper="ResT: An Efficient Transformer for Visual Recognition, arXiv:2105.13677",
         year=2021,
-        source="wofmanaf/ResT",
+        accuracy_source="wofmanaf/ResT",
         interpolation="bicubic",
     ),
 )
@@ -221,7 +217,7 @@ def rest_large(**kwargs) -> ResT:
     return ResT((2, 2, 18, 2), (96, 192, 384, 768), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "wofmanaf/ResT",
     (
         (r"^stem_((conv|norm)\d)$", r"stem/\1"),
@@ -234,5 +230,5 @@ family.naming(
         (r"/reduce_norm$", "/sr_norm"),
         (r"/talk$", "/transform_conv"),
     ),
-    pointwise=(r"stage\d_block\d+/attention/talk",),
+    dense_as_conv1x1=(r"stage\d_block\d+/attention/talk",),
 )

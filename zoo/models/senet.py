@@ -18,11 +18,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
-from zoo.kernels.pool import max_pool
-from zoo.layers.dense import Dense
+from zoo.layers.conv import square_conv
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
-from zoo.models.resnet import dense_init, same_conv
 from zoo.registry import Family
 
 REDUCTION = 16
@@ -44,7 +46,7 @@ class SEBasicBlock(nn.Module):
         y = self.conv(self.features, 3, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.gate(self.features // REDUCTION, name="se")(y)
-        return materialize(nn.relu(y + shortcut(self, x, y.shape)))
+        return residual_sum(shortcut(self, x, y.shape), y)
 
 
 class SEBottleneck(nn.Module):
@@ -70,13 +72,13 @@ class SEBottleneck(nn.Module):
         narrow, wide = (factor * self.features for factor in self.inner)
         y = self.conv(narrow, 1, first, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = self.conv(wide, 3, second, feature_group_count=self.groups, name="conv2")(y)
+        y = self.conv(wide, 3, second, groups=self.groups, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = self.gate(4 * self.features // REDUCTION, name="se")(y)
         size = self.projection if self.strides > 1 else 1
-        return materialize(nn.relu(y + shortcut(self, x, y.shape, size)))
+        return residual_sum(shortcut(self, x, y.shape, size), y)
 
 
 def shortcut(block: nn.Module, x: jax.Array, shape: Sequence[int], size: int = 1) -> jax.Array:
@@ -106,9 +108,10 @@ class SENet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         gate = partial(SqueezeExcite, dtype=self.dtype)
         block = partial(self.block, conv=conv, norm=norm, gate=gate)
@@ -131,11 +134,7 @@ class SENet(nn.Module):
         # Head
         x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 SEResNetBottleneck = partial(SEBottleneck, stride_first=True)
@@ -147,18 +146,18 @@ family = Family(
     dict(
         paper="Squeeze-and-Excitation Networks, arXiv:1709.01507",
         year=2017,
-        source="timm's evaluation of the authors' weights",
+        accuracy_source="timm's evaluation of the authors' weights",
     ),
 )
 
 
-@family.variant(reference="timm legacy_seresnet18", interpolation="bicubic", source="")
+@family.variant(reference="timm legacy_seresnet18", interpolation="bicubic", accuracy_source="")
 def seresnet18(**kwargs) -> SENet:
     """11,778,592 parameters, 1.81 G multiply-adds."""
     return SENet((2, 2, 2, 2), SEBasicBlock, **kwargs)
 
 
-@family.variant(reference="timm legacy_seresnet34", source="")
+@family.variant(reference="timm legacy_seresnet34", accuracy_source="")
 def seresnet34(**kwargs) -> SENet:
     """21,958,868 parameters, 3.66 G multiply-adds."""
     return SENet((3, 4, 6, 3), SEBasicBlock, **kwargs)
@@ -200,7 +199,7 @@ def senet154(*, dropout: float = 0.2, **kwargs) -> SENet:
     return SENet((3, 8, 36, 3), SENetBottleneck, (64, 64, 128), dropout=dropout, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_conv(\d)$", r"layer0/conv\1"),

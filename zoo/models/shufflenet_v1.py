@@ -22,14 +22,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.materialize import materialize
-from zoo.kernels.pool import average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_in
+from zoo.layers.joins import residual_sum
+from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_in", "normal")
 dense_init = initializers.normal(0.01)
 
 # Features of the first stage at scale 1, by groups: about the same cost for each (Table 1).
@@ -71,7 +72,7 @@ class Unit(nn.Module):
         y = pointwise2(added, (1, 1), name="pointwise2_conv")(y)
         y = self.norm(name="pointwise2_norm")(y)
         if self.strides == 1:
-            return materialize(nn.relu(x + y))
+            return residual_sum(x, y)
         x = average_pool(x, 3, 2, padding=1)  # the padding counts, as zeros
         return jnp.concatenate([x, nn.relu(y)], axis=-1)
 
@@ -97,9 +98,10 @@ class ShuffleNetV1(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=kaiming_fan_in, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         if self.groups not in WIDTHS or self.scale not in STEM_WIDTHS:
             raise ValueError(
@@ -127,12 +129,8 @@ class ShuffleNetV1(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        dense = partial(Dense, use_bias=False, dtype=head_dtype, kernel_init=dense_init)
-        return dense(self.num_classes, name="head")(x)
+        head = partial(classify, kernel_init=dense_init, use_bias=False)
+        return head(self, x, self.num_classes, self.dtype)
 
 
 family = Family(
@@ -141,54 +139,54 @@ family = Family(
         paper="ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices, "
         "arXiv:1707.01083",
         year=2017,
-        source="authors' repository megvii-model/ShuffleNet-Series, README",
+        accuracy_source="authors' repository megvii-model/ShuffleNet-Series, README",
     ),
 )
 
 
-@family.variant(top1=54.9, source="paper, Table 2: 45.1 % error")
+@family.variant(top1=54.9, accuracy_source="paper, Table 2: 45.1 % error")
 def shufflenet_v1_g1_0_5x(**kwargs) -> ShuffleNetV1:
     """533,484 parameters, 0.04 G multiply-adds, 54.9 % top-1."""
     return ShuffleNetV1(groups=1, scale=0.5, **kwargs)
 
 
-@family.variant(top1=66.4, source="paper, Table 2: 33.6 % error")
+@family.variant(top1=66.4, accuracy_source="paper, Table 2: 33.6 % error")
 def shufflenet_v1_g1_1_0x(**kwargs) -> ShuffleNetV1:
     """1,530,936 parameters, 0.14 G multiply-adds, 66.4 % top-1."""
     return ShuffleNetV1(groups=1, scale=1.0, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def shufflenet_v1_g1_1_5x(**kwargs) -> ShuffleNetV1:
     """2,992,032 parameters, 0.31 G multiply-adds."""
     return ShuffleNetV1(groups=1, scale=1.5, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def shufflenet_v1_g1_2_0x(**kwargs) -> ShuffleNetV1:
     """4,917,744 parameters, 0.55 G multiply-adds."""
     return ShuffleNetV1(groups=1, scale=2.0, **kwargs)
 
 
-@family.variant(top1=55.6, source="paper, Table 2: 44.4 % error")
+@family.variant(top1=55.6, accuracy_source="paper, Table 2: 44.4 % error")
 def shufflenet_v1_g2_0_5x(**kwargs) -> ShuffleNetV1:
     """642,932 parameters, 0.04 G multiply-adds, 55.6 % top-1."""
     return ShuffleNetV1(groups=2, scale=0.5, **kwargs)
 
 
-@family.variant(top1=67.3, source="paper, Table 2: 32.7 % error")
+@family.variant(top1=67.3, accuracy_source="paper, Table 2: 32.7 % error")
 def shufflenet_v1_g2_1_0x(**kwargs) -> ShuffleNetV1:
     """1,732,848 parameters, 0.14 G multiply-adds, 67.3 % top-1."""
     return ShuffleNetV1(groups=2, scale=1.0, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def shufflenet_v1_g2_1_5x(**kwargs) -> ShuffleNetV1:
     """3,271,312 parameters, 0.30 G multiply-adds."""
     return ShuffleNetV1(groups=2, scale=1.5, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def shufflenet_v1_g2_2_0x(**kwargs) -> ShuffleNetV1:
     """5,256,896 parameters, 0.54 G multiply-adds."""
     return ShuffleNetV1(groups=2, scale=2.0, **kwargs)
@@ -218,25 +216,25 @@ def shufflenet_v1_g3_2_0x(**kwargs) -> ShuffleNetV1:
     return ShuffleNetV1(groups=3, scale=2.0, **kwargs)
 
 
-@family.variant(top1=58.4, source="paper, Table 2: 41.6 % error")
+@family.variant(top1=58.4, accuracy_source="paper, Table 2: 41.6 % error")
 def shufflenet_v1_g4_0_5x(**kwargs) -> ShuffleNetV1:
     """777,040 parameters, 0.04 G multiply-adds, 58.4 % top-1."""
     return ShuffleNetV1(groups=4, scale=0.5, **kwargs)
 
 
-@family.variant(top1=67.2, source="paper, Table 2: 32.8 % error")
+@family.variant(top1=67.2, accuracy_source="paper, Table 2: 32.8 % error")
 def shufflenet_v1_g4_1_0x(**kwargs) -> ShuffleNetV1:
     """1,967,344 parameters, 0.13 G multiply-adds, 67.2 % top-1."""
     return ShuffleNetV1(groups=4, scale=1.0, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def shufflenet_v1_g4_1_5x(**kwargs) -> ShuffleNetV1:
     """3,573,032 parameters, 0.29 G multiply-adds."""
     return ShuffleNetV1(groups=4, scale=1.5, **kwargs)
 
 
-@family.variant(source="")
+@family.variant(accuracy_source="")
 def shufflenet_v1_g4_2_0x(**kwargs) -> ShuffleNetV1:
     """5,592,528 parameters, 0.51 G multiply-adds."""
     return ShuffleNetV1(groups=4, scale=2.0, **kwargs)
@@ -283,4 +281,4 @@ def reference_names(model: ShuffleNetV1) -> list[tuple[str, str]]:
     ]
 
 
-family.naming("ShuffleNet-Series", reference_names)
+family.checkpoint_keys("ShuffleNet-Series", reference_names)

@@ -14,13 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
-
-torch_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 DEPTHS = (4, 8, 4)
 
@@ -79,9 +78,10 @@ class ShuffleNetV2(nn.Module):
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, use_bias=False, kernel_init=torch_init, dtype=self.dtype)
+        conv = partial(Conv, use_bias=False, kernel_init=torch_default, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem
@@ -101,11 +101,7 @@ class ShuffleNetV2(nn.Module):
         x = conv(self.final_width, (1, 1), name="final_conv")(x)  # [B, H/32, W/32, final_width]
         x = nn.relu(norm(name="final_norm")(x))
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=torch_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -114,7 +110,7 @@ family = Family(
         paper="ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, "
         "arXiv:1807.11164",
         year=2018,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -148,7 +144,7 @@ def shufflenet_v2_x2_0(**kwargs) -> ShuffleNetV2:
     return ShuffleNetV2((244, 488, 976), final_width=2048, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_", "conv1/"),

@@ -16,9 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
+from zoo.layers.head import classify_maps
+from zoo.layers.image_input import takes_images
+from zoo.layers.image_size import require_at_least
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "uniform")
@@ -77,6 +80,7 @@ class SqueezeNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         if self.version not in VERSIONS or self.bypass not in BYPASSES:
@@ -85,7 +89,7 @@ class SqueezeNet(nn.Module):
                 f"got {self.version!r} and {self.bypass!r}."
             )
         width, size, pooled = VERSIONS[self.version]
-        require_size(images, smallest=14 + size)
+        require_at_least(images, 14 + size, "This SqueezeNet")
         conv = partial(Conv, padding=0, kernel_init=conv_init, dtype=self.dtype)
         pool = partial(max_pool, window=3, strides=2, ceil_mode=True)
 
@@ -105,22 +109,9 @@ class SqueezeNet(nn.Module):
                 x = pool(x)
 
         # Head
-        self.sow("intermediates", "embedding", jnp.mean(x, axis=(1, 2)))
-        if not self.num_classes:
-            return jnp.mean(x, axis=(1, 2))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Conv, dtype=head_dtype, kernel_init=head_init, name="head")
-        return jnp.mean(nn.relu(head(self.num_classes, (1, 1))(x)), axis=(1, 2))
-
-
-def require_size(images: jax.Array, smallest: int) -> None:
-    height, width = images.shape[1:3]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"This SqueezeNet takes images of at least {smallest}x{smallest} pixels, got "
-            f"{height}x{width}: the last pooling would have no pixels."
-        )
+        head = partial(classify_maps, kernel_init=head_init)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return head(self, x, self.num_classes, self.dtype, dropout=dropout)
 
 
 family = Family(
@@ -128,7 +119,7 @@ family = Family(
     dict(
         paper="SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, arXiv:1602.07360",
         year=2016,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -145,13 +136,13 @@ def squeezenet1_1(**kwargs) -> SqueezeNet:
     return SqueezeNet("1.1", **kwargs)
 
 
-@family.variant(top1=60.4, top5=82.5, source="paper, Table 3")
+@family.variant(top1=60.4, top5=82.5, accuracy_source="paper, Table 3")
 def squeezenet1_0_simple_bypass(**kwargs) -> SqueezeNet:
     """1,248,424 parameters, 0.82 G multiply-adds, 60.4 % top-1."""
     return SqueezeNet(bypass="simple", **kwargs)
 
 
-@family.variant(top1=58.8, top5=82.0, source="paper, Table 3")
+@family.variant(top1=58.8, top5=82.0, accuracy_source="paper, Table 3")
 def squeezenet1_0_complex_bypass(**kwargs) -> SqueezeNet:
     """1,589,672 parameters, 1.17 G multiply-adds, 58.8 % top-1."""
     return SqueezeNet(bypass="complex", **kwargs)
@@ -166,4 +157,4 @@ def torchvision_names(model: SqueezeNet) -> list[tuple[str, str]]:
     return [("^stem_conv$", "features/0"), *fires, ("^head$", "classifier/1")]
 
 
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)

@@ -17,19 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
-from zoo.layers.blocks import run_blocks
+from zoo.layers.attention import attend, merge_heads, split_qkv
+from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_at_least
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import resample_bias_table, trunc_normal
-from zoo.layers.windows import from_windows, to_windows
+from zoo.layers.windows import from_windows, pad_to_multiples, to_windows
 from zoo.registry import Family
 
 # Added to the logits of tokens that are neighbours only because the shift is cyclic.
-APART = -100.0
+MASK_VALUE = -100.0
 
 
 def shifted_windows(
@@ -39,34 +40,34 @@ def shifted_windows(
 
     Returns:
       The windows [B * n, side * side, C].
-      A bias [B * n, 1, side * side, side * side] that keeps apart what the shift brought together;
-      None without a shift. Along an axis that one window covers there is none.
+      A mask [B * n, 1, side * side, side * side] to add to the logits, which keeps apart what the
+      shift brought together; None without a shift. Along an axis that one window covers there is
+      none.
       The function that puts windows together, [B * n, side * side, C'] -> [B, H, W, C'].
     """
     batch, height, width, _ = x.shape
-    rows, columns = -(-height // side), -(-width // side)
-    whole = rows * side, columns * side
-    shift = [side // 2 if shifted and windows > 1 else 0 for windows in (rows, columns)]
-    x = jnp.pad(x, ((0, 0), (0, whole[0] - height), (0, whole[1] - width), (0, 0)))
+    x = pad_to_multiples(x, side)
+    whole = x.shape[1:3]
+    shift = [side // 2 if shifted and length > side else 0 for length in whole]
     x = jnp.roll(x, [-step for step in shift], (1, 2))
-    bias = None
+    mask = None
     if any(shift):
-        bias = jnp.tile(jnp.asarray(shift_bias(whole, side, shift), x.dtype), (batch, 1, 1, 1))
+        mask = jnp.tile(jnp.asarray(shift_mask(whole, side, shift), x.dtype), (batch, 1, 1, 1))
 
     def restore(windows: jax.Array) -> jax.Array:
         grid = from_windows(windows, *whole, side)
         return jnp.roll(grid, shift, (1, 2))[:, :height, :width]
 
-    return to_windows(x, side), bias, restore
+    return to_windows(x, side), mask, restore
 
 
-def shift_bias(whole: Sequence[int], side: int, shift: Sequence[int]) -> np.ndarray:
-    """`APART` between the regions that a cyclic shift brings together, else 0: [n, 1, N, N]."""
+def shift_mask(whole: Sequence[int], side: int, shift: Sequence[int]) -> np.ndarray:
+    """`MASK_VALUE` between regions that a cyclic shift brings together, else 0: [n, 1, N, N]."""
     # Along each axis the last `step` positions came from the other edge.
     edges = [np.arange(size) >= size - step for size, step in zip(whole, shift, strict=True)]
     regions = 2 * edges[0][:, None] + edges[1][None, :]
     regions = to_windows(regions[None, :, :, None], side)[..., 0]  # [n, N]
-    return APART * (regions[:, None, :, None] != regions[:, None, None, :])
+    return MASK_VALUE * (regions[:, None, :, None] != regions[:, None, None, :])
 
 
 def relative_index(side: int) -> np.ndarray:
@@ -95,67 +96,86 @@ class WindowAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        channels = x.shape[-1]
+        x, mask, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
+        x = merge_heads(self.attend(x, mask))
+        x = Dense(channels, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(restore(x))
+
+    def attend(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """Attention in each of n windows, [B * n, N, C] -> [B * n, N, heads, C / heads].
+
+        `mask` is added to the logits.
+        """
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
-        channels, num_offsets = x.shape[-1], (2 * self.window - 1) ** 2
-        x, apart, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
-        qkv = jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
+        num_offsets = (2 * self.window - 1) ** 2
+        qkv = split_qkv(dense(3 * x.shape[-1], name="qkv")(x), self.num_heads)
         table = self.param("bias_table", trunc_normal, (num_offsets, self.num_heads))
         bias = table[relative_index(self.window)].transpose(2, 0, 1)[None]  # [1, heads, N, N]
-        bias = bias if apart is None else bias + apart  # [B * n, heads, N, N]
-        x = merged(attend(self, *(heads(part, self.num_heads) for part in qkv), bias=bias))
-        x = dense(channels, name="proj")(x)
-        return nn.Dropout(self.dropout, deterministic=not train)(restore(x))
+        return attend(self, *qkv, bias=bias if mask is None else bias + mask)
 
 
 class Block(nn.Module):
-    """Attention in windows and MLP, each after a LayerNorm and beside a shortcut.
+    """Attention in windows and an MLP as residual branches. [B, H, W, C] -> [B, H, W, C].
 
-    [B, H, W, C] -> [B, H, W, C]. Attributes as those of `WindowAttention`; `drop_path` is the rate
-    of either branch.
+    Attributes:
+      attention: constructor of the attention, `WindowAttention` or Swin V2's.
+      num_heads, window, shifted: of the attention.
+      post_norm: whether the LayerNorms are at the end of the branches, before they are added to
+        the shortcut, as in Swin V2; else at their start.
+      drop_path: drop path rate of either branch.
+      dropout: dropout rate after attention and in the MLP.
+      dtype: of the computation; the softmax is in float32 or wider.
     """
 
+    attention: Callable[..., nn.Module]
     num_heads: int
     window: int
     shifted: bool
+    post_norm: bool = False
     drop_path: float | jax.Array = 0.0
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
         settings = dict(dropout=self.dropout, dtype=self.dtype)
-        attention = WindowAttention(
-            self.num_heads, self.window, self.shifted, **settings, name="attention"
-        )
+        windows = (self.num_heads, self.window, self.shifted)
+        attention = self.attention(*windows, **settings, name="attention")
         mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
-        y = attention(norm(name="norm1")(x), train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
-        y = mlp(norm(name="norm2")(x), train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
+        for i, branch in enumerate((attention, mlp), 1):
+            norm = nn.LayerNorm(1e-5, self.dtype, name=f"norm{i}")
+            if self.post_norm:
+                y = norm(branch(x, train=train))
+            else:
+                y = branch(norm(x), train=train)
+            x = x + DropPath(self.drop_path)(y, train=train)
+        return x
 
 
-class Merging(nn.Module):
-    """Two by two tokens become one. [B, H, W, C] -> [B, H/2, W/2, 2 * C]; odd sides are padded."""
+class PatchMerging(nn.Module):
+    """Two by two tokens become one. [B, H, W, C] -> [B, H/2, W/2, 2 * C]; odd sides are padded.
 
+    The LayerNorm follows the linear map with `post_norm`, else it comes before it.
+    """
+
+    post_norm: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = neighbours(x)
-        features = x.shape[-1] // 2
-        x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
+        x = space_to_depth(pad_to_multiples(x, 2))
+        norm = nn.LayerNorm(1e-5, self.dtype, name="norm")
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
-        return dense(features, use_bias=False, name="reduction")(x)
+        reduction = dense(x.shape[-1] // 2, use_bias=False, name="reduction")
+        return norm(reduction(x)) if self.post_norm else reduction(norm(x))
 
 
-def neighbours(x: jax.Array) -> jax.Array:
+def space_to_depth(x: jax.Array) -> jax.Array:
     """Two by two tokens side by side, column by column. [B, H, W, C] -> [B, H/2, W/2, 4 * C]."""
     batch, height, width, channels = x.shape
-    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    height, width = -(-height // 2), -(-width // 2)
-    x = x.reshape(batch, height, 2, width, 2, channels)
-    return x.transpose(0, 1, 3, 4, 2, 5).reshape(batch, height, width, 4 * channels)
+    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return x.transpose(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * channels)
 
 
 class Swin(nn.Module):
@@ -166,8 +186,9 @@ class Swin(nn.Module):
       width: of the first stage; doubled by every further one.
       num_heads: of each stage's attention.
       window: side of a window, in tokens.
-      block: `Block`, or Swin V2's.
-      merging: `Merging`, or Swin V2's.
+      attention: constructor of the blocks' attention, `WindowAttention` or Swin V2's.
+      post_norm: whether LayerNorms are at the end of each branch and patch merging, as in Swin V2;
+        else at their start.
       num_classes: 0 for no classifier; the embedding comes out.
       dropout: rate after attention and in the MLPs.
       drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
@@ -181,8 +202,8 @@ class Swin(nn.Module):
     width: int
     num_heads: Sequence[int]
     window: int = 7
-    block: Callable[..., nn.Module] = Block
-    merging: Callable[..., nn.Module] = Merging
+    attention: Callable[..., nn.Module] = WindowAttention
+    post_norm: bool = False
     num_classes: int = 1000
     dropout: float = 0.0
     drop_path: float = 0.0
@@ -190,9 +211,9 @@ class Swin(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=4)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 4, "Swin")
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
 
         # Stem
@@ -202,26 +223,21 @@ class Swin(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
-        for i, (depth, num_heads) in enumerate(zip(self.depths, self.num_heads, strict=True), 1):
+        run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        rates = stage_drop_path_rates(self.drop_path, self.depths)
+        for i, (num_heads, stage_rates) in enumerate(zip(self.num_heads, rates, strict=True), 1):
             if i > 1:
-                x = self.merging(self.dtype, name=f"stage{i}_merging")(x)
-            block = partial(
-                self.block, num_heads, self.window, dropout=self.dropout, dtype=self.dtype
-            )
+                merging = PatchMerging(self.post_norm, self.dtype, name=f"stage{i}_merging")
+                x = merging(x)
+            block = partial(Block, self.attention, num_heads, self.window)
+            block = partial(block, post_norm=self.post_norm, dropout=self.dropout, dtype=self.dtype)
             turns = [partial(block, shifted=False), partial(block, shifted=True)]
-            stage_rates = [next(rates) for _ in range(depth)]
-            x = run_blocks(turns, x, stage_rates, prefix=f"stage{i}_", **settings)[-1]
+            x = run(turns, x, stage_rates, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
 
         # Head
         x = jnp.mean(norm(name="norm")(x), axis=(1, 2))  # [B, 8 * width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 # Buffers of the references: constants of the window's size.
@@ -232,11 +248,11 @@ family = Family(
         paper="Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, "
         "arXiv:2103.14030",
         year=2021,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
         interpolation="bicubic",
     ),
     resampling=((r"/bias_table$", resample_bias_table),),
-    redundant=CONSTANTS,
+    ignored_keys=CONSTANTS,
 )
 
 
@@ -268,7 +284,7 @@ TORCHVISION = (
     (r"/mlp/fc1$", "/mlp/0"),
     (r"/mlp/fc2$", "/mlp/3"),
 )
-family.naming("torchvision", TORCHVISION)
+family.checkpoint_keys("torchvision", TORCHVISION)
 MICROSOFT = (
     (r"^stem_conv$", "patch_embed/proj"),
     (r"^stem_norm$", "patch_embed/norm"),
@@ -277,7 +293,7 @@ MICROSOFT = (
     (r"/attention/", "/attn/"),
     (r"/bias_table$", "/relative_position_bias_table"),
 )
-family.naming("microsoft", MICROSOFT)
+family.checkpoint_keys("microsoft", MICROSOFT)
 # Timm counts a stage's merging to the stage after it.
 to_next_stage = ((r"^layers/(\d)/downsample/", r"layers/\1+1/downsample/"),)
-family.naming("timm", (*MICROSOFT, *to_next_stage, (r"^head$", "head/fc")))
+family.checkpoint_keys("timm", (*MICROSOFT, *to_next_stage, (r"^head$", "head/fc")))

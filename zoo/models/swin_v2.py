@@ -9,65 +9,47 @@ log(100); the bias is 16 * sigmoid of the network's output. Both are in the auth
 
 import math
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, split_qkv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath
-from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
-from zoo.models.swin import (
-    CONSTANTS,
-    TORCHVISION,
-    Swin,
-    neighbours,
-    relative_index,
-    shifted_windows,
-)
+from zoo.models.swin import CONSTANTS, TORCHVISION, Swin, WindowAttention, relative_index
 from zoo.registry import Family
 
 
-class WindowAttention(nn.Module):
+class CosineWindowAttention(WindowAttention):
     """Tokens of a window attend by the cosine of query and key. [B, H, W, C] -> [B, H, W, C].
 
-    Attributes:
-      num_heads: divides C.
-      window: its side, in tokens.
-      shifted: whether the windows are those of the plain grid, or half a window further.
-      dropout: rate after the output projection.
-      dtype: of the computation; cosines and the softmax are in float32 or wider.
+    Attributes as of `zoo.models.swin.WindowAttention`; the cosines, too, are in float32 or wider.
     """
 
-    num_heads: int
-    window: int
-    shifted: bool
-    dropout: float = 0.0
-    dtype: Any = jnp.float32
+    def attend(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """Attention in each of n windows, [B * n, N, C] -> [B * n, N, heads, C / heads].
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
+        `mask` is added to the logits.
+        """
         channels = x.shape[-1]
-        x, apart, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
+        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         qkv = dense(3 * channels, use_bias=False, name="qkv")(x)
         # The reference has a bias for the keys as well, and sets it to zero.
-        bias = self.param("qkv_bias", nn.initializers.zeros, (3 * channels,))
-        bias = bias * np.repeat((1, 0, 1), channels)
-        qkv = qkv + bias.astype(qkv.dtype).reshape(1, 1, -1)
-        query, key, value = (heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
-        scale = self.param("logit_scale", nn.initializers.constant(math.log(10)), (self.num_heads,))
-        scale = jnp.exp(jnp.minimum(scale, math.log(100))).reshape(1, 1, self.num_heads, 1)
+        qkv_bias = self.param("qkv_bias", nn.initializers.zeros, (3 * channels,))
+        qkv_bias = qkv_bias * np.repeat((1, 0, 1), channels)
+        qkv = qkv + qkv_bias.astype(qkv.dtype).reshape(1, 1, -1)
+        query, key, value = split_qkv(qkv, self.num_heads)  # [B * n, N, heads, C / heads] each
+
+        # The logits are cosines over a temperature, a parameter of each head.
+        initial = nn.initializers.constant(math.log(10))
+        log_scale = self.param("logit_scale", initial, (self.num_heads,))
+        scale = jnp.exp(jnp.minimum(log_scale, math.log(100))).reshape(1, 1, self.num_heads, 1)
         query, key = (scale * unit(query)).astype(x.dtype), unit(key).astype(x.dtype)
-        bias = self.relative_bias()
-        bias = bias if apart is None else bias + apart  # [B * n, heads, N, N]
-        x = merged(attend(self, query, key, value, bias=bias, scale=1.0))
-        x = dense(channels, name="proj")(x)
-        return nn.Dropout(self.dropout, deterministic=not train)(restore(x))
+        bias = self.relative_bias()  # [1, heads, N, N]
+        bias = bias if mask is None else bias + mask  # [B * n, heads, N, N]
+        return attend(self, query, key, value, bias=bias, scale=1.0)
 
     def relative_bias(self) -> jax.Array:
         """A network's function of the offset between two tokens: [1, heads, N, N]."""
@@ -92,58 +74,18 @@ def log_offsets(side: int) -> np.ndarray:
     return np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-class Block(nn.Module):
-    """Attention in windows and MLP, each before a LayerNorm and beside a shortcut.
-
-    [B, H, W, C] -> [B, H, W, C]. Attributes as those of `WindowAttention`; `drop_path` is the rate
-    of either branch.
-    """
-
-    num_heads: int
-    window: int
-    shifted: bool
-    drop_path: float | jax.Array = 0.0
-    dropout: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
-        attention = WindowAttention(
-            self.num_heads, self.window, self.shifted, **settings, name="attention"
-        )
-        mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
-        y = norm(name="norm1")(attention(x, train=train))
-        x = x + DropPath(self.drop_path)(y, train=train)
-        y = norm(name="norm2")(mlp(x, train=train))
-        return x + DropPath(self.drop_path)(y, train=train)
-
-
-class Merging(nn.Module):
-    """Two by two tokens become one. [B, H, W, C] -> [B, H/2, W/2, 2 * C]; odd sides are padded."""
-
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
-        x = dense(2 * x.shape[-1], use_bias=False, name="reduction")(neighbours(x))
-        return nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
-
-
 family = Family(
     "swin_v2",
     dict(
         paper="Swin Transformer V2: Scaling Up Capacity and Resolution, arXiv:2111.09883",
         year=2021,
         image_size=256,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
         interpolation="bicubic",
     ),
-    redundant=CONSTANTS,
+    ignored_keys=CONSTANTS,
 )
-SwinV2 = partial(Swin, window=8, block=Block, merging=Merging)
+SwinV2 = partial(Swin, window=8, attention=CosineWindowAttention, post_norm=True)
 
 
 @family.variant(reference="torchvision swin_v2_t", top1=82.072, top5=96.132, crop=256 / 260)
@@ -164,7 +106,7 @@ def swin_v2_b(**kwargs) -> Swin:
     return SwinV2((2, 2, 18, 2), 128, (4, 8, 16, 32), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "torchvision",
     (
         *TORCHVISION,
@@ -172,5 +114,5 @@ family.naming(
         (r"/bias_fc1$", "/cpb_mlp/0"),
         (r"/bias_fc2$", "/cpb_mlp/2"),
     ),
-    pointwise=(r".*/logit_scale",),
+    dense_as_conv1x1=(r".*/logit_scale",),
 )

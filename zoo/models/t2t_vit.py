@@ -21,16 +21,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.einsum import einsum
-from zoo.layers.attention import attend, merged
+from zoo.layers.attention import attend, merge_heads
 from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import linspace_rates
-from zoo.layers.image_size import require_multiples
+from zoo.layers.dense import Dense, einsum
+from zoo.layers.drop_path import drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.lvvit import Block
-from zoo.models.vit import TIMM, prepend_tokens
+from zoo.layers.tokens import prepend_tokens
+from zoo.layers.transformer import TransformerBlock
+from zoo.models.vit import TIMM
 from zoo.registry import Family, Rules
 
 
@@ -82,9 +83,9 @@ class TokenTransformer(nn.Module):
         qkv = dense(3 * self.features, use_bias=False, name="qkv")(x)
         query, key, value = jnp.split(qkv[:, :, None], 3, axis=-1)  # [B, N, 1, C]
         # The logits' scale is by the width of the input, as in the reference.
-        x = merged(attend(self, query, key, value, scale=x.shape[-1] ** -0.5))
+        x = merge_heads(attend(self, query, key, value, scale=x.shape[-1] ** -0.5))
         x = dense(self.features, name="proj")(x)
-        return merged(value) + nn.Dropout(self.dropout, deterministic=not train)(x)
+        return merge_heads(value) + nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 class TokenBlock(nn.Module):
@@ -146,10 +147,10 @@ class T2TViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(multiples_of=16)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: tokens to tokens, class token, positions
-        require_multiples(images, 16, "T2T-ViT")
         gather = partial(TokenBlock, self.attention, 64, self.token_dropout, self.dtype)
         x = soft_split(images.astype(self.dtype), 7, 4, padding=2)  # [B, H/4, W/4, 49 * channels]
         x = gather(name="tokens1")(x, train=train)  # [B, H/4, W/4, 64]
@@ -163,9 +164,10 @@ class T2TViT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
-        block = partial(Block, self.num_heads, self.mlp_ratio, **settings)
-        rates = linspace_rates(self.drop_path, self.depth)
+        settings = dict(qkv_bias=False, epsilon=1e-5, kernel_init=trunc_normal)
+        settings |= dict(dropout=self.dropout, dtype=self.dtype)
+        block = partial(TransformerBlock, self.num_heads, self.mlp_ratio, **settings)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, 1:].reshape(batch, height, width, -1)
@@ -173,12 +175,7 @@ class T2TViT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(outputs[-1][:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
-        return head(self.num_classes)(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 def soft_split(x: jax.Array, size: int, strides: int, *, padding: int) -> jax.Array:
@@ -211,7 +208,7 @@ family = Family(
         paper="Tokens-to-Token ViT: Training Vision Transformers from Scratch on ImageNet, "
         "arXiv:2101.11986",
         year=2021,
-        source="the authors' README",
+        accuracy_source="the authors' README",
         interpolation="bicubic",
         crop=0.9,
     ),
@@ -275,4 +272,4 @@ def authors_names(model: T2TViT) -> Rules:
     return (*rules, *stem, *TIMM, (r"^tokens(\d)/", r"tokens_to_token/attention\1/"))
 
 
-family.naming("T2T-ViT", authors_names)
+family.checkpoint_keys("T2T-ViT", authors_names)

@@ -21,16 +21,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers import initializers
-from zoo.layers.attention import attend, heads, merged
+from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_multiples
+from zoo.layers.drop_path import DropPath, drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
-from zoo.models.vit import prepend_tokens
+from zoo.layers.tokens import prepend_tokens
 from zoo.registry import Family
 
 
@@ -48,7 +49,7 @@ class Attention(nn.Module):
         both = dense(2 * width, use_bias=False, name="qk")(x)
         value = dense(width, use_bias=False, name="value")(x)
         parts = (*jnp.split(both, 2, axis=-1), value)
-        x = merged(attend(self, *(heads(part, self.num_heads) for part in parts)))
+        x = merge_heads(attend(self, *(split_heads(part, self.num_heads) for part in parts)))
         x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -132,6 +133,7 @@ class TNT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images(multiples_of=16)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: pixels, patches, class token, positions
@@ -149,7 +151,7 @@ class TNT(nn.Module):
         settings = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.pixel_heads, **settings)
         both = pixels.reshape(-1, *pixels.shape[2:]), x
-        rates = linspace_rates(self.drop_path, self.depth)
+        rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], both, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][1][:, 1:].reshape(batch, height, width, -1)
@@ -157,18 +159,11 @@ class TNT(nn.Module):
 
         # Head
         x = norm(name="norm")(outputs[-1][1][:, 0])  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        head = partial(Dense, dtype=head_dtype, kernel_init=trunc_normal, name="head")
-        return head(self.num_classes)(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def pixels(self, images: jax.Array) -> jax.Array:
         """The features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
-        require_multiples(images, 16, "TNT")
-        init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        settings = dict(padding=3, kernel_init=init, dtype=self.dtype)
+        settings = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
         conv = Conv(self.pixel_width, (7, 7), 4, **settings, name="stem_conv")
         batch = images.shape[0]
         if self.legacy:
@@ -194,7 +189,7 @@ family = Family(
     dict(
         paper="Transformer in Transformer, arXiv:2103.00112",
         year=2021,
-        source="timm results-imagenet.csv, weights in1k",
+        accuracy_source="timm results-imagenet.csv, weights in1k",
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
@@ -216,7 +211,7 @@ def tnt_b(**kwargs) -> TNT:
     return TNT(640, 12, 10, 40, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^class_token$", "cls_token"),

@@ -16,19 +16,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers import initializers
 from zoo.layers.attention import SelfAttention
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.image_size import require_at_least
+from zoo.layers.drop_path import DropPath, stage_drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
 from zoo.layers.reduced_attention import ReducedAttention
+from zoo.layers.tokens import normalized_patches
+from zoo.layers.windows import from_windows, pad_to_multiples, to_windows
 from zoo.registry import Family
-
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = initializers.variance_scaling(2.0, "fan_in", "normal")  # of each channel: 9
 
 
 class Block(nn.Module):
@@ -64,8 +63,9 @@ class Block(nn.Module):
         if self.window:
             attention = partial(SelfAttention, kernel_init=trunc_normal, **settings)
             attention = attention(self.num_heads, name="attention")
+            y = pad_to_multiples(y, self.window)
             windows = attention(to_windows(y, self.window), train=train)
-            y = from_windows(windows, self.window, height, width)
+            y = from_windows(windows, *y.shape[1:3], self.window)[:, :height, :width]
         else:
             grid = (height, width)
             attention = ReducedAttention(
@@ -111,25 +111,26 @@ class Twins(nn.Module):
     drop_path: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_at_least(images, 32, "Twins")
-        rates = iter(linspace_rates(self.drop_path, sum(self.depths)))
-
         # Stages: patches, blocks, and a convolution that tells positions after the first of these
         x = images
-        for i, depth in enumerate(self.depths, 1):
-            x = self.patches(x, i)  # [B, H/4, W/4, C], and half the sides in each stage
+        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
+            name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)
+            settings = dict(kernel_init=kaiming_fan_out, name=name, dtype=self.dtype)
+            x = normalized_patches(x, self.dims[i - 1], size, size, **settings)
+            # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
                 self.sow("intermediates", "stem", x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            for j in range(1, depth + 1):
+            for j, rate in enumerate(rates, 1):
                 block = Block(
                     self.num_heads[i - 1],
                     self.mlp_ratios[i - 1],
                     self.window if j % 2 else 0,
                     self.ratios[i - 1],
-                    drop_path=next(rates),
+                    drop_path=rate,
                     dropout=self.dropout,
                     dtype=self.dtype,
                     name=f"stage{i}_block{j}",
@@ -141,42 +142,13 @@ class Twins(nn.Module):
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
-
-    def patches(self, x: jax.Array, stage: int) -> jax.Array:
-        """A linear map of each patch and a LayerNorm: the way into a stage."""
-        size, name = (4, "stem") if stage == 1 else (2, f"stage{stage}_patch")
-        conv = partial(Conv, padding="VALID", kernel_init=conv_init, dtype=self.dtype)
-        x = conv(self.dims[stage - 1], (size, size), size, name=f"{name}_conv")(x)
-        return nn.LayerNorm(1e-5, self.dtype, name=f"{name}_norm")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def positions(self, x: jax.Array, stage: int) -> jax.Array:
         """What the zeros around the image tell each token (Chu et al. 2021, arXiv:2102.10882)."""
         features, name = x.shape[-1], f"stage{stage}_position_conv"
-        conv = partial(Conv, feature_group_count=features, kernel_init=depthwise_init)
+        conv = partial(Conv, feature_group_count=features, kernel_init=kaiming_fan_in)
         return conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
-
-
-def to_windows(x: jax.Array, window: int) -> jax.Array:
-    """[B, H, W, C] -> [B * windows, window**2, C]; zeros fill the last windows."""
-    batch, height, width, features = x.shape
-    rows, columns = -(-height // window), -(-width // window)
-    after = ((0, rows * window - height), (0, columns * window - width))
-    x = jnp.pad(x, ((0, 0), *after, (0, 0)))
-    x = x.reshape(batch, rows, window, columns, window, features).swapaxes(2, 3)
-    return x.reshape(batch * rows * columns, window**2, features)
-
-
-def from_windows(x: jax.Array, window: int, height: int, width: int) -> jax.Array:
-    """The inverse of `to_windows`: [B * windows, window**2, C] -> [B, height, width, C]."""
-    rows, columns = -(-height // window), -(-width // window)
-    x = x.reshape(-1, rows, columns, window, window, x.shape[-1]).swapaxes(2, 3)
-    x = x.reshape(x.shape[0], rows * window, columns * window, x.shape[-1])
-    return x[:, :height, :width]
 
 
 family = Family(
@@ -184,12 +156,12 @@ family = Family(
     dict(
         paper="Twins: Revisiting the Design of Spatial Attention, arXiv:2104.13840",
         year=2021,
-        source="timm, weights in1k",
+        accuracy_source="timm, weights in1k",
         interpolation="bicubic",
         crop=0.9,
     ),
 )
-AUTHORS = dict(source="Meituan-AutoML/Twins", crop=0.875)
+AUTHORS = dict(accuracy_source="Meituan-AutoML/Twins", crop=0.875)
 PCPVT = dict(dims=(64, 128, 320, 512), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4), window=0)
 
 
@@ -229,7 +201,7 @@ def twins_pcpvt_l(**kwargs) -> Twins:
     return Twins((3, 8, 27, 3), **PCPVT, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_(conv|norm)$", r"stage1_patch_\1"),

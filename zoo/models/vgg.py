@@ -16,14 +16,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import adaptive_average_pool, max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import adaptive_average_pool, max_pool
 from zoo.registry import Family
 
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
 dense_init = initializers.normal(0.01)
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -50,9 +52,10 @@ class VGG(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        conv = partial(Conv, dtype=self.dtype, kernel_init=conv_init)
+        conv = partial(Conv, dtype=self.dtype, kernel_init=kaiming_fan_out)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         dense = partial(Dense, kernel_init=dense_init)
 
@@ -76,11 +79,7 @@ class VGG(nn.Module):
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
 A = (1, 1, 2, 2, 2)
@@ -93,7 +92,7 @@ family = Family(
     dict(
         paper="Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv:1409.1556",
         year=2014,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
 )
 
@@ -104,7 +103,9 @@ def vgg11(**kwargs) -> VGG:
     return VGG(A, **kwargs)
 
 
-@family.variant(top1=70.3, top5=89.5, source="paper, Table 3: 29.7 / 10.5 % error, one scale")
+@family.variant(
+    top1=70.3, top5=89.5, accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale"
+)
 def vgg11_lrn(**kwargs) -> VGG:
     """Configuration A-LRN: 132,863,336 parameters, 7.61 G multiply-adds."""
     return VGG(A, lrn=True, **kwargs)
@@ -116,7 +117,7 @@ def vgg13(**kwargs) -> VGG:
     return VGG(B, **kwargs)
 
 
-@family.variant(top1=71.9, top5=90.6, source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
+@family.variant(top1=71.9, top5=90.6, accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
 def vgg16_c(**kwargs) -> VGG:
     """Configuration C: 133,638,952 parameters, 11.77 G multiply-adds."""
     return VGG(C, pointwise=True, **kwargs)
@@ -171,4 +172,4 @@ def torchvision_names(model: VGG) -> list[tuple[str, str]]:
     return names + [(f"^{ours}$", f"classifier/{at}") for ours, at in layers]
 
 
-family.naming("torchvision", torchvision_names)
+family.checkpoint_keys("torchvision", torchvision_names)

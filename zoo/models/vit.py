@@ -16,44 +16,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers import initializers
-from zoo.layers.attention import SelfAttention
 from zoo.layers.blocks import run_blocks, stage_ends
-from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
-from zoo.layers.drop_path import DropPath, linspace_rates
-from zoo.layers.mlp import Mlp
+from zoo.layers.drop_path import drop_path_rates
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
+from zoo.layers.tokens import patch_embedding, prepend_tokens
+from zoo.layers.transformer import TransformerBlock
 from zoo.registry import Family
-
-
-class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
-
-    Attributes:
-      num_heads: of attention.
-      mlp_ratio: width of the MLP's hidden layer over C.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
-    """
-
-    num_heads: int
-    mlp_ratio: float = 4.0
-    drop_path: float | jax.Array = 0.0
-    dropout: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
-        y = norm(name="norm1")(x)
-        y = SelfAttention(self.num_heads, **settings, name="attention")(y, train=train)
-        x = x + DropPath(self.drop_path)(y, train=train)
-        y = norm(name="norm2")(x)
-        y = Mlp(int(self.mlp_ratio * x.shape[-1]), **settings, name="mlp")(y, train=train)
-        return x + DropPath(self.drop_path)(y, train=train)
 
 
 class ViT(nn.Module):
@@ -87,6 +57,7 @@ class ViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token, positions
@@ -100,8 +71,8 @@ class ViT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        block = partial(Block, self.num_heads, dropout=self.dropout, dtype=self.dtype)
-        rates = linspace_rates(self.drop_path, self.depth)
+        block = partial(TransformerBlock, self.num_heads, dropout=self.dropout, dtype=self.dtype)
+        rates = drop_path_rates(self.drop_path, self.depth)
         settings = dict(train=train, scan=self.scan, remat=self.remat)
         outputs = run_blocks([block], x, rates, **settings)
         for i, end in enumerate(stage_ends(self.depth), 1):
@@ -111,46 +82,7 @@ class ViT(nn.Module):
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(outputs[-1])
         x = x[:, 0] if self.pooling == "token" else jnp.mean(x, axis=1)  # [B, C]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=trunc_normal, name="head")(x)
-
-
-def patch_embedding(images: jax.Array, patch: int, width: int, dtype: Any) -> jax.Array:
-    """A linear map of each patch, [B, H, W, C] -> [B, H / patch, W / patch, width].
-
-    To be called in a compact module; its layer is "stem_conv".
-
-    Raises:
-      ValueError: the patches do not cover the image exactly.
-    """
-    if any(side % patch or not side for side in images.shape[1:3]):
-        raise ValueError(
-            f"The sides of the images must be multiples of the patch, {patch} pixels, such as "
-            f"{14 * patch}x{14 * patch} pixels, got {images.shape[1]}x{images.shape[2]}."
-        )
-    lecun = initializers.lecun_normal()
-    layer = Conv(
-        width,
-        (patch, patch),
-        patch,
-        padding="VALID",
-        kernel_init=lecun,
-        dtype=dtype,
-        name="stem_conv",
-    )
-    return layer(images)
-
-
-def prepend_tokens(module: nn.Module, x: jax.Array, *names: str) -> jax.Array:
-    """Learned tokens, parameters `names` of `module`, before [B, N, C] -> [B, names + N, C]."""
-    batch, _, width = x.shape
-    shape = (1, 1, width)
-    tokens = [module.param(name, initializers.normal(0.02), shape) for name in names]
-    tokens = [jnp.broadcast_to(token, (batch, 1, width)).astype(x.dtype) for token in tokens]
-    return jnp.concatenate([*tokens, x], axis=1)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
 family = Family(
@@ -158,7 +90,7 @@ family = Family(
     dict(
         paper="An Image is Worth 16x16 Words, arXiv:2010.11929",
         year=2020,
-        source="torchvision, weights IMAGENET1K_V1",
+        accuracy_source="torchvision, weights IMAGENET1K_V1",
     ),
     resampling=((r"pos_embed$", resample_tokens),),
 )
@@ -169,7 +101,7 @@ AUGREG = dict(mean=half, std=half, interpolation="bicubic", crop=0.9)
 @family.variant(
     reference="timm vit_tiny_patch16_224",
     top1=75.466,
-    source="timm, vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    accuracy_source="timm, vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     **AUGREG,
 )
 def vit_ti_16(**kwargs) -> ViT:
@@ -180,7 +112,7 @@ def vit_ti_16(**kwargs) -> ViT:
 @family.variant(
     reference="timm vit_small_patch16_224",
     top1=81.386,
-    source="timm, vit_small_patch16_224.augreg_in21k_ft_in1k",
+    accuracy_source="timm, vit_small_patch16_224.augreg_in21k_ft_in1k",
     **AUGREG,
 )
 def vit_s_16(**kwargs) -> ViT:
@@ -216,7 +148,7 @@ def vit_l_32(**kwargs) -> ViT:
     reference="torchvision vit_h_14",
     top1=85.708,
     top5=97.730,
-    source="torchvision, weights IMAGENET1K_SWAG_LINEAR_V1",
+    accuracy_source="torchvision, weights IMAGENET1K_SWAG_LINEAR_V1",
     interpolation="bicubic",
     crop=1.0,
 )
@@ -232,8 +164,8 @@ TIMM = (
     (r"^block(\d+)", r"blocks/\1-1"),
     (r"/attention/", "/attn/"),
 )
-family.naming("timm", TIMM)
-family.naming(
+family.checkpoint_keys("timm", TIMM)
+family.checkpoint_keys(
     "torchvision",
     (
         (r"^stem_conv$", "conv_proj"),

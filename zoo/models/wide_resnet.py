@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.dense import Dense
-from zoo.models.resnet import dense_init, same_conv
-from zoo.models.resnet_cifar import CIFAR
-from zoo.registry import Family
+from zoo.layers.conv import square_conv
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import torch_default
+from zoo.registry import CIFAR, Family
 
 
 class WideBlock(nn.Module):
@@ -60,6 +61,7 @@ class WideResNet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         blocks, rest = divmod(self.depth - 4, 6)
@@ -68,7 +70,7 @@ class WideResNet(nn.Module):
                 f"depth is 6 n + 4, such as 16, 22, 28 or 40, not {self.depth}. "
                 "(WRN-68-3, of ILSVRC 2016, is an ImageNet model: wrn_68_3.)"
             )
-        conv = partial(same_conv, dtype=self.dtype)
+        conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         block = partial(WideBlock, dropout=self.dropout, conv=conv, norm=norm)
 
@@ -86,11 +88,7 @@ class WideResNet(nn.Module):
         # Head
         x = nn.relu(norm(name="head_norm")(x))
         x = jnp.mean(x, axis=(1, 2))  # [B, 64 * width]
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
 family = Family(
@@ -108,7 +106,7 @@ def wrn_16_8_cifar(*, depth: int = 16, width: int = 8, **kwargs) -> WideResNet:
 @family.variant(
     reference="xternalz WideResNet(28, widen_factor=10)",
     top1=96.0,
-    source="authors' repository, CIFAR-10: 4.00 % error, median of 5 runs",
+    accuracy_source="authors' repository, CIFAR-10: 4.00 % error, median of 5 runs",
 )
 def wrn_28_10_cifar(*, depth: int = 28, width: int = 10, **kwargs) -> WideResNet:
     """36,479,194 parameters, 5.24 G multiply-adds, 96.0 % top-1 on CIFAR-10."""
@@ -121,7 +119,7 @@ def wrn_40_4_cifar(*, depth: int = 40, width: int = 4, **kwargs) -> WideResNet:
     return WideResNet(depth, width, **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "xternalz",
     (
         (r"^stem_conv$", "conv1"),

@@ -15,14 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
-from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
+from zoo.layers.initializers import kaiming_fan_out, torch_default
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
-
-conv_init = initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class SeparableConv(nn.Module):
@@ -80,10 +78,12 @@ class Xception(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(at_least=7)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_7(images)
-        conv = partial(Conv, padding=0, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
+        conv = partial(
+            Conv, padding=0, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype
+        )
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         block = partial(Block, conv=conv, norm=norm)
 
@@ -113,20 +113,9 @@ class Xception(nn.Module):
 
         # Head
         x = jnp.mean(x, axis=(1, 2))
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Dense(self.num_classes, dtype=head_dtype, kernel_init=dense_init, name="head")(x)
-
-
-def require_7(images: jax.Array) -> None:
-    height, width = images.shape[1:3]
-    if min(height, width) < 7:
-        raise ValueError(
-            f"Xception takes images of at least 7x7 pixels, got {height}x{width}: its first two "
-            "convolutions are not padded."
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=torch_default, dropout=dropout
         )
 
 
@@ -140,7 +129,7 @@ family = Family(
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
         crop=0.8975,
-        source="timm, weights legacy_xception.tf_in1k",
+        accuracy_source="timm, weights legacy_xception.tf_in1k",
     ),
 )
 
@@ -152,7 +141,7 @@ def xception(**kwargs) -> Xception:
 
 
 # In a block of the reference, `rep` is (ReLU,) convolution, BatchNorm, ReLU, convolution, ...
-family.naming(
+family.checkpoint_keys(
     "timm",
     (
         (r"^stem_(conv|norm)(\d)$", r"\1\2"),

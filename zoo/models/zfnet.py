@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.pool import max_pool
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.head import classify
+from zoo.layers.image_input import takes_images
 from zoo.layers.lrn import local_response_norm
+from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 normal_001 = initializers.normal(0.01)  # section 3
@@ -39,10 +41,9 @@ class ZFNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @takes_images(exactly=224)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        require_224(images)
-
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_001)
         dense = partial(Dense, kernel_init=normal_001)
 
@@ -63,18 +64,7 @@ class ZFNet(nn.Module):
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        self.sow("intermediates", "embedding", x)
-        if not self.num_classes:
-            return x
-        head_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return dense(self.num_classes, dtype=head_dtype, name="head")(x)
-
-
-def require_224(images: jax.Array) -> None:
-    if images.shape[1:3] != (224, 224):
-        raise ValueError(
-            f"ZFNet takes images of 224x224 pixels, got {images.shape[1]}x{images.shape[2]}."
-        )
+        return classify(self, x, self.num_classes, self.dtype, kernel_init=normal_001)
 
 
 family = Family(
@@ -90,7 +80,7 @@ family = Family(
     reference="pytorchcv zfnet",
     top1=61.6,
     top5=83.5,
-    source="paper, Table 2: 38.4 / 16.5 % error, 10-crop",
+    accuracy_source="paper, Table 2: 38.4 / 16.5 % error, 10-crop",
 )
 def zfnet(**kwargs) -> ZFNet:
     """62,357,608 parameters, 1.17 G multiply-adds, 61.6 % top-1."""
@@ -101,14 +91,14 @@ def zfnet(**kwargs) -> ZFNet:
     reference="pytorchcv zfnetb",
     top1=62.5,
     top5=84.0,
-    source="paper, Table 2: 37.5 / 16.0 % error, 10-crop",
+    accuracy_source="paper, Table 2: 37.5 / 16.0 % error, 10-crop",
 )
 def zfnet_big(**kwargs) -> ZFNet:
     """107,627,624 parameters, 2.48 G multiply-adds, 62.5 % top-1."""
     return ZFNet(widths=(512, 1024, 512), **kwargs)
 
 
-family.naming(
+family.checkpoint_keys(
     "pytorchcv",
     (
         (r"^conv([12])$", r"features/stage\1/unit1/conv"),

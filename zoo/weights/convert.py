@@ -32,7 +32,7 @@ _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
 
 def load_torch(
     name: str,
-    source: str | os.PathLike | Mapping[str, Any],
+    checkpoint: str | os.PathLike | Mapping[str, Any] | None = None,
     *,
     image_size: int | None = None,
     **overrides,
@@ -41,33 +41,43 @@ def load_torch(
 
     Args:
       name: a registered model.
-      source: a `.pth`/`.pt` file or a `.safetensors` file (read without PyTorch), or a mapping from
+      checkpoint: a `.pth`/`.pt` or a `.safetensors` file (read without PyTorch), or a mapping from
         names to arrays. A leading "module." and a wrapping "state_dict" or "model" are taken off.
       image_size: side of the square images that the variables are for, where they depend on it;
         the model's own by default. Position embeddings and relative-position biases of another size
         are resampled.
       **overrides: attributes of the model, as for `zoo.create`. With `num_classes=0` the weights of
-        the classifier are left out.
+        the classifier are left out. (`source` is the old name of `checkpoint`.)
 
     Returns:
       {"params": ..., "batch_stats": ...} (the latter where the model has any), of numpy arrays in
-      the precision of the source; 16-bit floats are widened to float32.
+      the precision of the checkpoint; 16-bit floats are widened to float32. To use them in a
+      module that contains the model as "backbone", put them below that name:
+
+        params = {**params, "backbone": loaded["params"]}
+        batch_stats = {**batch_stats, "backbone": loaded["batch_stats"]}
 
     Raises:
       ValueError: tensors are missing, left over or of another shape; the message names them.
     """
+    if "source" in overrides:
+        registry.warn_renamed("load_torch(source=...)", "load_torch(checkpoint=...)")
+        checkpoint = overrides.pop("source")
+    if checkpoint is None:
+        raise TypeError("load_torch needs a checkpoint: a file, or a mapping from names to arrays.")
     if overrides.get("scan"):
-        unrolled = load_torch(name, source, image_size=image_size, **overrides | {"scan": False})
+        flat = overrides | {"scan": False}
+        unrolled = load_torch(name, checkpoint, image_size=image_size, **flat)
         return stack_blocks(unrolled, registry.abstract_variables(name, image_size, **overrides))
-    tensors = _state_dict(source)
+    tensors = _state_dict(checkpoint)
     expected = registry.abstract_variables(name, image_size, **overrides)
-    names, origin = _best_naming(name, expected, tensors, overrides)
+    names, source = _best_source(name, expected, tensors, overrides)
     shapes = traverse_util.flatten_dict(expected, sep="/")
     problems = []
     missing = [theirs for theirs in names.values() if theirs not in tensors]
-    left_over = set(tensors) - set(names.values()) - _classifier(name, origin, overrides)
-    redundant = registry.lookup(name).family.redundant
-    left_over = {key for key in left_over if not any(re.search(at, key) for at in redundant)}
+    left_over = set(tensors) - set(names.values()) - _classifier(name, source, overrides)
+    ignored = registry.lookup(name).family.ignored_keys
+    left_over = {key for key in left_over if not any(re.search(at, key) for at in ignored)}
     if missing:
         problems.append(f"missing in the weights: {_some(missing)}")
     if left_over:
@@ -86,55 +96,56 @@ def load_torch(
         variables[ours] = value
     if problems:
         raise ValueError(
-            f"These weights do not fit {name} (names as in {origin}): {'; '.join(problems)}."
+            f"These weights do not fit {name} (names as in {source}): {'; '.join(problems)}."
             f"{_advice(name, problems)}"
         )
     return traverse_util.unflatten_dict(variables, sep="/")
 
 
 def to_torch(
-    name: str, variables: Mapping[str, Any], *, origin: str | None = None, **overrides
+    name: str, variables: Mapping[str, Any], *, source: str | None = None, **overrides
 ) -> dict[str, np.ndarray]:
     """The state dict of the reference implementation: the inverse of `load_torch`, bit for bit.
 
     Args:
       name: a registered model.
       variables: its variables, {"params": ..., "batch_stats": ...}.
-      origin: whose names to use, where several are known; by default those of the model's
+      source: whose names to use, where several are known; by default those of the model's
         reference (`zoo.info(name).reference`).
-      **overrides: attributes the model was created with.
+      **overrides: attributes the model was created with. (`origin` is the old name of `source`.)
 
     Returns:
       A dict from the reference's names to numpy arrays in its layout.
 
     Raises:
-      ValueError: the variables are not those of the model, or `origin` is unknown.
+      ValueError: the variables are not those of the model, or `source` is unknown.
     """
-    namings = registry.lookup(name).family.namings
-    origin = origin or _reference(name)
-    if origin not in namings:
-        raise ValueError(f"{name} has names as in {', '.join(namings)}, not {origin!r}.")
+    if "origin" in overrides:
+        registry.warn_renamed("to_torch(origin=...)", "to_torch(source=...)")
+        source = overrides.pop("origin")
+    family = registry.lookup(name).family
+    source = source or _reference(name)
+    if source not in family.sources:
+        raise ValueError(f"{name} has names as in {', '.join(family.sources)}, not {source!r}.")
     if overrides.get("scan"):
         variables, overrides = unstack_blocks(variables), overrides | {"scan": False}
-    names = _names(name, registry.abstract_variables(name, **overrides), origin, overrides)
+    names = _names(name, registry.abstract_variables(name, **overrides), source, overrides)
     values = traverse_util.flatten_dict(jax.device_get(dict(variables)), sep="/")
     if different := set(values) ^ set(names):
         raise ValueError(f"These are not the variables of {name}: {_some(sorted(different))}.")
-    family = registry.lookup(name).family
-    pointwise, framed = family.pointwise[origin], family.framed[origin]
-    tensors = {}
+    keys, tensors = family.sources[source], {}
     for ours, theirs in names.items():
         value = _to_theirs(np.asarray(values[ours]), ours)
-        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in pointwise):
+        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in keys.dense_as_conv1x1):
             value = value if ours.endswith("/bias") else value[..., None, None]  # OI -> OIHW
-        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in framed):
+        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in keys.channel_vectors_4d):
             value = value[None, :, None, None]
         tensors[theirs] = value
     return tensors
 
 
-def _state_dict(source) -> dict[str, np.ndarray]:
-    tensors = source if isinstance(source, Mapping) else torch_file.read(source)
+def _state_dict(checkpoint) -> dict[str, np.ndarray]:
+    tensors = checkpoint if isinstance(checkpoint, Mapping) else torch_file.read(checkpoint)
     for wrapper in ("state_dict", "model"):
         if isinstance(tensors.get(wrapper), Mapping):
             tensors = tensors[wrapper]
@@ -145,23 +156,23 @@ def _state_dict(source) -> dict[str, np.ndarray]:
     }
 
 
-def _best_naming(name, expected, tensors, overrides) -> tuple[dict[str, str], str]:
-    """The conversion table that recognises most of the tensors, and its origin."""
-    namings = registry.lookup(name).family.namings
-    candidates = [(_names(name, expected, origin, overrides), origin) for origin in namings]
+def _best_source(name, expected, tensors, overrides) -> tuple[dict[str, str], str]:
+    """The conversion table that recognises most of the tensors, and its source."""
+    sources = registry.lookup(name).family.sources
+    candidates = [(_names(name, expected, source, overrides), source) for source in sources]
     return max(candidates, key=lambda candidate: len(set(candidate[0].values()) & set(tensors)))
 
 
 def _reference(name) -> str:
-    """The naming of the model's reference; the first one where that has no table of its own."""
-    namings = registry.lookup(name).family.namings
-    origin = registry.info(name).reference.partition(" ")[0]
-    return origin if origin in namings else next(iter(namings))
+    """The source of the model's reference; the first one where that has no table of its own."""
+    sources = registry.lookup(name).family.sources
+    source = registry.info(name).reference.partition(" ")[0]
+    return source if source in sources else next(iter(sources))
 
 
-def _names(name, expected, origin, overrides) -> dict[str, str]:
+def _names(name, expected, source, overrides) -> dict[str, str]:
     """From each of our paths ("params/head/kernel") to the reference's name ("fc.weight")."""
-    rules = registry.lookup(name).family.namings[origin]
+    rules = registry.lookup(name).family.sources[source].rules
     if callable(rules):
         rules = rules(registry.create(name, **overrides))
     names = {}
@@ -193,12 +204,12 @@ def _expand(match: re.Match, replacement: str) -> str:
     return match.expand(shifted)
 
 
-def _classifier(name, origin, overrides) -> set[str]:
+def _classifier(name, source, overrides) -> set[str]:
     """With `num_classes=0`: the reference's names that only a model with its head would use."""
     if overrides.get("num_classes") != 0:
         return set()
     whole = {key: value for key, value in overrides.items() if key != "num_classes"}
-    return set(_names(name, registry.abstract_variables(name, **whole), origin, whole).values())
+    return set(_names(name, registry.abstract_variables(name, **whole), source, whole).values())
 
 
 def _to_ours(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:

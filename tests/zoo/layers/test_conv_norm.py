@@ -7,11 +7,15 @@ from zoo.layers.conv_norm import ConvNorm
 
 
 @pytest.mark.parametrize(
-    ("size", "strides", "padding", "shape"),
-    [(3, 1, "half", (8, 8)), ((1, 7), 1, "half", (8, 8)), (3, 2, "valid", (3, 3))],
+    ("kernel_size", "strides", "padding", "shape"),
+    [
+        (3, 1, "same_symmetric", (8, 8)),
+        ((1, 7), 1, "same_symmetric", (8, 8)),
+        (3, 2, "valid", (3, 3)),
+    ],
 )
-def test_output_size(size, strides, padding, shape):
-    layer = ConvNorm(5, size, strides, padding)
+def test_output_size(kernel_size, strides, padding, shape):
+    layer = ConvNorm(5, kernel_size, strides, padding)
     x = jnp.ones((2, 8, 8, 4))
     assert layer.init_with_output(jax.random.key(0), x)[0].shape == (2, *shape, 5)
 

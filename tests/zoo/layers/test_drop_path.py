@@ -1,8 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from zoo.layers.drop_path import DropPath
+from zoo.layers.drop_path import DropPath, drop_path_rates, stage_drop_path_rates
 
 
 def test_whole_examples_are_dropped_and_the_mean_is_kept():
@@ -18,3 +19,22 @@ def test_identity_in_evaluation_and_at_rate_zero():
     x = jnp.arange(6.0).reshape(3, 2)
     assert (DropPath(0.5).apply({}, x, train=False) == x).all()
     assert (DropPath(0.0).apply({}, x, train=True) == x).all()  # needs no random numbers
+
+
+def test_without_random_numbers_the_error_names_the_stream():
+    x, rngs = jnp.ones((2, 3)), {"drop_path": jax.random.key(0)}
+    with pytest.raises(ValueError, match='rng stream "dropout".*rngs={"dropout": key}'):
+        DropPath(0.5).apply({}, x, train=True, rngs=rngs)
+
+
+def test_rates_grow_linearly_over_all_blocks():
+    assert drop_path_rates(0.2, 3) == pytest.approx([0.0, 0.1, 0.2])
+    assert drop_path_rates(0.5, 5, first=0.1) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert drop_path_rates(0.3, 1) == [0.0]
+    assert drop_path_rates(0.3, 0) == []
+
+
+def test_rates_stage_by_stage():
+    stages = stage_drop_path_rates(0.5, (2, 0, 3), first=0.1)
+    assert [len(rates) for rates in stages] == [2, 0, 3]
+    assert sum(stages, []) == drop_path_rates(0.5, 5, first=0.1)

@@ -40,12 +40,12 @@ def test_three_namings_of_one_checkpoint():
     variables = jax.tree.map(
         lambda leaf: random.standard_normal(leaf.shape).astype(np.float32), shapes
     )
-    for origin, name, shape in [
+    for source, name, shape in [
         ("torchvision", "features.5.8.layer_scale", (384, 1, 1)),
         ("timm", "stages.2.blocks.8.gamma", (384,)),
         ("facebookresearch", "stages.2.8.gamma", (384,)),
     ]:
-        tensors = zoo.to_torch("convnext_tiny", variables, origin=origin)
+        tensors = zoo.to_torch("convnext_tiny", variables, source=source)
         assert tensors[name].shape == shape
         back = zoo.load_torch("convnext_tiny", tensors)
         jax.tree.map(np.testing.assert_array_equal, back, variables)

@@ -78,6 +78,6 @@ def test_torchvisions_files_have_older_names():
         lambda leaf: np.full(leaf.shape, leaf.size, np.float32),
         registry.abstract_variables("densenet121"),
     )
-    tensors = zoo.to_torch("densenet121", variables, origin="torchvision's files")
+    tensors = zoo.to_torch("densenet121", variables, source="torchvision's files")
     assert "features.denseblock1.denselayer1.norm.1.weight" in tensors
     jax.tree.map(np.testing.assert_array_equal, zoo.load_torch("densenet121", tensors), variables)

@@ -31,15 +31,15 @@ def test_scaling_keeps_the_first_stage_of_lite_models():
 
 
 @pytest.mark.parametrize(
-    ("name", "origin", "tensor"),
+    ("name", "source", "tensor"),
     [
         ("efficientnet_b0", "timm", "blocks.1.0.se.conv_reduce.weight"),
         ("efficientnet_b0", "efficientnet_pytorch", "_blocks.15._expand_conv.weight"),
         ("efficientnet_v2_s", "timm", "blocks.1.0.conv_exp.weight"),
     ],
 )
-def test_other_names_of_the_same_weights(name, origin, tensor):
-    tensors = zoo.to_torch(name, variables := some_variables(name), origin=origin)
+def test_other_names_of_the_same_weights(name, source, tensor):
+    tensors = zoo.to_torch(name, variables := some_variables(name), source=source)
     assert tensor in tensors
     back = zoo.load_torch(name, tensors)
     assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))

@@ -50,7 +50,7 @@ def test_token_logits_go_back_to_the_image_they_came_from(small):
 
 def test_branches_are_divided():
     tokens = np.random.RandomState(1).standard_normal((2, 5, 8)).astype(np.float32)
-    block = Block(2, divisor=1e6)
+    block = Block(2, branch_scale=1e-6)
     variables = block.init(jax.random.key(0), tokens, train=False)
     np.testing.assert_allclose(block.apply(variables, tokens, train=False), tokens, atol=1e-4)
     whole = Block(2).apply(variables, tokens, train=False)

@@ -24,7 +24,7 @@ def test_timms_names():
         lambda leaf: np.full(leaf.shape, leaf.size, np.float32),
         registry.abstract_variables("mobilenet_v2"),
     )
-    tensors = zoo.to_torch("mobilenet_v2", variables, origin="timm")
+    tensors = zoo.to_torch("mobilenet_v2", variables, source="timm")
     assert tensors["blocks.0.0.conv_pw.weight"].shape == (16, 32, 1, 1)
     assert tensors["blocks.5.2.conv_pwl.weight"].shape == (160, 960, 1, 1)
     jax.tree.map(np.testing.assert_array_equal, zoo.load_torch("mobilenet_v2", tensors), variables)

@@ -114,7 +114,7 @@ def test_scanned_stages_are_the_same_function(network):
 
 def test_authors_checkpoints_load():
     variables = variables_of(zoo.create("pvt_v2_b0"), np.zeros((1, 224, 224, 3)))
-    tensors = zoo.to_torch("pvt_v2_b0", variables, origin="whai362/PVT")
+    tensors = zoo.to_torch("pvt_v2_b0", variables, source="whai362/PVT")
     assert {"patch_embed2.proj.weight", "block4.1.mlp.dwconv.dwconv.weight", "norm3.bias"} <= set(
         tensors
     )

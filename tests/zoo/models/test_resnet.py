@@ -7,7 +7,7 @@ import pytest
 
 import zoo
 from zoo import registry
-from zoo.models.resnet import BasicBlock, ResNet, linear_rates
+from zoo.models.resnet import BasicBlock, ResNet
 from zoo.models.resnet_cifar import ResNetCifar
 
 
@@ -32,10 +32,6 @@ def test_groups_widen_a_bottleneck_at_the_same_cost():
 
 def test_152_layers_are_cheaper_than_vggs_16():
     assert zoo.info("resnet152").gmacs < zoo.info("vgg16").gmacs < zoo.info("vgg19").gmacs
-
-
-def test_drop_rates_grow_linearly_over_all_blocks():
-    assert linear_rates(0.5, 5) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
 
 
 @pytest.mark.parametrize(

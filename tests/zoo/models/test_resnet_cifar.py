@@ -1,16 +1,23 @@
-import types
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import zoo
-from zoo.models.resnet_cifar import SHORTCUTS, join, pad_shape
+from zoo.layers.conv import square_conv
+from zoo.models.resnet_cifar import SHORTCUTS, Block, pad_shape
 
 
-def joined(shortcut: str, x, y, train: bool = False):
-    block = types.SimpleNamespace(conv=print, strides=1)
-    return join(block, x, y, shortcut=shortcut, gate_bias=-6.0, train=train)
+def joined(shortcut: str, x, branch: float):
+    """A block whose branch is a constant, the bias of its last BatchNorm."""
+    norm = partial(nn.BatchNorm, use_running_average=True)
+    block = Block(x.shape[-1], 1, shortcut, -6.0, square_conv, norm)
+    variables = block.init(jax.random.key(0), x)
+    params = jax.tree.map(np.zeros_like, variables["params"])
+    params["norm2"]["bias"] += branch
+    return block.apply({**variables, "params": params}, x)
 
 
 def count(**overrides) -> int:
@@ -28,10 +35,11 @@ def test_option_a_takes_every_second_pixel_and_pads_both_sides_of_the_channels()
 
 
 def test_constant_shortcuts():
-    x, y = np.full((1, 2, 2, 4), 2.0, np.float32), np.ones((1, 2, 2, 4), np.float32)
-    assert (joined("identity", x, y) == 3).all()
-    assert (joined("constant", x, y) == 2).all()
-    assert (joined("constant_both", x, y) == 1.5).all()
+    x = np.full((1, 2, 2, 4), 2.0, np.float32)
+    assert (joined("none", x, 1.0) == 1).all()
+    assert (joined("identity", x, 1.0) == 3).all()
+    assert (joined("constant", x, 1.0) == 2).all()
+    assert (joined("constant_both", x, 1.0) == 1.5).all()
 
 
 def test_parameters_of_the_study():

@@ -35,7 +35,7 @@ def test_windows_invert():
     np.testing.assert_array_equal(from_windows(windows, 4, 6, 2), x)
 
 
-@pytest.mark.parametrize("attention", [swin.WindowAttention, swin_v2.WindowAttention])
+@pytest.mark.parametrize("attention", [swin.WindowAttention, swin_v2.CosineWindowAttention])
 def test_who_attends_to_whom(attention):
     """Windows of 4 on a grid of 8: which rows see that the token at (4, 4) changed."""
 
@@ -77,7 +77,7 @@ def test_cosine_attention_does_not_depend_on_the_length_of_tokens():
         _, state = module.apply(variables, x, mutable=["attention"])
         return state["attention"]["map"][0]
 
-    for attention, same in [(swin_v2.WindowAttention, True), (swin.WindowAttention, False)]:
+    for attention, same in [(swin_v2.CosineWindowAttention, True), (swin.WindowAttention, False)]:
         module = attention(2, 4, False)
         difference = np.abs(map_of(module, TOKENS) - map_of(module, 5 * TOKENS)).max()
         assert (difference < 1e-5) == same
@@ -85,7 +85,7 @@ def test_cosine_attention_does_not_depend_on_the_length_of_tokens():
 
 @pytest.mark.parametrize("v2", [False, True])
 def test_scanned_stages_are_the_same_function(v2):
-    kinds = dict(block=swin_v2.Block, merging=swin_v2.Merging) if v2 else {}
+    kinds = dict(attention=swin_v2.CosineWindowAttention, post_norm=True) if v2 else {}
     small = dict(depths=(2, 4), width=8, num_heads=(1, 2), window=2, num_classes=5, **kinds)
     model, scanned = swin.Swin(**small), swin.Swin(**small, scan=True, remat=True)
     images = np.random.RandomState(0).standard_normal((2, 16, 16, 3)).astype(np.float32)
@@ -99,12 +99,12 @@ def test_scanned_stages_are_the_same_function(v2):
 
 def test_names_of_the_authors_and_of_timm():
     variables = random_like(abstract_variables("swin_t"))
-    for origin, merging in [
+    for source, merging in [
         ("torchvision", "features.4.reduction.weight"),
         ("microsoft", "layers.1.downsample.reduction.weight"),
         ("timm", "layers.2.downsample.reduction.weight"),
     ]:
-        tensors = zoo.to_torch("swin_t", variables, origin=origin)
+        tensors = zoo.to_torch("swin_t", variables, source=source)
         assert tensors[merging].shape == (384, 768)
         # Constants that the references keep beside their weights.
         tensors["layers.0.blocks.1.attn.relative_position_index"] = np.zeros((49, 49), int)

@@ -116,5 +116,5 @@ def test_resampling_keeps_what_a_plane_is():
 
 
 def test_a_size_that_patches_do_not_cover():
-    with pytest.raises(ValueError, match="multiples of the patch, 16 pixels.*224x224.*got 50x50"):
+    with pytest.raises(ValueError, match="16x16 patches.*multiples of 16.*224x224.*got 50x50"):
         zoo.create("vit_b_16").init(jax.random.key(0), jnp.zeros((1, 50, 50, 3)))

@@ -58,4 +58,15 @@ def test_to_torch_rejects_variables_of_another_model():
 
 def test_to_torch_rejects_unknown_names():
     with pytest.raises(ValueError, match="torchvision, not 'keras'"):
-        zoo.to_torch("resnet18", {}, origin="keras")
+        zoo.to_torch("resnet18", {}, source="keras")
+
+
+def test_old_words_still_work():
+    """For one release, with a warning."""
+    with pytest.warns(DeprecationWarning, match="load_torch.checkpoint="):
+        variables = zoo.load_torch("resnet18", source=state_dict())
+    with pytest.warns(DeprecationWarning, match="to_torch.source="):
+        tensors = zoo.to_torch("resnet18", variables, origin="torchvision")
+    assert tensors.keys() == state_dict().keys()
+    with pytest.raises(TypeError, match="needs a checkpoint"):
+        zoo.load_torch("resnet18")

@@ -1,0 +1,77 @@
+"""The heads of classifiers: from pooled features to logits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.dense import Dense
+
+lecun_normal = initializers.lecun_normal()
+
+
+def logits_layer(num_classes: int, dtype: Any, *, name: str = "head", **settings) -> nn.Module:
+    """A dense layer, [B, C] -> logits [B, num_classes] in float32, or wider where `dtype` is.
+
+    Logits stay float32 in a network that computes in bfloat16 because a softmax of 16-bit logits
+    is too coarse to train with. `settings` are further arguments of `Dense`.
+    """
+    return Dense(num_classes, dtype=jnp.promote_types(dtype, jnp.float32), name=name, **settings)
+
+
+def classify(
+    module: nn.Module,
+    embedding: jax.Array,
+    num_classes: int,
+    dtype: Any,
+    *,
+    kernel_init: Callable[..., jax.Array] = lecun_normal,
+    use_bias: bool = True,
+    dropout: nn.Dropout | None = None,
+) -> jax.Array:
+    """The end of a classifier, [B, C] -> [B, num_classes]; call it inside a compact module.
+
+    It sows "embedding" for `zoo.features` and adds the layer "head" to `module`.
+
+    Args:
+      module: the network.
+      embedding: the pooled features, [B, C].
+      num_classes: 0 removes the head; the embedding is returned.
+      dtype: the network's; the logits are float32 or wider.
+      kernel_init: initializer of the head's kernel.
+      use_bias: whether the head has biases.
+      dropout: applied between the embedding and the head.
+    """
+    module.sow("intermediates", "embedding", embedding)
+    if not num_classes:
+        return embedding
+    x = dropout(embedding) if dropout else embedding
+    return logits_layer(num_classes, dtype, kernel_init=kernel_init, use_bias=use_bias)(x)
+
+
+def classify_maps(
+    module: nn.Module,
+    x: jax.Array,
+    num_classes: int,
+    dtype: Any,
+    *,
+    kernel_init: Callable[..., jax.Array],
+    dropout: nn.Dropout | None = None,
+) -> jax.Array:
+    """One map for each class, averaged (Lin et al. 2013), [B, H, W, C] -> [B, num_classes].
+
+    The head is a 1x1 convolution with ReLU, so that no layer is fully connected. The embedding is
+    the average of `x`. Arguments as for `classify`.
+    """
+    embedding = jnp.mean(x, axis=(1, 2))
+    module.sow("intermediates", "embedding", embedding)
+    if not num_classes:
+        return embedding
+    x = dropout(x) if dropout else x
+    logits_dtype = jnp.promote_types(dtype, jnp.float32)
+    head = Conv(num_classes, (1, 1), dtype=logits_dtype, kernel_init=kernel_init, name="head")
+    return jnp.mean(nn.relu(head(x)), axis=(1, 2))

@@ -1,0 +1,5 @@
+"""Pooling as every family uses it, in the form that is fast on its platform."""
+
+from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
+
+__all__ = ["adaptive_average_pool", "average_pool", "max_pool"]

@@ -1,0 +1,80 @@
+"""From images to tokens: patches, and learned tokens such as the class token."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from zoo.layers import initializers
+from zoo.layers.conv import Conv
+from zoo.layers.image_size import require_multiples
+
+lecun_normal = initializers.lecun_normal()
+
+
+def patch_embedding(images: jax.Array, patch: int, width: int, dtype: Any) -> jax.Array:
+    """A linear map of each patch, [B, H, W, C] -> [B, H / patch, W / patch, width].
+
+    Call it inside a compact module; its layer is "stem_conv".
+
+    Raises:
+      ValueError: the patches do not cover the image exactly.
+    """
+    require_multiples(images, patch, f"A network of {patch}x{patch} patches")
+    conv = Conv(width, (patch, patch), patch, padding="VALID", dtype=dtype, name="stem_conv")
+    return conv(images)
+
+
+def normalized_patches(
+    x: jax.Array,
+    features: int,
+    size: int,
+    strides: int,
+    *,
+    name: str,
+    dtype: Any,
+    padding: int = 0,
+    kernel_init: Callable[..., jax.Array] = lecun_normal,
+) -> jax.Array:
+    """A linear map of each patch and a LayerNorm: the way into a stage of a pyramid.
+
+    Patches overlap where `size` exceeds `strides`. Call it inside a compact module; its layers are
+    `name`_conv and `name`_norm.
+
+    Args:
+      x: [B, H, W, C].
+      features: width of a token.
+      size: side of a patch.
+      strides: distance between patches.
+      name: prefix of the layers' names.
+      dtype: of the computation.
+      padding: zeros on every side of `x`.
+      kernel_init: initializer of the linear map.
+
+    Returns:
+      [B, H / strides, W / strides, features].
+    """
+    conv = Conv(
+        features,
+        (size, size),
+        strides,
+        padding=padding,
+        kernel_init=kernel_init,
+        dtype=dtype,
+        name=f"{name}_conv",
+    )
+    return nn.LayerNorm(1e-5, dtype, name=f"{name}_norm")(conv(x))
+
+
+def prepend_tokens(module: nn.Module, x: jax.Array, *names: str) -> jax.Array:
+    """Learned tokens, the parameters `names` of `module`, before x.
+
+    [B, N, C] -> [B, len(names) + N, C].
+    """
+    batch, _, width = x.shape
+    shape = (1, 1, width)
+    tokens = [module.param(name, initializers.normal(0.02), shape) for name in names]
+    tokens = [jnp.broadcast_to(token, (batch, 1, width)).astype(x.dtype) for token in tokens]
+    return jnp.concatenate([*tokens, x], axis=1)
