@@ -6,7 +6,17 @@ logits = model.apply(variables, images)            # [B, H, W, 3] -> [B, 1000]
 """
 
 from zoo.features import features
+from zoo.kernels.platform import portable
 from zoo.registry import Info, create, info, list_models
 from zoo.weights.convert import load_torch, to_torch
 
-__all__ = ["Info", "create", "features", "info", "list_models", "load_torch", "to_torch"]
+__all__ = [
+    "Info",
+    "create",
+    "features",
+    "info",
+    "list_models",
+    "load_torch",
+    "portable",
+    "to_torch",
+]

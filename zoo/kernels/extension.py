@@ -49,8 +49,8 @@ def _library() -> CDLL | None:
         files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    (path,) = (str(file.locate()) for file in files if file.name == "libdnnl.so.3")
-    return CDLL(path)
+    paths = [str(file.locate()) for file in files if file.name == "libdnnl.so.3"]
+    return CDLL(paths[0]) if paths else None
 
 
 def _in_a_thread_of_its_own(function: Callable[[], None]) -> None:

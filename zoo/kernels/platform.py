@@ -48,9 +48,15 @@ def form(*arrays: jax.Array) -> str:
     if os.environ.get("ZOO_PORTABLE", "0").lower() not in ("", "0", "false", "no"):
         return PORTABLE
     # An operation that JAX does not know has no rule for shardings in types.
-    if any(_has_explicit_sharding(array) for array in arrays):
+    if any(has_explicit_sharding(array) for array in arrays):
         return NATIVE
     return CPU if _default_platform() == "cpu" else NATIVE
+
+
+def has_explicit_sharding(array: jax.Array) -> bool:
+    """Whether the sharding of an array is part of its type: it lies on a mesh of explicit axes."""
+    mesh = jax.typeof(array).sharding.mesh
+    return any(kind == jax.sharding.AxisType.Explicit for kind in mesh.axis_types)
 
 
 @functools.cache
@@ -68,8 +74,3 @@ def _default_platform() -> str:
     if device is None:
         return jax.default_backend()
     return device if isinstance(device, str) else device.platform
-
-
-def _has_explicit_sharding(array: jax.Array) -> bool:
-    mesh = jax.typeof(array).sharding.mesh
-    return any(kind == jax.sharding.AxisType.Explicit for kind in mesh.axis_types)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels import platform
 from zoo.kernels.einsum import einsum
 from zoo.layers import initializers
 from zoo.layers.dense import Dense
@@ -80,6 +81,9 @@ def attend(
       scale: of the logits, 1 / sqrt(D) by default.
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if query.dtype == jnp.float16 and platform.form(query) != platform.NATIVE:
+        # XLA on CPU has no product of float16 that is summed in float32.
+        query, key = query.astype(jnp.float32), key.astype(jnp.float32)
     # The library's kernels are for half precision; the softmax of float64 they take in float32.
     if query.dtype.itemsize < 4 and not _maps_wanted(module):
         return jax.nn.dot_product_attention(query, key, value, bias=bias, scale=scale)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import errors
 from flax import linen as nn
 
+from zoo.kernels.sharding import shard_batch
+
 
 class DropPath(nn.Module):
     """Drops the branch of each example with probability `rate`, [B, ...] -> the same shape.
@@ -41,6 +43,7 @@ class DropPath(nn.Module):
             ) from error
         keep = 1 - self.rate
         mask = jax.random.bernoulli(key, keep, (x.shape[0],) + (1,) * (x.ndim - 1))
+        mask = shard_batch(mask, x)
         return jnp.where(mask, x / jnp.asarray(keep, x.dtype), 0)
 
 

@@ -18,6 +18,8 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from zoo.kernels import platform
+
 Initializer = Callable[..., jax.Array]
 
 SHORTEST = 2**12  # to draw less takes no less time
@@ -63,8 +65,12 @@ xavier_uniform = partial(variance_scaling, 1.0, "fan_avg", "uniform")
 def _initializer(distribution: str, factor: Callable) -> Initializer:
     def init(key: jax.Array, shape, dtype=jnp.float32) -> jax.Array:
         settings = dict(distribution=distribution, factor=factor(shape), shape=tuple(shape))
-        kind = jax.random.key_impl(key)
-        return _draw.bind(jax.random.key_data(key), kind=kind, dtype=np.dtype(dtype), **settings)
+        settings |= dict(kind=jax.random.key_impl(key), dtype=np.dtype(dtype))
+        data = jax.random.key_data(key)
+        if platform.form(data) == platform.CPU:
+            return _draw.bind(data, **settings)
+        is_traced = isinstance(data, jax.core.Tracer)
+        return (_in_a_program if is_traced else _by_itself)(data, **settings)
 
     return init
 

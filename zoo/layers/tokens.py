@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.sharding import broadcast_batch
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.image_size import require_multiples
@@ -73,8 +74,7 @@ def prepend_tokens(module: nn.Module, x: jax.Array, *names: str) -> jax.Array:
 
     [B, N, C] -> [B, len(names) + N, C].
     """
-    batch, _, width = x.shape
-    shape = (1, 1, width)
+    shape = (1, 1, x.shape[-1])
     tokens = [module.param(name, initializers.normal(0.02), shape) for name in names]
-    tokens = [jnp.broadcast_to(token, (batch, 1, width)).astype(x.dtype) for token in tokens]
+    tokens = [broadcast_batch(token, x).astype(x.dtype) for token in tokens]
     return jnp.concatenate([*tokens, x], axis=1)

@@ -3,18 +3,21 @@
 import jax
 import jax.numpy as jnp
 
+from zoo.kernels.sharding import reshape_batch
+
 
 def to_windows(x: jax.Array, side: int) -> jax.Array:
     """[B, H, W, C] -> [B * windows, side * side, C], row by row; `side` divides H and W."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // side, side, width // side, side, channels)
-    return x.swapaxes(2, 3).reshape(-1, side * side, channels)
+    x = reshape_batch(x, (batch, height // side, side, width // side, side, channels))
+    return reshape_batch(x.swapaxes(2, 3), (-1, side * side, channels))
 
 
 def from_windows(windows: jax.Array, height: int, width: int, side: int) -> jax.Array:
     """The inverse of `to_windows`: [B * windows, side * side, C] -> [B, H, W, C]."""
-    x = windows.reshape(-1, height // side, width // side, side, side, windows.shape[-1])
-    return x.swapaxes(2, 3).reshape(-1, height, width, windows.shape[-1])
+    channels = windows.shape[-1]
+    x = reshape_batch(windows, (-1, height // side, width // side, side, side, channels))
+    return reshape_batch(x.swapaxes(2, 3), (-1, height, width, channels))
 
 
 def pad_to_multiples(x: jax.Array, side: int) -> jax.Array:

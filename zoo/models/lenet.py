@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.kernels.sharding import reshape_batch
 from zoo.layers.conv import Conv, conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
@@ -126,7 +127,8 @@ class Subsample(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
-        sums = x.reshape(batch, height // 2, 2, width // 2, 2, channels).sum((2, 4))
+        windows = reshape_batch(x, (batch, height // 2, 2, width // 2, 2, channels))
+        sums = windows.sum((2, 4))
         # A sum of four inputs is a unit of fan-in four.
         scale = self.param("scale", nn.initializers.constant(0.25), (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
@@ -51,9 +52,11 @@ class BlockAttention(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         shape, width = x.shape, x.shape[-1]
-        qkv = dense(3 * width, name="qkv")(x.reshape(-1, *shape[-2:]))  # [B * blocks, N, 3 * C]
+        x = reshape_batch(x, (-1, *shape[-2:]))  # [B * blocks, N, C]
+        qkv = dense(3 * width, name="qkv")(x)  # [B * blocks, N, 3 * C]
         y = attend(self, *split_qkv(qkv, self.num_heads))
-        y = dense(width, name="proj")(y.swapaxes(2, 3).reshape(shape))  # of [..., C / heads, heads]
+        y = reshape_batch(y.swapaxes(2, 3), shape)  # of [B, blocks, N, C / heads, heads]
+        y = dense(width, name="proj")(y)
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 
@@ -148,7 +151,8 @@ class NesT(nn.Module):
                 merge = Aggregation(width, self.same_padding, self.dtype, name=f"stage{i}_merge")
                 x = merge(x)
             batch, height, *_ = x.shape
-            x = to_windows(x, side).reshape(batch, -1, side * side, width)  # [B, blocks, N, width]
+            windows = to_windows(x, side)  # [B * blocks, N, width]
+            x = reshape_batch(windows, (batch, -1, side * side, width))  # [B, blocks, N, width]
             x = add_positions(self, x, f"stage{i}_pos_embed")
             block = partial(Block, num_heads, dropout=self.dropout, dtype=self.dtype)
             x = run([block], x, rates, prefix=f"stage{i}_")

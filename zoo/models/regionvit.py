@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, merge_heads, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
@@ -125,8 +126,9 @@ class Block(nn.Module):
         x = jnp.concatenate([regional[:, :, None], x[:, :, 1:]], axis=2)
         apart = jnp.asarray(padding_bias(self.regions, self.padding), x.dtype)
         apart = jnp.tile(apart, (batch if any(self.padding) else 1, 1, 1, 1))
-        y = norm(name="norm1")(x).reshape(batch * num_regions, -1, channels)
-        y = attention(y, apart, train=train).reshape(x.shape)
+        y = norm(name="norm1")(x)
+        y = reshape_batch(y, (batch * num_regions, -1, channels))
+        y = reshape_batch(attention(y, apart, train=train), x.shape)
         x = x + DropPath(self.drop_path)(y, train=train)
         mlp = Mlp(4 * channels, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(norm(name="norm2")(x), train=train)
@@ -190,13 +192,14 @@ class RegionViT(nn.Module):
             padding = regions[0] * SIDE - height, regions[1] * SIDE - width
             x = jnp.pad(x, ((0, 0), (0, padding[0]), (0, padding[1]), (0, 0)))
             padded = x.shape[1:3]
-            local = to_windows(x, SIDE).reshape(batch, -1, SIDE * SIDE, channels)
-            tokens = jnp.concatenate([regional.reshape(batch, -1, 1, channels), local], axis=2)
+            local = reshape_batch(to_windows(x, SIDE), (batch, -1, SIDE * SIDE, channels))
+            tokens = reshape_batch(regional, (batch, -1, 1, channels))
+            tokens = jnp.concatenate([tokens, local], axis=2)
             block = partial(
                 Block, channels // 32, regions, padding, dropout=self.dropout, dtype=self.dtype
             )
             tokens = run([block], tokens, rates, prefix=f"stage{i}_")
-            regional = tokens[:, :, 0].reshape(regional.shape)
+            regional = reshape_batch(tokens[:, :, 0], regional.shape)
             x = from_windows(tokens[:, :, 1:], *padded, SIDE)[:, :height, :width]
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
             self.sow("intermediates", f"stage{i}_regions", regional)

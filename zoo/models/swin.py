@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, merge_heads, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
@@ -174,8 +175,9 @@ class PatchMerging(nn.Module):
 def space_to_depth(x: jax.Array) -> jax.Array:
     """Two by two tokens side by side, column by column. [B, H, W, C] -> [B, H/2, W/2, 4 * C]."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-    return x.transpose(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * channels)
+    x = reshape_batch(x, (batch, height // 2, 2, width // 2, 2, channels))
+    shape = (batch, height // 2, width // 2, 4 * channels)
+    return reshape_batch(x.transpose(0, 1, 3, 4, 2, 5), shape)
 
 
 class Swin(nn.Module):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
@@ -80,8 +81,8 @@ class Block(nn.Module):
         pixels = self.transformer(pixels, "pixel_", self.pixel_heads, train)
         batch, count, width = tokens.shape
         together = (batch, count - 1, -1)  # [B, N, 16 * c]
-        y = pixels if self.legacy else pixels.reshape(together)
-        y = norm(name="pixel_norm")(y).reshape(together)
+        y = pixels if self.legacy else reshape_batch(pixels, together)
+        y = reshape_batch(norm(name="pixel_norm")(y), together)
         dense = partial(Dense, use_bias=self.legacy, dtype=self.dtype, kernel_init=trunc_normal)
         y = dense(width, name="pixel_proj")(y)  # [B, N, C]
         y = y if self.legacy else norm(name="patch_norm")(y)
@@ -150,7 +151,7 @@ class TNT(nn.Module):
         # Blocks. Their quarters are the stages.
         settings = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.pixel_heads, **settings)
-        both = pixels.reshape(-1, *pixels.shape[2:]), x
+        both = reshape_batch(pixels, (-1, *pixels.shape[2:])), x
         rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], both, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
@@ -170,7 +171,8 @@ class TNT(nn.Module):
             pixels = patches(conv(images), 4)  # [B, N, 4, 4, c]
         else:
             alone = patches(images, 16)  # [B, N, 16, 16, C]
-            pixels = conv(alone.reshape(-1, *alone.shape[2:])).reshape(*alone.shape[:2], 4, 4, -1)
+            pixels = conv(reshape_batch(alone, (-1, *alone.shape[2:])))
+            pixels = reshape_batch(pixels, (*alone.shape[:2], 4, 4, -1))
         # In the reference's layout, [1, c, 4, 4].
         positions = self.param("pixel_pos_embed", trunc_normal, (1, self.pixel_width, 4, 4))
         positions = positions.astype(pixels.dtype).transpose(0, 2, 3, 1)[None]
@@ -180,8 +182,8 @@ class TNT(nn.Module):
 def patches(x: jax.Array, side: int) -> jax.Array:
     """[B, H, W, C] -> [B, H / side * W / side, side, side, C]."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // side, side, width // side, side, channels).swapaxes(2, 3)
-    return x.reshape(batch, -1, side, side, channels)
+    x = reshape_batch(x, (batch, height // side, side, width // side, side, channels))
+    return reshape_batch(x.swapaxes(2, 3), (batch, -1, side, side, channels))
 
 
 family = Family(

@@ -1,0 +1,45 @@
+"""Shapes that change along the batch, also where its sharding is part of its type.
+
+On a mesh with explicit axes, which `jax.make_mesh` gives by default, JAX asks for the sharding of a
+result that it cannot infer. The batch is the only axis that networks leave split.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from zoo.kernels import platform
+
+
+def reshape_batch(x: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """`x.reshape(shape)` where the first axis gains or loses factors: [B * n, ...] and [B, n, ...].
+
+    Devices that share the batch of `x` share the new first axis too.
+    """
+    if not platform.has_explicit_sharding(x):
+        return x.reshape(shape)
+    rest = x.size // max(1, -math.prod(shape))  # where a size is -1
+    sizes = tuple(rest if size == -1 else size for size in shape)
+    return jax.lax.reshape(x, sizes, out_sharding=_batch_spec(x, len(sizes)))
+
+
+def broadcast_batch(x: jax.Array, like: jax.Array) -> jax.Array:
+    """[1, ...] -> [B, ...], for the batch of `like`, on the devices that share it."""
+    shape = (like.shape[0], *x.shape[1:])
+    if not platform.has_explicit_sharding(like):
+        return jnp.broadcast_to(x, shape)
+    return jnp.broadcast_to(x, shape, out_sharding=_batch_spec(like, len(shape)))
+
+
+def shard_batch(x: jax.Array, like: jax.Array) -> jax.Array:
+    """x, [B, ...], shared between devices as the batch of `like` is."""
+    if not platform.has_explicit_sharding(like):
+        return x
+    return jax.sharding.reshard(x, _batch_spec(like, x.ndim))
+
+
+def _batch_spec(x: jax.Array, axes: int) -> PartitionSpec:
+    return PartitionSpec(jax.typeof(x).sharding.spec[0], *[None] * (axes - 1))
