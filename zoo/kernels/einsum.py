@@ -53,12 +53,11 @@ def _native(first, second, *, axes):
 
 
 def _on_cpu(calls_are_possible, first, second, result, *, axes):
+    fits = calls_are_possible and onednn.supports(first, second, result)
+    if not fits or not onednn.is_matrix_product(axes):
+        return _native
     sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
-    large = math.prod(sizes.values()) >= FEWEST_PRODUCTS
-    if calls_are_possible and large and onednn.supports(first, second, result):
-        if onednn.is_matrix_product(axes):
-            return onednn.matrix_product
-    return _native
+    return onednn.matrix_product if math.prod(sizes.values()) >= FEWEST_PRODUCTS else _native
 
 
 def _batch(arrays, dims, *, axes):

@@ -1,0 +1,60 @@
+"""`jax.export` of models: artifacts that run where the zoo is not installed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_models import DEFAULT, image_batch
+
+import zoo
+
+QUICK = {"lenet5", "mobilenet_v2", "vit_ti_16"}
+MODELS = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.full) for name in sorted(DEFAULT)
+]
+
+
+def weights(name: str):
+    model = zoo.create(name)
+    images = jnp.asarray(image_batch(name))
+    return model, jax.jit(model.init)(jax.random.key(0), images), images
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_artifacts_serialise_and_run(name, quick_compilation):
+    model, variables, images = weights(name)
+    apply = jax.jit(model.apply)
+    expected = np.asarray(apply(variables, images))
+    scale = expected.std()
+    for platforms in [("cpu",), ("tpu",), ("cuda",), ("cpu", "cuda", "tpu")]:
+        exported = jax.export.export(apply, platforms=platforms)(variables, images)
+        assert "zoo_" not in exported.mlir_module()
+        loaded = jax.export.deserialize(exported.serialize())
+        assert loaded.platforms == platforms
+        if "cpu" in platforms:
+            logits = np.asarray(loaded.call(variables, images))
+            np.testing.assert_allclose(logits, expected, atol=1e-4 * scale, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mobilenet_v2", "swin_t"])
+def test_any_batch(name, quick_compilation):
+    """A symbolic batch: one artifact for all sizes."""
+    model, variables, images = weights(name)
+    (batch,) = jax.export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, *images.shape[1:]), images.dtype)
+    exported = jax.export.export(jax.jit(model.apply))(variables, shape)
+    loaded = jax.export.deserialize(exported.serialize())
+    expected = np.asarray(jax.jit(model.apply)(variables, images))
+    for count in (1, 2):
+        logits = np.asarray(loaded.call(variables, images[:count]))
+        atol = 1e-4 * expected.std()
+        np.testing.assert_allclose(logits, expected[:count], atol=atol, rtol=1e-4)
+
+
+def test_gradients_of_an_artifact(quick_compilation):
+    model, variables, images = weights("lenet5")
+    exported = jax.export.export(jax.jit(model.apply))(variables, images)
+    loaded = jax.export.deserialize(exported.serialize(vjp_order=1))
+    ours = jax.grad(lambda x: loaded.call(variables, x).sum())(images)
+    expected = jax.grad(lambda x: model.apply(variables, x).sum())(images)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
