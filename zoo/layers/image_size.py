@@ -55,12 +55,13 @@ def require_multiples(
       network: its name, for the message.
       missing: so many pixels fewer than a multiple will do as well.
       square: whether both sides must be the same.
-      example: a side that fits, for the message; 14 * step by default.
+      example: a side that fits, for the message; by default the multiple nearest to 224.
     """
     height, width = images.shape[1:3]
     fits = height * width and -height % step <= missing and -width % step <= missing
+    nearest = max(1, round(224 / step)) * step
     if not fits or (square and height != width):
-        kind, example = "square images" if square else "images", example or 14 * step
+        kind, example = "square images" if square else "images", example or nearest
         _refuse(
             images,
             f"{network} takes {kind} whose sides are multiples of {step}, such as "
