@@ -26,7 +26,7 @@ def any_size() -> Iterator[None]:
 def require_at_least(images: jax.Array, side: int, network: str) -> None:
     """Raises a ValueError unless images [B, H, W, C] have `side` pixels each way, or more."""
     if min(images.shape[1:3]) < side:
-        _refuse(images, f"{network} takes images of {side}x{side} pixels and more")
+        _refuse(images, f"{network} takes images of at least {side}x{side} pixels")
 
 
 def require_exactly(images: jax.Array, side: int, network: str, advice: str = "") -> None:
