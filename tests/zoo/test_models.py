@@ -248,7 +248,7 @@ def test_parameters_of_other_channels(name):
 
 @pytest.mark.parametrize(("name", "size"), [("vgg11", 32), ("nasnet_mobile", 32)])
 def test_images_too_small(name, size):
-    assert f"takes images of {size}x{size} pixels and more" in init_error(name, (1, 16, 16, 3))
+    assert f"takes images of at least {size}x{size} pixels" in init_error(name, (1, 16, 16, 3))
 
 
 @pytest.mark.parametrize("name", models(DEFAULT))

@@ -26,7 +26,7 @@ def any_size() -> Iterator[None]:
 def require_at_least(images: jax.Array, side: int, network: str) -> None:
     """Raises a ValueError unless images [B, H, W, C] have `side` pixels each way, or more."""
     if min(images.shape[1:3]) < side:
-        _refuse(images, f"{network} takes images of {side}x{side} pixels and more")
+        _refuse(images, f"{network} takes images of at least {side}x{side} pixels")
 
 
 def require_exactly(images: jax.Array, side: int, network: str, advice: str = "") -> None:
@@ -55,12 +55,13 @@ def require_multiples(
       network: its name, for the message.
       missing: so many pixels fewer than a multiple will do as well.
       square: whether both sides must be the same.
-      example: a side that fits, for the message; 14 * step by default.
+      example: a side that fits, for the message; by default the multiple nearest to 224.
     """
     height, width = images.shape[1:3]
     fits = height * width and -height % step <= missing and -width % step <= missing
+    nearest = max(1, round(224 / step)) * step
     if not fits or (square and height != width):
-        kind, example = "square images" if square else "images", example or 14 * step
+        kind, example = "square images" if square else "images", example or nearest
         _refuse(
             images,
             f"{network} takes {kind} whose sides are multiples of {step}, such as "

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.sharding import reshape_batch
 from zoo.layers.conv import Conv, conv
 from zoo.layers.dense import Dense
 from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
 from zoo.layers.pool import max_pool
+from zoo.layers.sharding import reshape_batch
 from zoo.registry import Family
 
 # Table I: the maps of S2 that each map of C3 sees.

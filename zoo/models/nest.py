@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
@@ -31,6 +30,7 @@ from zoo.layers.image_size import require_multiples
 from zoo.layers.mlp import Mlp
 from zoo.layers.pool import max_pool
 from zoo.layers.position import add_positions, resample_grid, trunc_normal
+from zoo.layers.sharding import reshape_batch
 from zoo.layers.tokens import patch_embedding
 from zoo.layers.windows import from_windows, to_windows
 from zoo.registry import Family

@@ -75,10 +75,10 @@ class Block(nn.Module):
         y = self.norm(name="norm2")(y)
         y = DropPath(self.drop_path)(y, train=train)
 
-        pointwise = partial(self.conv, self.features, 1, self.strides)
-        identity = pad_shape(x, self.strides, self.features)
         if self.shortcut == "none":
             return nn.relu(y)
+        pointwise = partial(self.conv, self.features, 1, self.strides)
+        identity = pad_shape(x, self.strides, self.features)
         if self.shortcut == "identity":
             return residual_sum(identity, y)
         if self.shortcut == "constant":

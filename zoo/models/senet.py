@@ -108,7 +108,7 @@ class SENet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
-    @takes_images()
+    @takes_images(at_least=3)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(square_conv, dtype=self.dtype)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, merge_heads, split_qkv
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
@@ -27,6 +26,7 @@ from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import resample_bias_table, trunc_normal
+from zoo.layers.sharding import reshape_batch
 from zoo.layers.windows import from_windows, pad_to_multiples, to_windows
 from zoo.registry import Family
 

@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.kernels.sharding import reshape_batch
 from zoo.layers.attention import attend, merge_heads, split_heads
 from zoo.layers.blocks import run_blocks, stage_ends
 from zoo.layers.conv import Conv
@@ -32,6 +31,7 @@ from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import add_positions, resample_tokens, trunc_normal
+from zoo.layers.sharding import reshape_batch
 from zoo.layers.tokens import prepend_tokens
 from zoo.registry import Family
 

@@ -38,7 +38,7 @@ def test_floating_point_images_of_any_channels(dtype):
         ((224, 224), r"got 2 axes: \[224, 224\]"),
         ((2, 3, 224, 224), r"looks like channels first\. images\.transpose\(0, 2, 3, 1\)"),
         ((2, 1, 28, 28), "channels first"),
-        ((2, 7, 8, 3), "Net takes images of 8x8 pixels and more, got 7x8"),
+        ((2, 7, 8, 3), "Net takes images of at least 8x8 pixels, got 7x8"),
     ],
 )
 def test_shapes(shape, message):

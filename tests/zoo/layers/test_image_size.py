@@ -11,7 +11,7 @@ def images(height: int, width: int):
 def test_at_least():
     require_at_least(images(75, 80), 75, "Net")
     for size in [(74, 200), (200, 74)]:
-        with pytest.raises(ValueError, match="Net takes images of 75x75 pixels and more, got"):
+        with pytest.raises(ValueError, match="Net takes images of at least 75x75 pixels, got"):
             require_at_least(images(*size), 75, "Net")
 
 

@@ -130,5 +130,5 @@ def test_the_smallest_images(name, side):
         1,
         1000,
     )
-    with pytest.raises(ValueError, match=f"{side}x{side} pixels and more, got 28x28"):
+    with pytest.raises(ValueError, match=f"at least {side}x{side} pixels, got 28x28"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 3)))

@@ -65,5 +65,5 @@ def test_any_image_size():
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
     for shape in [(1, 96, 64, 3), (1, 32, 32, 3)]:
         assert jax.eval_shape(model.apply, variables, jnp.zeros(shape)).shape == (1, 1000)
-    with pytest.raises(ValueError, match="32x32 pixels and more, got 31x64"):
+    with pytest.raises(ValueError, match="at least 32x32 pixels, got 31x64"):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 31, 64, 3)))
