@@ -2,26 +2,26 @@
 
 import re
 import runpy
-from pathlib import Path
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 
+import configs
 from configs import base
+from configs.keys import flat
 from train import hosts
+from train.build import make_task
 from train.data import open_data
-from train.durations import Plan
-from train.loop import make_task, train_and_evaluate
-from train.report import flat
+from train.durations import Intervals
+from train.loop import train_and_evaluate
 from train.sharding import make_mesh
 
-FOLDER = Path(base.__file__).parent
-RECIPES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
+RECIPES = configs.names()
 
 
 def module(name):
-    return runpy.run_path(str(FOLDER / f"{name}.py"))
+    return runpy.run_path(str(configs.FOLDER / f"{name}.py"))
 
 
 def get_config(name, argument=""):
@@ -66,7 +66,7 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
     keys_read = _note_reads(recipes, monkeypatch)
     for config in recipes:
         data = open_data(config)
-        make_task(config, data, Plan.of(config, len(data.train)), make_mesh(1, 1))
+        make_task(config, data, Intervals.from_config(config, len(data.train)), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet")]
     config.compile_cache, config.data.on_device = "", "no"  # only a loader reads data.workers
     train_and_evaluate(config, tmp_path)
