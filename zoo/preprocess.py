@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from zoo.registry import Info
 
-_INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
+# Reach of the filters of Pillow, in pixels of the smaller scale.
+_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -56,7 +57,7 @@ class Preprocessing:
             "mean": len(self.mean) in (1, self.channels),
             "std": len(self.std) in (1, self.channels) and min(self.std) > 0,
             "channel_order": self.channel_order in ("RGB", "BGR"),
-            "interpolation": self.interpolation in _INTERPOLATIONS,
+            "interpolation": self.interpolation in _REACH,
             "crop": self.crop is None or 0 < self.crop <= 1,
             "padding": 0 <= 2 * self.padding < self.image_size,
         }
@@ -100,11 +101,7 @@ class Preprocessing:
         size = self.image_size - 2 * self.padding
         picture, full_size, reduction = self._open(image, size)
         box = tuple(x / reduction for x in self._box(*full_size, size))
-        if picture.size != (size, size) or box != (0, 0, size, size):
-            from PIL import Image
-
-            resample = Image.Resampling[self.interpolation.upper()]
-            picture = picture.resize((size, size), resample, box=box)
+        picture = _resize(picture, box, size, self.interpolation, crop_first=self.crop is None)
         pixels = np.asarray(picture).reshape(size, size, self.channels)
         sides = (self.padding, self.padding)
         return np.pad(pixels, (sides, sides, (0, 0)))
@@ -157,6 +154,30 @@ class Preprocessing:
         if picture.width != math.ceil(width / reduction):
             picture = picture.reduce(reduction)
         return picture, full_size, reduction
+
+
+def _resize(
+    picture: "Image.Image", box: tuple, size: int, interpolation: str, crop_first: bool
+) -> "Image.Image":
+    """The box of the picture, resized to a square.
+
+    Only the region around the box that the filter reaches is given to Pillow, as in training: which
+    of its two passes Pillow does first depends on the size of what it is given.
+    """
+    from PIL import Image
+
+    left, top, right, bottom = box
+    reach = 0 if crop_first else _REACH[interpolation]
+    x, y = (reach * max(1, length / size) for length in (right - left, bottom - top))
+    region = (
+        max(0, math.floor(left - x)),
+        max(0, math.floor(top - y)),
+        min(picture.width, math.ceil(right + x)),
+        min(picture.height, math.ceil(bottom + y)),
+    )
+    box = (left - region[0], top - region[1], right - region[0], bottom - region[1])
+    resample = Image.Resampling[interpolation.upper()]
+    return picture.crop(region).resize((size, size), resample, box=box)
 
 
 def _from_array(pixels: np.ndarray) -> "Image.Image":
