@@ -24,16 +24,15 @@ from configs import base
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
     config = base.get_config()
     config.model.name = "alexnet"
     config.data.name = "imagenet2012"
-    config.batch_size = 128
     config.duration = "90 epochs"
     config.augment.crop = "resize_random"
     config.augment.resize = (256, 256)
     config.augment.flip = True
     config.augment.lighting = 0.1
-    config.optimizer.name = "sgd"
     config.optimizer.options = ConfigDict({"momentum": 0.9})
     config.optimizer.weight_decay = 5e-4
     config.schedule.name = "steps"

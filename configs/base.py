@@ -9,7 +9,7 @@ key raises an error, in a recipe and on the command line. Durations are a number
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.keys import Section, accept_old_names
+from configs.keys import Section
 
 
 def get_config() -> ConfigDict:
@@ -101,7 +101,6 @@ def get_config() -> ConfigDict:
     config.hosts.count = 1  # processes
     config.hosts.index = 0  # this process
     config.hosts.timeout = 300  # seconds to wait for the others
-    accept_old_names(config)
     return config.lock()
 
 

@@ -20,6 +20,7 @@ from configs import base
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
     config = base.get_config()
     config.model.name = "deit_s"
     config.model.options = ConfigDict({"drop_path": 0.1})

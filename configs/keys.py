@@ -1,4 +1,4 @@
-"""Config keys: dotted names, and the old names of those that were renamed.
+"""Config keys: dotted names, and the old names of renamed keys.
 
 An old name keeps working for one release, with a FutureWarning: in recipes, on the command line and
 in the config.json of a workdir.
@@ -25,26 +25,15 @@ class Section(ConfigDict):
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(self._current(key), value)
 
-    def accept_old_name(self, old: str, new: str) -> None:
-        """Makes `old` another name of the key `new` of this section."""
-        object.__setattr__(self, "_old_names", {**self.__dict__.get("_old_names", {}), old: new})
-
     def _current(self, key: str) -> str:
-        new = self.__dict__.get("_old_names", {}).get(key)
-        if new is None:
+        if key in self._fields:
             return key
-        # The caller is a recipe, three calls up: __setattr__ or __getattr__, __setitem__, here.
-        _warn(key, new, stacklevel=5)
-        return new
-
-
-def accept_old_names(config: ConfigDict) -> None:
-    """Makes all old names of `RENAMED` work in a recipe whose sections are `Section`s."""
-    for old, new in RENAMED.items():
-        section, _, key = old.rpartition(".")
-        new_section, _, new_key = new.rpartition(".")
-        assert section == new_section, "a renamed key stays in its section"
-        (config[section] if section else config).accept_old_name(key, new_key)
+        for old, new in RENAMED.items():
+            new_key = new.split(".")[-1]
+            if key == old.split(".")[-1] and new_key in self._fields:
+                _warn(old, new, stacklevel=5)  # the line of the recipe
+                return new_key
+        return key
 
 
 def current_key(key: str) -> str:

@@ -23,9 +23,9 @@ from configs import base
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config = base.get_config()
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
+    config = base.get_config()  # whose default data set is MNIST
     config.model.name = "lenet5_1998"
-    config.data.name = "mnist"
     config.batch_size = 1
     config.duration = "20 epochs"
     config.loss.reject_class_logit = -1.0

@@ -18,24 +18,16 @@ Ours      not yet run (and evaluated on the central 224 of 256)
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import alexnet, base
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config = base.get_config()
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
+    config = alexnet.get_config()
     config.model.name = "vgg16"
-    config.data.name = "imagenet2012"
     config.batch_size = 256
     config.duration = "74 epochs"
-    config.augment.crop = "resize_random"
     config.augment.resize = (256, 512)
-    config.augment.flip = True
-    config.augment.lighting = 0.1
-    config.optimizer.name = "sgd"
-    config.optimizer.options = ConfigDict({"momentum": 0.9})
-    config.optimizer.weight_decay = 5e-4
-    config.schedule.name = "steps"
-    config.schedule.learning_rate = 0.01
     config.schedule.boundaries = ("25 epochs", "50 epochs", "65 epochs")
-    config.schedule.factors = (0.1, 0.1, 0.1)
+    config.eval.crop = 224 / 256
     return base.finish(config, arg)

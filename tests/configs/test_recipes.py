@@ -1,7 +1,9 @@
 """Every recipe builds, runs a few steps on tiny data, and no key is there for nothing."""
 
+import json
 import re
 import runpy
+from pathlib import Path
 
 import jax
 import pytest
@@ -9,7 +11,7 @@ from ml_collections import ConfigDict
 
 import configs
 from configs import base
-from configs.keys import flat
+from configs.keys import current_keys, flat
 from train import hosts
 from train.build import make_task
 from train.data import open_data
@@ -45,6 +47,31 @@ def test_a_recipe_tells_its_story(name):
     story = module(name)["__doc__"]
     assert re.search(rf"Command +python -m train --config=configs/{name}.py", story)
     assert re.search(r"Hardware +\S", story) and re.search(r"Ours +(not yet run|verified)", story)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("argument", ["", "smoke"])
+def test_values_are_those_of_version_0_1(name, argument):
+    """Recipes are written by their differences; what they add up to may not change."""
+    before = json.loads((Path(__file__).parent / "recipes_of_26d6474.json").read_text())
+    expected = current_keys(flat(before[f"{name}:{argument}" if argument else name]))
+    config = json.loads(json.dumps(get_config(name, argument).to_dict()))
+    assert flat(config) == expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_states_only_what_differs(name, monkeypatch):
+    """No key is set to the value that it has already."""
+    plain, redundant = ConfigDict.__setitem__, []
+
+    def noting(self, key, value):
+        if self.is_locked and self[key] == value:
+            redundant.append(key)
+        plain(self, key, value)
+
+    monkeypatch.setattr(ConfigDict, "__setitem__", noting)
+    get_config(name)
+    assert redundant == []
 
 
 def test_other_arguments_are_refused():
