@@ -21,7 +21,8 @@ class ModelFile:
 
     It holds the parameters that were evaluated (the moving average if the recipe has one), and all
     that is needed to use them: the model's name and attributes, the preprocessing, the names of
-    the classes, and the figures of that evaluation.
+    the classes, and the figures of that evaluation. If `model.options` has values that no file can
+    hold, such as functions, a note says so and no file is written.
     """
 
     def __init__(self, workdir: Path, config: ConfigDict, data: Data):
@@ -30,9 +31,15 @@ class ModelFile:
         self._overrides = model_overrides(config.model, data.num_classes)
         self._preprocessing = eval_preprocessing(config.model.name, data)
         self._class_names = data.train.class_names
+        self._writable = True
+        try:
+            pretrained.encode_overrides(self._overrides)
+        except ValueError as error:
+            self._writable = False
+            print(f"Note: this run does not write {self.path.name}: {error}.")
 
     def write(self, state: TrainState, evaluation: dict[str, Any]) -> None:
-        """Replaces the file; with several hosts, all have to call this and the first one writes.
+        """Replaces the file; with several hosts, all have to call this and the first one writes it.
 
         Args:
           state: the state that was evaluated.
@@ -41,6 +48,8 @@ class ModelFile:
         Raises:
           TrainError: the file cannot be written.
         """
+        if not self._writable:
+            return
         variables: dict[str, Any] = {"params": state.eval_params}
         if state.batch_stats:
             variables["batch_stats"] = state.batch_stats
@@ -68,6 +77,7 @@ def eval_preprocessing(model: str, data: Data) -> Preprocessing:
     """Returns what `data.eval_transform` and `data.normalize` do, as `zoo` can repeat it."""
     info = zoo.info(model)
     size, _, channels = data.image_shape
+    channels = max(channels, len(info.mean))  # grey images are broadcast against the mean of RGB
     # Training does not reverse the channels, also where published weights want BGR.
     settings: dict[str, Any] = {"mean": info.mean, "std": info.std, "channel_order": "RGB"}
     match data.eval_transform:

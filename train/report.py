@@ -115,6 +115,8 @@ class Report:
         self.flush()
         if metrics is not None:
             self._pending = _Pending(step, self._fetcher.submit(_fetch, metrics), self._started)
+            if not self._speedometer.warm:  # steps queued meanwhile would seem to take no time
+                self.flush()
 
     def flush(self) -> None:
         """Waits for the steps of the last call of `train`, and reports them.
@@ -225,10 +227,13 @@ class Speedometer:
     """Images per second of training, without the first steps of a process.
 
     Those are slower than all others: workers start, programs are loaded, memory is allocated.
+
+    Attributes:
+      warm: whether the first steps are done.
     """
 
     def __init__(self):
-        self._warm = False
+        self.warm = False
         self._finished = 0.0
         self._examples = self._seconds = 0.0
 
@@ -238,10 +243,10 @@ class Speedometer:
         Both are in seconds. Steps that were dispatched while others were running count from the end
         of those.
         """
-        if self._warm:
+        if self.warm:
             self._examples += examples
             self._seconds += finished - max(started, self._finished)
-        self._warm, self._finished = True, finished
+        self.warm, self._finished = True, finished
 
     def read(self) -> float | None:
         """Returns the mean since the last call, or None if no step was timed."""

@@ -103,7 +103,7 @@ def test_an_evaluation_line_holds_no_times(report, tmp_path):
 
 
 def test_losses_that_are_not_finite_are_raised_and_not_written(report, tmp_path):
-    report.start_timer()
+    report.train(1, sums())
     report.train(10, sums() | {"nonfinite_step": jnp.int32(7)})
     with pytest.raises(NonFiniteLoss) as caught:
         report.flush()

@@ -110,7 +110,7 @@ def save(
       preprocessing, class_names, step, metrics: see `PretrainedModel`.
 
     Raises:
-      ValueError: an override is not a number, text, dtype, None, or a sequence or mapping of these.
+      ValueError: an override cannot be written, see `encode_overrides`.
       OSError: the file cannot be written.
     """
     from safetensors import SafetensorError
@@ -119,7 +119,7 @@ def save(
     metadata = {
         "format_version": VERSION,
         "model": name,
-        "overrides": {key: _to_json(key, value) for key, value in overrides.items()},
+        "overrides": encode_overrides(overrides),
         "preprocessing": dataclasses.asdict(preprocessing),
         "class_names": list(class_names),
         "step": step,
@@ -139,6 +139,15 @@ def save(
         raise OSError(str(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def encode_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arguments of `zoo.create` as JSON can hold them: dtypes become their names.
+
+    Raises:
+      ValueError: one is not a number, text, dtype, None, or a tuple, list or mapping of these.
+    """
+    return {key: _to_json(key, value) for key, value in overrides.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -194,12 +203,15 @@ def _to_json(key: str, value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {name: _to_json(key, item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):  # named tuples would lose their names
         return [_to_json(key, item) for item in value]
     try:
-        return jnp.dtype(value).name
+        dtype = jnp.dtype(value)
     except TypeError:
-        raise ValueError(f"the override {key}={value!r} cannot be written to a file") from None
+        dtype = None
+    if dtype is None or dtype == object:  # numpy takes every class for "object"
+        raise ValueError(f"the override {key}={value!r} cannot be written to a file")
+    return dtype.name
 
 
 def _to_tuples(value: Any) -> Any:
