@@ -209,7 +209,7 @@ def _to_json(key: str, value: Any) -> Any:
         dtype = jnp.dtype(value)
     except TypeError:
         dtype = None
-    if dtype is None or dtype == object:  # numpy takes every class for "object"
+    if dtype is None or dtype.kind == "O":  # numpy takes every class for "object"
         raise ValueError(f"the override {key}={value!r} cannot be written to a file")
     return dtype.name
 
