@@ -59,5 +59,5 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
-    message = f"The config key {old} is now {new}; the old name stops working in the next release."
+    message = f"The config key {old} is now {new}; the old name stops working in version 0.3."
     warnings.warn(message, FutureWarning, stacklevel=stacklevel)

@@ -101,9 +101,7 @@ def usage(description: str, *own_flags: flags.FlagHolder) -> str:
     """
     lines = [f"usage: {description.strip()}", "", "flags:"]
     for holder in (CONFIG, *own_flags):
-        default = f" (default: {holder.default})" if holder.default not in (None, "", []) else ""
-        help_ = flags.FLAGS[holder.name].help
-        lines.append(f"  --{holder.name}: {help_}{default}")
+        lines.append(f"  --{holder.name}: {flags.FLAGS[holder.name].help}")
     lines += [
         "  --config.KEY=VALUE: changes one key of the recipe, such as --config.batch_size=64.",
         "",
