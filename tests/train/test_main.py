@@ -30,7 +30,10 @@ def fails(*arguments):
         (["--config=configs/lenet.py", "--config.model.nam=x"], "'model.nam'.*model.name"),
         (["--config=configs/lenet.py", "--config.batch_size=many"], "batch_size=many"),
         (["--config=configs/lenet.py:smok"], "no argument 'smok'"),
-        (["--config=configs/lenett.py"], "configs/lenett.py.*closest names are lenet.*Installed.*vgg16"),
+        (
+            ["--config=configs/lenett.py"],
+            "configs/lenett.py.*closest names are lenet.*Installed.*vgg16",
+        ),
         (["--config", "nothing"], "no recipe nothing.*Installed are alexnet, .*vgg16"),
         (["--confg=configs/lenet.py"], "Did you mean: config"),
         ([], "--config=configs/lenet.py"),
@@ -115,7 +118,7 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path):
     site, folder = tmp_path / "site", tmp_path / "empty"
     folder.mkdir()
     pip = [sys.executable, "-m", "pip", "--quiet"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={tmp_path}", ROOT]
+    build = [*pip, "wheel", "--no-deps", f"--wheel-dir={tmp_path}", ROOT]
     subprocess.run(build, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", f"--target={site}", wheel], check=True)
