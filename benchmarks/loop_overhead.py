@@ -6,7 +6,7 @@ Both call the very program that the loop compiled, on data that lies on the devi
 Python loop that does nothing else, and through `train.loop.training_loop` with progress bar,
 metrics.jsonl, TensorBoard events and data order. Evaluation, checkpoints and curves.png are left
 out: they are work that was asked for, not overhead. Rounds alternate; the fastest of each counts.
-Target: at most 3 %, for ResNet-18 at 64x64 (one call a step) and LeNet-5 (one call for many).
+Target: at most 3 %, for ResNet-18 at 64x64 (one call per step) and LeNet-5 (one for many steps).
 """
 
 import argparse

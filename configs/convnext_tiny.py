@@ -4,8 +4,8 @@ AdamW, batch 4096, learning rate 4e-3 with 20 epochs of warm-up and a cosine to 
 epochs, weight decay 0.05 (not on biases, norms and layer scale), drop path 0.1, label smoothing
 0.1, RandomResizedCrop (bicubic) and flip; a moving average of the weights (0.9999) is evaluated.
 
-Not here yet, and part of the published figure: RandAugment (m9, std 0.5, increasing), random
-erasing 0.25, mixup 0.8 and cutmix 1.0 by turns.
+Not implemented yet, but part of the published recipe: RandAugment (m9, std 0.5, increasing), random
+erasing 0.25, mixup 0.8 alternating with cutmix 1.0.
 
 Command   python -m train --config=configs/convnext_tiny.py --config.data.dir=... --workdir=...
 Hardware  authors: 4 nodes of 8 GPUs x 128 images

@@ -1,7 +1,7 @@
 """LeNet-5 as it is taught today (ReLU, max-pooling, softmax) on MNIST.
 
-There is no published recipe; this one is ours: SGD with Nesterov momentum, one cycle of the
-learning rate, label smoothing, and each digit moved by up to one pixel.
+There is no published recipe; this one is ours: SGD with Nesterov momentum, a learning rate that
+rises linearly for one epoch and then falls to 0, label smoothing, and random shifts by one pixel.
 
 Command   python -m train --config=configs/lenet.py
 Hardware  2 CPU cores

@@ -4,8 +4,8 @@ AdamW, batch 1024, learning rate 1e-3 with 20 epochs of warm-up and a cosine to 
 epochs, weight decay 0.05 (not on biases, norms and the tables of relative positions), gradients
 clipped to norm 5, drop path 0.2, label smoothing 0.1, RandomResizedCrop (bicubic) and flip.
 
-Not here yet, and part of the published figure: RandAugment (m9, std 0.5, increasing), random
-erasing 0.25, mixup 0.8 and cutmix 1.0 by turns.
+Not implemented yet, but part of the published recipe: RandAugment (m9, std 0.5, increasing), random
+erasing 0.25, mixup 0.8 alternating with cutmix 1.0.
 
 Command   python -m train --config=configs/swin_t.py --config.data.dir=... --workdir=...
 Hardware  authors: 8 GPUs x 128 images

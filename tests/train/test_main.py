@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +119,9 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path):
     site, folder = tmp_path / "site", tmp_path / "empty"
     folder.mkdir()
     pip = [sys.executable, "-m", "pip", "--quiet"]
-    build = [*pip, "wheel", "--no-deps", f"--wheel-dir={tmp_path}", ROOT]
+    source = tmp_path / "source"  # setuptools leaves folders there
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "build", "*.egg-info"))
+    build = [*pip, "wheel", "--no-deps", f"--wheel-dir={tmp_path}", source]
     subprocess.run(build, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", f"--target={site}", wheel], check=True)
