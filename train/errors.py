@@ -43,4 +43,4 @@ def config_keys_in_errors() -> Iterator[None]:
         ]
         if not hints:
             raise
-        raise type(error)(f"{message} (On the command line, {', '.join(hints)}.)") from error
+        raise type(error)(f"{message} (For python -m train, {', '.join(hints)}.)") from error
