@@ -34,7 +34,7 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
     import optax
     from plain import use_plain_layers
 
-    from train.loop import one_by_one
+    from train.build import init_eagerly
     from train.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -52,7 +52,7 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
         quick = {"xla_backend_optimization_level": 0}
         variables, state = jax.jit(init).lower().compile(compiler_options=quick)()
     else:
-        variables, state = one_by_one(init)
+        variables, state = init_eagerly(init)
 
     def step(variables, state, images):
         def loss(params):

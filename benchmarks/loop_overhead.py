@@ -3,10 +3,10 @@
     python benchmarks/loop_overhead.py [--rounds=5]
 
 Both call the very program that the loop compiled, on data that lies on the device: bare, in a
-Python loop that does nothing else, and through `train.loop.run_to_the_end` with progress bar,
+Python loop that does nothing else, and through `train.loop.training_loop` with progress bar,
 metrics.jsonl, TensorBoard events and data order. Evaluation, checkpoints and curves.png are left
 out: they are work that was asked for, not overhead. Rounds alternate; the fastest of each counts.
-Target: at most 3 %, for ResNet-18 at 64x64 (one call a step) and LeNet-5 (one call a stretch).
+Target: at most 3 %, for ResNet-18 at 64x64 (one call per step) and LeNet-5 (one for many steps).
 """
 
 import argparse
@@ -22,13 +22,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
+from train.build import initial_state, make_runner, make_task, state_shapes
 from train.data import open_data
-from train.durations import Plan
+from train.durations import Intervals
 from train.interruption import Interruption
-from train.loop import Progress, initial_state, make_runner, make_task, run_to_the_end, state_shapes
+from train.loop import Progress, training_loop
 from train.report import Report
 from train.sharding import make_mesh
-from train.step import no_sums
+from train.step import empty_metrics
 
 CASES = {
     "resnet18": {"data": "synthetic:examples=512,size=64", "size": 64, "batch": 8, "steps": 6},
@@ -37,7 +38,7 @@ CASES = {
 
 
 class NoCheckpoints:
-    """Stands where the loop saves."""
+    """Checkpoints that are not written."""
 
     def save(self, step: int, state) -> None:
         pass
@@ -57,25 +58,28 @@ class Case:
         self.steps = facts.get("steps", 200)
         self.config.log.every = f"{self.steps // 2} steps"
         data = open_data(self.config)
-        self.plan = dataclasses.replace(
-            Plan.of(self.config, len(data.train)), steps=10**6, evaluate=10**6, checkpoint=10**6
+        self.intervals = dataclasses.replace(
+            Intervals.from_config(self.config, len(data.train)),
+            total=10**6,
+            evaluate=10**6,
+            checkpoint=10**6,
         )
-        task = make_task(self.config, data, self.plan, make_mesh(1, 1))
+        task = make_task(self.config, data, self.intervals, make_mesh(1, 1))
         shapes = state_shapes(task)
-        self.runner = make_runner(self.config, task, shapes, self.plan, data)
+        self.runner = make_runner(self.config, task, shapes, self.intervals, data)
         self.state = initial_state(task, shapes)
 
     def bare(self) -> float:
-        """Seconds a step of the compiled program alone."""
+        """Seconds per step of the compiled program alone."""
         runner, batch = self.runner, self.config.batch_size
         program, data = runner.train_program, runner.train_data
-        rows = jax.device_put(np.zeros((self.plan.longest_stretch, batch), np.int32))
-        row, count, sums = rows[0], jax.device_put(np.int32(len(rows))), no_sums()
+        rows = jax.device_put(np.zeros((self.intervals.max_steps_per_call, batch), np.int32))
+        row, count, sums = rows[0], jax.device_put(np.int32(len(rows))), empty_metrics()
         jax.block_until_ready((rows, row, count, sums, self.state))
-        calls = self.steps // len(rows) if runner.one_call else self.steps
+        calls = self.steps // len(rows) if runner.multi_step else self.steps
         begin = time.perf_counter()
         for _ in range(calls):
-            if runner.one_call:
+            if runner.multi_step:
                 self.state, sums = program(self.state, data, rows, count)
             else:
                 self.state, sums = program(self.state, sums, data, row)
@@ -83,18 +87,20 @@ class Case:
         return (time.perf_counter() - begin) / self.steps
 
     def in_loop(self) -> float:
-        """Seconds a step in the training loop."""
-        # The counter follows the steps taken so far, bare ones too: start at a stop of the plan.
+        """Seconds per step in the training loop."""
+        # The counter follows the steps taken so far, bare ones too: start at an event.
         start = int(self.state.step)
-        plan = dataclasses.replace(self.plan, steps=start + self.steps)
+        intervals = dataclasses.replace(self.intervals, total=start + self.steps)
         progress = Progress(self.state, start)
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-            report = Report(Path(folder), self.config, plan, start)
-            report.lines.append({"split": "eval", "step": plan.steps})  # as if it were done
+            report = Report(Path(folder), self.config, intervals, start)
+            report.lines.append({"split": "eval", "step": intervals.total})  # as if it were done
             report.draw = lambda: None
             with Interruption() as interruption:
                 begin = time.perf_counter()
-                run_to_the_end(progress, plan, self.runner, report, NoCheckpoints(), interruption)
+                training_loop(
+                    progress, self.runner, intervals, report, NoCheckpoints(), None, interruption
+                )
                 report.flush()
                 seconds = time.perf_counter() - begin
             report.close()
@@ -112,7 +118,7 @@ def main() -> None:
         bare, in_loop = zip(*((case.bare(), case.in_loop()) for _ in range(rounds)), strict=True)
         overhead = min(in_loop) / min(bare) - 1
         print(
-            f"{model:10} bare {1e3 * min(bare):8.2f} ms a step, in the loop "
+            f"{model:10} bare {1e3 * min(bare):8.2f} ms per step, in the loop "
             f"{1e3 * min(in_loop):8.2f} ms: {overhead:+.1%}",
             flush=True,
         )

@@ -4,8 +4,8 @@ AdamW, batch 2048, learning rate 2e-3 with 5 epochs of warm-up and a cosine to 1
 weight decay 0.05 (not on biases and norms), drop path 0.1 in the last stage, label smoothing 0.1,
 RandomResizedCrop (bicubic) and flip.
 
-Not here yet, and part of the published figure: RandAugment (m9, std 0.5, increasing), random
-erasing 0.25, mixup 0.8 and cutmix 1.0 by turns, 10 cool-down epochs at 1e-5.
+Not implemented yet, but part of the published recipe: RandAugment (m9, std 0.5, increasing), random
+erasing 0.25, mixup 0.8 alternating with cutmix 1.0, 10 cool-down epochs at 1e-5.
 
 Command   python -m train --config=configs/cvt_13.py --config.data.dir=... --workdir=...
 Hardware  authors: 8 GPUs x 256 images; 2.5e-4 for each 256
@@ -15,28 +15,14 @@ Ours      not yet run
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, deit_s
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config = base.get_config()
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
+    config = deit_s.get_config()
     config.model.name = "cvt_13"
-    config.model.options = ConfigDict({"drop_path": 0.1})
-    config.data.name = "imagenet2012"
     config.batch_size = 2048
-    config.duration = "300 epochs"
-    config.augment.crop = "random_resized"
-    config.augment.interpolation = "bicubic"
-    config.augment.flip = True
-    config.loss.label_smoothing = 0.1
-    config.optimizer.name = "adamw"
-    config.optimizer.options = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
-    config.optimizer.weight_decay = 0.05
     config.optimizer.weight_decay_exclude = r"(bias|scale)$"
-    config.schedule.name = "cosine"
     config.schedule.learning_rate = 0.002
-    config.schedule.warmup = "5 epochs"
-    config.schedule.start = 1e-06
-    config.schedule.end = 1e-05
-    config.eval.interpolation = "bicubic"
     return base.finish(config, arg)

@@ -4,9 +4,9 @@ AdamW, batch 1024, learning rate 1e-3 with 5 epochs of warm-up and a cosine to 1
 weight decay 0.05 (not on biases, norms, positions and class token), drop path 0.1, label smoothing
 0.1, RandomResizedCrop (bicubic) and flip.
 
-Not here yet, and part of the published figure: RandAugment (m9, std 0.5, increasing), random
-erasing 0.25, mixup 0.8 and cutmix 1.0 by turns, repeated augmentation (3), 10 cool-down epochs at
-1e-5.
+Not implemented yet, but part of the published recipe: RandAugment (m9, std 0.5, increasing), random
+erasing 0.25, mixup 0.8 alternating with cutmix 1.0, repeated augmentation (3), 10 cool-down epochs
+at 1e-5.
 
 Command   python -m train --config=configs/deit_s.py --config.data.dir=... --workdir=...
 Hardware  authors: one node of 4 to 8 GPUs
@@ -20,6 +20,7 @@ from configs import base
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
     config = base.get_config()
     config.model.name = "deit_s"
     config.model.options = ConfigDict({"drop_path": 0.1})

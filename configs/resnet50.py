@@ -15,6 +15,7 @@ from configs import base
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
     config = base.get_config()
     config.model.name = "resnet50"
     config.data.name = "imagenet2012"
@@ -22,13 +23,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.duration = "90 epochs"
     config.augment.crop = "random_resized"
     config.augment.flip = True
-    config.optimizer.name = "sgd"
     config.optimizer.options = ConfigDict({"momentum": 0.9})
     config.optimizer.weight_decay = 1e-4
     config.schedule.name = "steps"
-    config.schedule.learning_rate = 0.1
     config.schedule.boundaries = ("30 epochs", "60 epochs")
     config.schedule.factors = (0.1, 0.1)
-    # torchvision's runs keep BatchNorm statistics apart on each of 8 devices.
+    # In torchvision's runs each of 8 devices has its own BatchNorm statistics.
     config.batch_norm = "per_device"
     return base.finish(config, arg)

@@ -1,12 +1,13 @@
 """Data: from the name of a data set to batches of uint8 images.
 
-    source = input_pipeline.open("mnist", "train")
-    images, labels = in_memory.load(source)                      # small data sets: on the device
-    batches = loader.train_batches(source, transforms.RandomResizedCrop(224), batch_size=256, ...)
+Example:
+  >>> source = input_pipeline.open("mnist", "train")
+  >>> images, labels = in_memory.load(source)  # a small data set, whole
+  >>> batches = loader.train_batches(source, transforms.RandomResizedCrop(224), batch_size=256, ...)
 
-Modules: `sources` (data sets by name), `prepare` (the command that prepares one), `transforms` and
-`decode` (host), `order` and `loader` (batches), `in_memory`, `augment` (device). Nothing here
-knows a model or imports TensorFlow.
+Modules: `sources` (data sets by name), `prepare` (the program that prepares one), `transforms` and
+`decode` (on the host), `order` and `loader` (batches), `in_memory`, `augment` (on the device).
+Nothing here depends on a model or imports TensorFlow.
 """
 
 from input_pipeline.example import DataError, Example, Source, UnreadableImage

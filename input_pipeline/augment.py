@@ -1,6 +1,6 @@
-"""Augmentation and normalisation on the device: jit-able functions of (key, images).
+"""Augmentation and normalization on the device, by functions that can be jitted.
 
-Images are [B, H, W, C] on the scale 0..255, uint8 or floating point; `normalize` comes last.
+Images are [B, H, W, C] in [0, 255], uint8 or floating point; `normalize` comes last.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 # Eigenvalues and eigenvectors (rows R, G, B) of the RGB covariance of ImageNet's training pixels
-# on the scale 0..1, as in fb.resnet.torch.
+# in [0, 1], as in fb.resnet.torch.
 LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
 LIGHTING_EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),
@@ -21,12 +21,12 @@ LIGHTING_EIGENVECTORS = (
 def normalize(
     images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
 ) -> jax.Array:
-    """(images / 255 - mean) / std.
+    """Returns (images / 255 - mean) / std, shape [B, H, W, C].
 
     Args:
-      images: [B, H, W, C], 0..255.
-      mean, std: one value a channel, on the scale 0..1.
-      dtype: of the result; the arithmetic is float32.
+      images: [B, H, W, C], in [0, 255].
+      mean, std: one value per channel, of images in [0, 1].
+      dtype: dtype of the result; the arithmetic is float32.
     """
     mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
     scale, shift = 1 / (255 * std), -mean / std
@@ -40,9 +40,9 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def random_crop_with_padding(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-    """Pads each image by `padding` zeros on all sides and crops its own size at random.
+    """Pads each image by `padding` zeros on all sides and takes a random crop of its former size.
 
-    The same as a random shift of up to `padding` pixels. [B, H, W, C] -> the same.
+    This is a random shift by up to `padding` pixels. [B, H, W, C] -> the same.
     """
     if padding == 0:
         return images
@@ -55,14 +55,17 @@ def random_crop_with_padding(key: jax.Array, images: jax.Array, padding: int) ->
 
 
 def lighting(key: jax.Array, images: jax.Array, std: float = 0.1) -> jax.Array:
-    """AlexNet's colour shift along the principal components of RGB, one draw for each image.
+    """Shifts the colour of each image along the principal components of RGB.
+
+    Source: Krizhevsky et al. 2012, section 4.1.
 
     Args:
-      images: [B, H, W, 3], 0..255.
-      std: standard deviation of each component's normal factor.
+      key: a PRNG key.
+      images: [B, H, W, 3], in [0, 255].
+      std: standard deviation of the normally distributed factor of each component.
 
     Returns:
-      float32 [B, H, W, 3], on the scale 0..255 and up to some tens outside of it.
+      float32 [B, H, W, 3], up to some tens outside of [0, 255].
     """
     alpha = std * jax.random.normal(key, (images.shape[0], 3))
     components = jnp.asarray(LIGHTING_EIGENVECTORS) * jnp.asarray(LIGHTING_EIGENVALUES)[None]

@@ -1,4 +1,4 @@
-"""Decoding: encoded bytes to uint8 pixels, only the part and the resolution that is needed."""
+"""Decodes images to uint8 pixels: only the region and the resolution that is needed."""
 
 import io
 import math
@@ -13,14 +13,17 @@ from input_pipeline.example import Example, UnreadableImage
 from input_pipeline.resize import INTERPOLATIONS, Box, resize
 
 
-class Picture:
-    """An image whose size is known and whose pixels are decoded when a part of it is asked for.
+class LazyImage:
+    """An image of known size, whose pixels are decoded when a part of it is needed.
 
-    Encoded images become RGB, whatever they are stored as; arrays keep their channels. JPEGs are
-    decoded by libjpeg-turbo where it is installed; all else, and what it cannot do, by Pillow.
+    Encoded images become RGB, however they are stored; arrays keep their channels. JPEGs are
+    decoded by libjpeg-turbo if it is installed and supports their kind, all others by Pillow.
 
     Attributes:
       width, height: of the full image, in pixels.
+
+    Raises:
+      UnreadableImage: the image cannot be decoded; here, or when it is resized.
     """
 
     def __init__(self, example: Example):
@@ -34,25 +37,25 @@ class Picture:
         if size:
             self._decoder = decoder
         else:
-            with _errors_of(self._name):
+            with _raising_unreadable(self._name):
                 size = Image.open(io.BytesIO(self._content)).size
         self.width, self.height = size
 
     def resized(
         self, box: Box, size: int, interpolation: str, *, crop_first: bool, mirror: bool = False
     ) -> np.ndarray:
-        """The part `box` of the image, resized with antialiasing.
+        """Returns a box of the image, resized to a square with antialiasing.
 
-        A JPEG whose box is at least twice (4, 8 times) as large as the result is decoded at a half
-        (4th, 8th) of its resolution.
+        An encoded image whose box is at least 2 (4, 8) times as large as the result is decoded at
+        1/2 (1/4, 1/8) of its resolution.
 
         Args:
           box: 0 <= left < right <= width, 0 <= top < bottom <= height.
           size: height and width of the result.
           interpolation: one of `resize.INTERPOLATIONS`.
-          crop_first: whether pixels outside of the (whole-numbered) box are left out of account,
-            as when it is cut out and then resized, or not, as when the full image is resized
-            and the box cut out of the result.
+          crop_first: True if pixels outside of the box (of whole numbers) do not contribute, as if
+            it was cropped and then resized; False as if the full image was resized and then
+            cropped.
           mirror: whether the result is mirrored left to right.
 
         Returns:
@@ -74,7 +77,7 @@ class Picture:
         box = (left - region[0], top - region[1], right - region[0], bottom - region[1])
         if self._decoder is not None:
             order = "BGR" if mirror else "RGB"
-            pixels = self._decoder.part(self._content, region, reduction, order)
+            pixels = self._decoder.decode_region(self._content, region, reduction, order)
             if pixels is not None:
                 pixels = resize(pixels, box, size, interpolation)
                 return _reversed_rows(pixels) if mirror else pixels
@@ -85,7 +88,7 @@ class Picture:
         left, top, right, bottom = region
         if isinstance(self._content, np.ndarray):
             return self._content[top:bottom, left:right]
-        with _errors_of(self._name):
+        with _raising_unreadable(self._name):
             image = Image.open(io.BytesIO(self._content))
             image.draft(None, (self.width // reduction, self.height // reduction))  # JPEG only
             image = image.convert("RGB")
@@ -97,31 +100,39 @@ class Picture:
 def _reversed_rows(pixels: np.ndarray) -> np.ndarray:
     """Each row's bytes in reverse order: BGR becomes the mirrored RGB.
 
-    Ten times as quick as mirroring by pixels of three bytes, eight bytes at a time.
+    Reversing 8 bytes at a time is ten times as fast as reversing pixels of 3 bytes.
     """
     rows = pixels.reshape(len(pixels), -1)
     words = rows.view(np.uint64 if rows.shape[1] % 8 == 0 else np.uint8)
     return words[:, ::-1].byteswap().view(np.uint8).reshape(pixels.shape)
 
 
-def full(content: bytes, name: str) -> np.ndarray:
-    """All pixels as RGB: uint8 [H, W, 3]."""
-    with _errors_of(name):
+def decode_rgb(content: bytes, name: str) -> np.ndarray:
+    """Decodes an image to RGB: uint8 [H, W, 3].
+
+    Raises:
+      UnreadableImage: it cannot be decoded; the message has its `name`.
+    """
+    with _raising_unreadable(name):
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def of_shape(content: bytes, shape: tuple[int, int, int], name: str) -> np.ndarray:
-    """All pixels of an image of a known shape [H, W, C], C 1 or 3: uint8."""
+def decode_to_shape(content: bytes, shape: tuple[int, int, int], name: str) -> np.ndarray:
+    """Decodes an image of the known shape (H, W, C), C 1 or 3: uint8 [H, W, C].
+
+    Raises:
+      UnreadableImage: it cannot be decoded or has another shape; the message has its `name`.
+    """
     pixels = png.decode(content, shape)
     if pixels is None:
-        with _errors_of(name):
+        with _raising_unreadable(name):
             mode = "L" if shape[2] == 1 else "RGB"
             pixels = np.asarray(Image.open(io.BytesIO(content)).convert(mode)).reshape(shape)
     return pixels
 
 
 @contextmanager
-def _errors_of(name: str) -> Iterator[None]:
+def _raising_unreadable(name: str) -> Iterator[None]:
     """Turns whatever a decoder raises into an UnreadableImage that names the image."""
     try:
         yield
@@ -129,7 +140,6 @@ def _errors_of(name: str) -> Iterator[None]:
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "not an image of a known format" if unknown else error
         raise UnreadableImage(
-            f"The image {name} cannot be decoded: {reason}. Replace the file or record by a good "
-            "one, or open the data set with on_unreadable='skip', which passes over such images "
-            "and counts them."
+            f"The image {name} cannot be decoded: {reason}. Replace the file or record, or open "
+            "the data set with on_unreadable='skip', which skips such images and counts them."
         ) from error

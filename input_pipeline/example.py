@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the project: a picklable sequence of labelled images."""
+"""The types of a data set: a picklable sequence of labelled images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Example:
 
 
 class Examples(Protocol):
-    """Picklable random access to examples, one by one or several at a time (often quicker)."""
+    """Picklable random access to examples, one by one or several at a time (often faster)."""
 
     def __len__(self) -> int: ...
 
@@ -45,13 +45,16 @@ class Source:
     """Random access to the examples of one split.
 
     Attributes:
-      dataset, split: the names it was opened by.
-      examples: where they are read from.
-      class_names: one name for each label.
-      image_shape: (H, W, C) where all images have it, None where sizes vary.
-      on_unreadable: what the loaders do about an image that cannot be read: "stop" with an
-        `UnreadableImage`, or "skip" it (the next readable one takes its place in training, nothing
-        does in evaluation) and count it.
+      dataset, split: the names with which it was opened.
+      examples: the examples.
+      class_names: one name per class, in the order of the labels.
+      image_shape: (H, W, C) of all images, or None if their sizes vary.
+      on_unreadable: what the loaders do if an image cannot be read: "stop" raises
+        `UnreadableImage`; "skip" counts it, uses the next readable image instead in training, and
+        leaves it out in evaluation.
+
+    Raises:
+      DataError: `on_unreadable` has another value.
     """
 
     dataset: str
@@ -64,12 +67,13 @@ class Source:
     def __post_init__(self) -> None:
         if self.on_unreadable not in ("stop", "skip"):
             raise DataError(
-                f"on_unreadable is {self.on_unreadable!r}. Use 'stop' to end at an image that "
-                "cannot be read, or 'skip' to pass over it and count it."
+                f"on_unreadable={self.on_unreadable!r} is not known: choose 'stop' to raise an "
+                "error at an image that cannot be read, or 'skip' to count it and go on."
             )
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     def __len__(self) -> int:

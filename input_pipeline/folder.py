@@ -1,4 +1,4 @@
-"""A folder of images: root/split/class/*.jpg (or .jpeg, .png), classes in sorted order."""
+"""Folders of images: ROOT/SPLIT/CLASS/*.jpg (or .jpeg, .png), with the classes sorted by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 def open_folder(root: Path, split: str, on_unreadable: str) -> Source:
-    """The images of root/split, labelled by the sorted names of its subfolders.
+    """Returns the images of the folder root/split, labelled by the sorted names of its subfolders.
 
     Raises:
       DataError: there is no such folder, or no image in it.
@@ -18,8 +18,8 @@ def open_folder(root: Path, split: str, on_unreadable: str) -> Source:
     folder = root / split
     if not folder.is_dir():
         raise DataError(
-            f"There is no folder {folder}. A data set of images is laid out as "
-            f"ROOT/SPLIT/CLASS/*.jpg, and opened as folder:ROOT with the split's name; splits "
+            f"There is no folder {folder}. The images of a data set are in folders "
+            f"ROOT/SPLIT/CLASS, and it is opened as folder:ROOT with the name of a split; splits "
             f"found here: {', '.join(splits(root)) or 'none'}."
         )
     classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
@@ -32,7 +32,7 @@ def open_folder(root: Path, split: str, on_unreadable: str) -> Source:
     if not files:
         raise DataError(
             f"There is no image in {folder}. Expected files {folder}/CLASS/NAME.jpg (or .jpeg, "
-            ".png), one folder a class."
+            ".png), one folder per class."
         )
     return Source(
         f"folder:{root}", split, FolderExamples(tuple(files)), classes, None, on_unreadable
@@ -40,12 +40,19 @@ def open_folder(root: Path, split: str, on_unreadable: str) -> Source:
 
 
 def splits(root: Path) -> list[str]:
+    """Returns the names of the subfolders of `root`, sorted; [] if there is no such folder."""
     return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
 
 
 @dataclass(frozen=True)
 class FolderExamples:
-    files: tuple[tuple[str, int], ...]  # path, label
+    """Examples that are image files.
+
+    Attributes:
+      files: (path, label) of each.
+    """
+
+    files: tuple[tuple[str, int], ...]
 
     def __len__(self) -> int:
         return len(self.files)

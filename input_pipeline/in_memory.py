@@ -1,4 +1,4 @@
-"""Data sets small enough to be loaded whole, for training that keeps them on the device."""
+"""Loads a whole data set, for training on data in device memory."""
 
 import numpy as np
 
@@ -8,20 +8,20 @@ _CHUNK = 4096
 
 
 def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """All examples in the order of the source.
+    """Loads all examples, in the order of the source.
 
     Returns:
       images uint8 [N, H, W, C], labels int32 [N].
 
     Raises:
-      DataError: the images have no common shape (`source.image_shape` is None).
-      UnreadableImage: an image cannot be read, whatever `source.on_unreadable` says: these data
-        sets are small and checked when they are prepared.
+      DataError: the images differ in size (`source.image_shape` is None).
+      UnreadableImage: an image cannot be read, whatever `source.on_unreadable` says, because these
+        data sets are small and were checked when they were prepared.
     """
     if source.image_shape is None:
         raise DataError(
-            f"The images of {source.dataset} differ in size, so they cannot be kept on the device "
-            "as one array. Use the streaming loader (config.data.on_device=False)."
+            f"The images of {source.dataset} differ in size, so they cannot be loaded as one "
+            "array. Read them in batches, with input_pipeline.loader."
         )
     images = np.empty((len(source), *source.image_shape), np.uint8)
     labels = np.empty(len(source), np.int32)

@@ -1,8 +1,9 @@
-"""Part of a JPEG, at full or reduced resolution, by libjpeg-turbo.
+"""Decodes a region of a JPEG at full or reduced resolution, by libjpeg-turbo.
 
-The `turbojpeg` wheel ships the library; it is called through ctypes, which releases the GIL, since
-no binding offers the partial decoding of its interface (version 3). Entropy decoding stops at the
-last row of the part, and only the part goes through the inverse DCT and the colour conversion.
+The `turbojpeg` wheel ships the library. It is called through ctypes, which releases the GIL,
+because no binding has the partial decoding of version 3 of its interface. Entropy decoding stops at
+the last row of the region, and only the region goes through the inverse DCT and the colour
+conversion.
 """
 
 import ctypes
@@ -33,7 +34,7 @@ class _Fraction(ctypes.Structure):
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """libjpeg-turbo out of the `turbojpeg` wheel, None where that is not installed."""
+    """The library in the `turbojpeg` wheel, or None if that is not installed."""
     try:
         files = importlib.metadata.files("turbojpeg") or ()
     except importlib.metadata.PackageNotFoundError:
@@ -59,7 +60,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 class Decoder:
-    """One thread's decompressor and its buffer, which saves the page faults of a new one."""
+    """The decompressor of one thread, and its buffer, which saves the page faults of a new one."""
 
     def __init__(self, library: ctypes.CDLL):
         self._library = library
@@ -71,7 +72,7 @@ class Decoder:
         self._library.tj3Destroy(self._handle)
 
     def size(self, content: bytes) -> tuple[int, int] | None:
-        """(width, height); None for what is not a JPEG this decoder can turn into RGB."""
+        """Returns (width, height), or None if the content is no JPEG or of an unsupported kind."""
         self._content = None
         if self._library.tj3DecompressHeader(self._handle, content, len(content)):
             return None
@@ -80,25 +81,28 @@ class Decoder:
         self._content = content
         return self._get(_WIDTH), self._get(_HEIGHT)
 
-    def part(
+    def decode_region(
         self, content: bytes, region: Region, reduction: int, order: str = "RGB"
     ) -> np.ndarray | None:
-        """The pixels of the region of the image as reduced by 1, 2, 4 or 8.
+        """Decodes a region of the image at 1/1, 1/2, 1/4 or 1/8 of its resolution.
 
         Args:
-          region: in pixels of the reduced image, whose sides are rounded up.
-          order: of the channels, "RGB" or "BGR".
+          content: the encoded image.
+          region: (left, top, right, bottom) in pixels of the reduced image, whose sides are rounded
+            up.
+          reduction: 1, 2, 4 or 8.
+          order: order of the channels, "RGB" or "BGR".
 
         Returns:
           uint8 [bottom - top, right - left, 3], which the thread's next call overwrites; None if
-          the content is broken or of an unusual kind.
+          the content is damaged or of an unsupported kind.
         """
         if self._content is not content and self.size(content) is None:
             return None
         block = _BLOCK_WIDTHS[self._get(_SUBSAMPLING)] // reduction
         left, top, right, bottom = region
-        # One pixel more on all sides, which the upsampling of the colours looks at, and a start
-        # at a whole block.
+        # One more pixel on all sides, for the upsampling of the colours, and a start at a whole
+        # block.
         x, y = max(0, left - 1) // block * block, max(0, top - 1)
         width = min(math.ceil(self._get(_WIDTH) / reduction), right + 1) - x
         height = min(math.ceil(self._get(_HEIGHT) / reduction), bottom + 1) - y
@@ -117,7 +121,7 @@ class Decoder:
                 _PIXEL_FORMATS[order],
             )
         )
-        # Left behind, they would be applied to the next image, which may be smaller.
+        # Reset, or they would apply to the next image, which may be smaller.
         library.tj3SetCroppingRegion(handle, _Rectangle(0, 0, 0, 0))
         library.tj3SetScalingFactor(handle, _Fraction(1, 1))
         self._content = None
@@ -134,7 +138,7 @@ _threads = threading.local()
 
 
 def decoder() -> Decoder | None:
-    """This thread's decoder; None where libjpeg-turbo is not installed."""
+    """Returns this thread's decoder, or None if libjpeg-turbo is not installed."""
     if not hasattr(_threads, "decoder"):
         library = _library()
         _threads.decoder = None if library is None else Decoder(library)
@@ -142,5 +146,5 @@ def decoder() -> Decoder | None:
 
 
 def reduction(width: float, height: float, size: int) -> int:
-    """The largest of 1, 2, 4, 8 that leaves a part of this size at least `size` on both sides."""
+    """Returns the largest of 1, 2, 4, 8 that leaves at least `size` pixels on both sides."""
     return next(r for r in (8, 4, 2, 1) if r == 1 or min(width, height) >= r * size)

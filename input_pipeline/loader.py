@@ -1,8 +1,8 @@
 """Batches for training and evaluation, decoded by threads or by worker processes.
 
-Which example and which random numbers a position of a batch gets depends on the seed and on the
-position alone: a run resumes at any step at no cost, and any number of hosts or workers sees the
-same global batches.
+The example and the random numbers of each position in a batch depend on the seed and on the global
+position alone: a run resumes at any step without reading ahead, and any number of hosts or workers
+gives the same global batches.
 """
 
 import os
@@ -29,19 +29,28 @@ def train_batches(
     shard: tuple[int, int] = (0, 1),
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of the steps start_step, start_step + 1, ..., num_steps of them.
+    """Yields the batches of `num_steps` training steps from `start_step` on.
 
     Args:
-      batch_size: of all processes together.
+      source: the training split.
+      transform: (example, random generator) -> uint8 [S, S, C].
+      batch_size: number of images in a global batch.
+      seed: determines the order of the examples and the random numbers of the transform.
+      start_step: number of steps done before.
+      num_steps: number of batches.
       shard: (process_index, process_count); each process gets an equal, consecutive part of every
         batch.
-      workers: worker processes; 0 decodes in threads of this process, one for each core it may use.
-        Decoding releases the GIL, so threads do for a few cores; many cores want processes.
+      workers: number of worker processes; 0 decodes in threads of this process, one per core.
+        Decoding releases the GIL, so threads suffice for a few cores; many cores need processes.
 
     Yields:
-      {"image": uint8 [B_local, S, S, C], "label": int32 [B_local]}. Where the source skips
-      unreadable images, also "skipped": int32 [B_local], how many were passed over for the example
-      that stands in their place.
+      {"image": uint8 [B_local, S, S, C], "label": int32 [B_local]}. If the source skips unreadable
+      images, also "skipped": int32 [B_local], the number of images that were skipped before the one
+      used instead.
+
+    Raises:
+      DataError: the batch size does not divide over the processes, or no image can be read.
+      UnreadableImage: an image cannot be read, and the source does not skip it.
     """
     local = _local_batch_size(batch_size, shard)
     reader = _TrainReader(source, transform, seed)
@@ -57,24 +66,24 @@ def eval_batches(
     shard: tuple[int, int] = (0, 1),
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """Every example once, in order, over all processes; the same number of batches in each.
+    """Yields every example once, in the order of the source; each process gets as many batches.
 
-    Arguments as for `train_batches`.
+    Arguments and errors are those of `train_batches`.
 
     Yields:
       {"image": uint8 [B_local, S, S, C], "label": int32 [B_local], "mask": float32 [B_local]};
-      mask is 0 where the last batch is padded. Where the source skips unreadable images, these
-      are masked too, and "skipped", int32 [B_local], is 1 for them.
+      mask is 0 where the last batch is padded. If the source skips unreadable images, these are
+      masked too, and "skipped", int32 [B_local], is 1 for them.
     """
     local = _local_batch_size(batch_size, shard)
-    reader = _EvalReader(source, transform, _shape(source, transform))
+    reader = _EvalReader(source, transform, _output_shape(source, transform))
     num_batches = -(-len(source) // batch_size)
     return _batches(_Rows(reader, shard[0] * local, batch_size, local, num_batches), workers)
 
 
 @dataclass(frozen=True)
 class _TrainReader:
-    """Global position -> one row of a training batch."""
+    """Reads the example at a global position of training."""
 
     source: Source
     transform: Transform
@@ -92,13 +101,13 @@ class _TrainReader:
                     raise
             else:
                 row = {"image": image, "label": np.int32(example.label)}
-                return row | _count(self.source, skipped)
-        raise _nothing_readable(self.source)
+                return row | _skip_count(self.source, skipped)
+        raise _no_readable_image(self.source)
 
 
 @dataclass(frozen=True)
 class _EvalReader:
-    """Global position -> one row of an evaluation batch; masked past the end."""
+    """Reads the example at a global position of evaluation; masked past the end."""
 
     source: Source
     transform: Transform
@@ -115,16 +124,16 @@ class _EvalReader:
                 raise
             return self._masked(skipped=1)
         row = {"image": image, "label": np.int32(example.label), "mask": np.float32(1)}
-        return row | _count(self.source, 0)
+        return row | _skip_count(self.source, 0)
 
     def _masked(self, skipped: int) -> Batch:
         row = {"image": np.zeros(self.shape, np.uint8), "label": np.int32(0), "mask": np.float32(0)}
-        return row | _count(self.source, skipped)
+        return row | _skip_count(self.source, skipped)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of one process's batches laid end to end: a random-access source for grain."""
+    """The examples of one process's batches, concatenated: a random-access source for grain."""
 
     reader: Callable[[int], Batch]
     first: int  # global position of the first row
@@ -154,7 +163,7 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
         return iter(batches.to_iter_dataset(options))
     from absl import flags
 
-    # grain reads a flag of its own when it starts processes; programs without absl never parse it.
+    # grain reads an absl flag when it starts processes, and programs without absl never parse it.
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
@@ -165,7 +174,7 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
 def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:
     index, count = shard
     if not 0 <= index < count:
-        raise ValueError(f"process {index} of {count} does not exist")
+        raise ValueError(f"shard {shard}: there is no process {index} of {count}")
     if batch_size <= 0 or batch_size % count:
         raise DataError(
             f"The batch size {batch_size} does not divide over {count} processes. Choose a "
@@ -174,27 +183,27 @@ def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:
     return batch_size // count
 
 
-def _shape(source: Source, transform: Transform) -> tuple[int, int, int]:
-    """Shape of the transformed images, which masked rows need too."""
+def _output_shape(source: Source, transform: Transform) -> tuple[int, int, int]:
+    """Shape of the transformed images, which masked examples need too."""
     for index in range(len(source)):
         try:
             return transform(source[index], _generator(0, index)).shape
         except UnreadableImage:
             if source.on_unreadable == "stop":
                 raise
-    raise _nothing_readable(source)
+    raise _no_readable_image(source)
 
 
 def _generator(seed: int, position: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, position]))
 
 
-def _count(source: Source, skipped: int) -> Batch:
+def _skip_count(source: Source, skipped: int) -> Batch:
     return {"skipped": np.int32(skipped)} if source.on_unreadable == "skip" else {}
 
 
-def _nothing_readable(source: Source) -> DataError:
+def _no_readable_image(source: Source) -> DataError:
     return DataError(
         f"Not one of the {len(source)} images of {source.dataset} ({source.split}) can be read. "
-        "Check that the files are whole and are JPEG or PNG."
+        "Check that the files are complete and are JPEG or PNG."
     )

@@ -1,7 +1,7 @@
-"""The order of training examples: a pure function of (seed, epoch, index).
+"""The order of training examples, a pure function of seed and position.
 
-Every position 0, 1, 2, ... of a run has its example, whatever the batch size, the number of hosts
-or the step at which the run was resumed. There is no iterator state to save.
+The example at each position 0, 1, 2, ... of a run does not depend on the batch size, the number of
+hosts or the step at which the run was resumed, so there is no iterator state to save.
 """
 
 import functools
@@ -10,17 +10,21 @@ import numpy as np
 
 
 def indices(seed: int, start: int, stop: int, n: int) -> np.ndarray:
-    """Example index at each global position of [start, stop).
+    """Returns the example index at each global position in [start, stop).
 
-    Position p lies in epoch p // n; an epoch is one permutation of all n examples, and positions
-    run on across epochs, so nothing is dropped.
+    Position p is in epoch p // n. Each epoch is a permutation of all n examples, and batches may
+    cross its end, so no example is dropped.
 
     Args:
-      seed: 0 <= seed < 2**32.
+      seed: in [0, 2**32).
+      start, stop: positions.
       n: number of examples.
 
     Returns:
       int64 [stop - start], values in [0, n).
+
+    Raises:
+      ValueError: n is not positive.
     """
     if n <= 0:
         raise ValueError(f"cannot order a data set of {n} examples")
@@ -31,7 +35,7 @@ def indices(seed: int, start: int, stop: int, n: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
-    # RandomState, not Generator: numpy has frozen its streams for ever.
+    # RandomState, not Generator: numpy guarantees that its streams never change.
     permutation = np.random.RandomState([seed, epoch]).permutation(n)
     permutation.flags.writeable = False
     return permutation

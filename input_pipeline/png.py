@@ -1,6 +1,6 @@
-"""PNG of small images: written without row filters, which is quick to read back.
+"""PNG of small images, without row filters, which makes them fast to read.
 
-A general library takes 100 us to write and 50 us to read a 28x28 image; this takes 25 and 8.
+Pillow takes 100 us to write and 50 us to read a 28x28 image; this takes 25 and 8.
 """
 
 import struct
@@ -13,9 +13,9 @@ _COLOUR_TYPES = {1: 0, 3: 2}  # channels: PNG's colour type (grey, RGB)
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """uint8 [H, W, C], C 1 or 3, as a PNG."""
+    """Encodes uint8 [H, W, C], C 1 or 3, as a PNG."""
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # a filter type leads each row
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row starts with a filter type
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     body = zlib.compress(rows.tobytes(), 6)
@@ -23,7 +23,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def decode(content: bytes, shape: tuple[int, int, int]) -> np.ndarray | None:
-    """The pixels, uint8 [H, W, C], of a PNG that `encode` wrote; None for any other content."""
+    """Decodes a PNG that `encode` wrote to uint8 [H, W, C]; returns None for any other content."""
     height, width, channels = shape
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES.get(channels, 255), 0, 0, 0)
     if content[:8] != _SIGNATURE or content[16:29] != header or content[37:41] != b"IDAT":

@@ -1,9 +1,9 @@
 """Antialiased resizing of a box of an image, with Pillow's filters.
 
-`cykooz-resizer` gives Pillow's results in a third of the time, and releases the GIL; where it has
-no wheel Pillow itself does the work. They agree to within one grey level, except that the bicubic
-and Lanczos filters overshoot at sharp edges, which the two clip in different order: one value in
-a thousand differs by up to 15.
+`cykooz-resizer` gives Pillow's results in a third of the time and releases the GIL; if it is not
+installed, Pillow is used. They agree to within one grey level, except that the bicubic and Lanczos
+filters overshoot at sharp edges, and the two clip that in different order: one value in a thousand
+differs by up to 15.
 """
 
 import functools
@@ -23,19 +23,22 @@ INTERPOLATIONS = {
 _threads = threading.local()
 
 
-def check(interpolation: str) -> None:
+def check_interpolation(interpolation: str) -> None:
+    """Raises ValueError unless `interpolation` is one of `INTERPOLATIONS`."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
-            f"interpolation {interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
+            f"interpolation={interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
         )
 
 
 def resize(pixels: np.ndarray, box: Box, size: int, interpolation: str) -> np.ndarray:
-    """The box of the image, resized to a square.
+    """Resizes a box of an image to a square.
 
     Args:
-      pixels: uint8 [H, W, C], C 1 or 3. Those outside of the box count at its edges.
+      pixels: uint8 [H, W, C], C 1 or 3. Pixels outside of the box contribute at its edges.
+      box: (left, top, right, bottom) in pixels.
       size: height and width of the result.
+      interpolation: one of `INTERPOLATIONS`.
 
     Returns:
       uint8 [size, size, C].

@@ -25,13 +25,17 @@ def open(
       name: "mnist" (embedded), "fashion_mnist", "kmnist", "cifar10", "cifar100", "imagenet2012" or
         any other image-classification data set of tfds ("NAME", "NAME/CONFIG", "NAME:VERSION");
         "folder:PATH", a folder of images; "synthetic" or "synthetic:classes=1000,...".
-      split: "train", "test", "validation", ... For tfds's also parts: "train[:10%]".
-      data_dir: where tfds keeps data, by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
-      manual_dir: a folder of original files, from which the data set is prepared if need be.
-      on_unreadable: what the loaders do about an unreadable image: "stop", or "skip" and count.
+      split: "train", "test", "validation", ... Data sets of tfds also have slices: "train[:10%]".
+      data_dir: folder of tfds's data sets, by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      manual_dir: folder of original files, from which the data set is prepared if necessary.
+      on_unreadable: what the loaders do if an image cannot be read: "stop", or "skip" and count.
 
     Raises:
-      DataError: the data set or the split is not there; the message says what to do.
+      DataError: there is no such data set or split; the message says what to do.
+
+    Example:
+      >>> len(input_pipeline.open("mnist", "train[:10%]"))
+      6000
     """
     kind, _, rest = name.partition(":")
     if kind == "synthetic":
@@ -45,7 +49,11 @@ def open(
 
 
 def eval_split(name: str, data_dir: str | Path | None = None) -> str:
-    """The split on which a data set is evaluated: validation where there is one, else test."""
+    """Returns the name of the evaluation split: validation if the data set has it, else test.
+
+    Raises:
+      DataError: the data set has neither, or is not prepared.
+    """
     kind, _, rest = name.partition(":")
     if kind == "synthetic" or kind in _PREPARED_ON_FIRST_USE:
         return "test"
@@ -60,8 +68,8 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
     found = [split for split in _EVALUATION_SPLITS if split in names]
     if not found:
         raise DataError(
-            f"{name} has no split named {', '.join(_EVALUATION_SPLITS)} to evaluate on; it has: "
-            f"{', '.join(names) or 'none'}. Name one yourself, for instance train[90%:]."
+            f"{name} has none of the evaluation splits {', '.join(_EVALUATION_SPLITS)}; it has: "
+            f"{', '.join(names) or 'none'}. Name the split to evaluate on, such as train[90%:]."
         )
     return found[0]
 
@@ -81,6 +89,6 @@ def _prepared(name: str, data_dir: str | Path | None, manual_dir: str | Path | N
             f"The data set {name} is not in {data_dir}. Prepare it once with: "
             f"python -m input_pipeline.prepare {name} --data_dir={data_dir}"
             + (" --manual_dir=FOLDER_OF_THE_TARS" if name.startswith("imagenet2012") else "")
-            + ". If it lies elsewhere, name that folder (config.data.dir, or TFDS_DATA_DIR)."
+            + ". If it is in another folder, name that as data_dir or in TFDS_DATA_DIR."
         )
     return folder

@@ -1,4 +1,4 @@
-"""A small data set made in memory, for smoke runs and tests: photographs-like JPEGs by class."""
+"""A small data set generated in memory, for smoke runs and tests."""
 
 import functools
 import io
@@ -14,10 +14,17 @@ _SHAPES = ((160, 213), (200, 150), (144, 144), (120, 250))  # height, width
 
 
 def open_synthetic(options: str, split: str, on_unreadable: str) -> Source:
-    """Options such as "classes=1000,channels=1,size=28,examples=64".
+    """Returns a split of the synthetic data set.
 
-    classes and examples are counts. With size=0 (the default) the images are JPEGs of varying
-    sizes, decoded as ImageNet's are; with another they are arrays of shape [size, size, channels].
+    Args:
+      options: such as "classes=1000,channels=1,size=28,examples=64". With size=0 (the default) the
+        images are JPEGs of varying sizes, which are decoded like ImageNet's; with any other size
+        they are arrays of shape [size, size, channels].
+      split: the examples of splits whose name starts with "train" differ from those of others.
+      on_unreadable: see `Source`.
+
+    Raises:
+      DataError: an option is not known or not a whole number.
     """
     settings = {"classes": 10, "examples": 48, "channels": 3, "size": 0}
     for option in filter(None, options.split(",")):
@@ -41,7 +48,13 @@ def open_synthetic(options: str, split: str, on_unreadable: str) -> Source:
 
 @dataclass(frozen=True)
 class SyntheticExamples:
-    """Images whose colour and stripes tell the class, with noise that depends on the index."""
+    """Images whose colour and stripes depend on the class, with noise that depends on the index.
+
+    Attributes:
+      num_examples, num_classes: numbers of examples and classes.
+      shape: (H, W, C) of arrays, or None for JPEGs of varying sizes.
+      train: whether these are the examples of training.
+    """
 
     num_examples: int
     num_classes: int

@@ -1,4 +1,4 @@
-"""Data sets that tfds has prepared, as array_record or as TFRecord, without TensorFlow."""
+"""Reads data sets that tfds has prepared, as array_record or TFRecord, without TensorFlow."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from input_pipeline.example import DataError, Example, Source, UnreadableImage
 
 
 class Records(Protocol):
-    """Random access to serialised tf.train.Example messages."""
+    """Random access to serialized tf.train.Example messages."""
 
     def __len__(self) -> int: ...
 
@@ -23,9 +23,11 @@ class Records(Protocol):
 
 
 def find(name: str, data_dir: Path) -> Path | None:
-    """The newest prepared version of NAME, NAME/CONFIG or NAME:VERSION below data_dir.
+    """Returns the folder of the newest prepared version of a data set, or None.
 
-    NAME alone means its default configuration, where it has several.
+    Args:
+      name: NAME, NAME/CONFIG or NAME:VERSION. Without CONFIG, the default one is meant.
+      data_dir: folder of tfds's data sets.
     """
     name, _, version = name.partition(":")
     folder = data_dir / name
@@ -38,10 +40,10 @@ def find(name: str, data_dir: Path) -> Path | None:
 
 
 def open_prepared(name: str, folder: Path, split: str, on_unreadable: str) -> Source:
-    """Opens the data set that lies prepared in `folder`.
+    """Opens the data set that is prepared in `folder`.
 
     Raises:
-      DataError: no such split, or not a data set of labelled images.
+      DataError: there is no such split, or it is not a data set of labelled images.
     """
     info = tfds.builder_from_directory(folder).info
     image, label = _feature(info, tfds.features.Image), _feature(info, tfds.features.ClassLabel)
@@ -52,7 +54,7 @@ def open_prepared(name: str, folder: Path, split: str, on_unreadable: str) -> So
     except (ValueError, KeyError, AssertionError) as error:
         raise DataError(
             f"{name} in {folder} has no split {split!r} ({error}). It has: "
-            f"{', '.join(sorted(info.splits))}; parts are written as train[:10%]."
+            f"{', '.join(sorted(info.splits))}; slices are written as train[:10%]."
         ) from error
     described = next((key for key in ("file_name", "id") if key in info.features), None)
     examples = TfdsExamples(records, f"{name}/{split}", image, label, described, shape)
@@ -61,12 +63,21 @@ def open_prepared(name: str, folder: Path, split: str, on_unreadable: str) -> So
 
 
 def split_names(folder: Path) -> list[str]:
+    """Returns the names of the splits of the data set that is prepared in `folder`."""
     return list(tfds.builder_from_directory(folder).info.splits)
 
 
 @dataclass(frozen=True)
 class TfdsExamples:
-    """Examples whose images are bytes, or arrays where all have the shape `shape`."""
+    """Examples whose images are bytes, or arrays if all have the same shape.
+
+    Attributes:
+      records: the serialized examples.
+      title: data set and split, for messages.
+      image_key, label_key: names of the features.
+      name_key: name of the feature that describes an example, or None.
+      shape: (H, W, C) of all images, or None.
+    """
 
     records: Records
     title: str
@@ -85,7 +96,7 @@ class TfdsExamples:
         indices = [int(i) for i in indices]
         try:
             records = self.records.__getitems__(indices)
-        except RuntimeError as error:  # array_record's, for a chunk whose check sum is wrong
+        except RuntimeError as error:  # raised by array_record if a checksum is wrong
             which = f"example {indices[0]}" if len(indices) == 1 else "one of several examples"
             raise UnreadableImage(
                 f"{self.title} {which} cannot be read: {error}. Prepare the data set again."
@@ -102,10 +113,10 @@ class TfdsExamples:
                 name += f" ({feature[self.name_key].bytes_list.value[0].decode()})"
         except (DecodeError, IndexError, UnicodeDecodeError) as error:
             raise UnreadableImage(
-                f"The record of {name} is broken ({error}). Prepare the data set again."
+                f"The record of {name} is damaged ({error}). Prepare the data set again."
             ) from error
         if self.shape is not None:
-            image = decode.of_shape(image, self.shape, name)
+            image = decode.decode_to_shape(image, self.shape, name)
         return Example(image, label, name)
 
 
@@ -117,14 +128,13 @@ def _records(info: tfds.core.DatasetInfo, folder: Path, split: str) -> Records:
 
 
 def _feature(info: tfds.core.DatasetInfo, kind: type) -> str:
-    """The key of the feature of this kind: a supervised one, or the only one."""
+    """The name of the feature of this kind: a supervised one, or the only one."""
     keys = [key for key in info.supervised_keys or () if isinstance(info.features[key], kind)]
     keys = keys or [key for key, feature in info.features.items() if isinstance(feature, kind)]
     if len(keys) != 1:
         raise DataError(
             f"{info.full_name} is not a data set of labelled images: it has {len(keys)} features "
-            f"of type {kind.__name__} where one is needed. "
-            f"Its features: {', '.join(info.features)}."
+            f"of type {kind.__name__} and must have one. Its features: {', '.join(info.features)}."
         )
     return keys[0]
 

@@ -1,4 +1,4 @@
-"""Random access to TFRecord files in place, by an index of record offsets that is built once."""
+"""Random access to TFRecord files, by an index of record offsets that is built once."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,11 @@ _Index = dict[str, tuple[tuple[int, int], np.ndarray]]
 
 
 def open_records(instructions: Sequence) -> "TfrecordRecords":
-    """The records that tfds's file instructions (filename, skip, take) name, in their order."""
+    """Returns the records that tfds's file instructions (filename, skip, take) select, in order.
+
+    Raises:
+      DataError: a file is cut short or holds another number of records than tfds says.
+    """
     paths = [Path(i.filename) for i in instructions]
     offsets = _offsets(paths)
     files, starts = [], []
@@ -30,7 +34,7 @@ def open_records(instructions: Sequence) -> "TfrecordRecords":
         found, described = len(offsets[number]), instruction.examples_in_shard
         if found != described:
             raise DataError(
-                f"{paths[number]} holds {found} records where the data set's dataset_info.json "
+                f"{paths[number]} holds {found} records, and the data set's dataset_info.json "
                 f"says {described}. Copy or prepare the data set again."
             )
         part = offsets[number][instruction.skip :][: instruction.take]
@@ -41,9 +45,17 @@ def open_records(instructions: Sequence) -> "TfrecordRecords":
 
 @dataclass(frozen=True, eq=False)
 class TfrecordRecords:
+    """Random access to records.
+
+    Attributes:
+      paths: the files.
+      files: int32 [N], for each record the index of its file in `paths`.
+      offsets: int64 [N], for each record the position of its header in bytes.
+    """
+
     paths: tuple[str, ...]
-    files: np.ndarray  # int32 [N], index into paths
-    offsets: np.ndarray  # int64 [N], where the record's header starts
+    files: np.ndarray
+    offsets: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -68,17 +80,17 @@ class TfrecordRecords:
 
 
 def _offsets(paths: Sequence[Path]) -> list[np.ndarray]:
-    """The offsets of the records of each file: from the kept index where it is up to date."""
+    """The offsets of the records of each file, from the saved index if it is up to date."""
     states = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
-    places = _index_places(paths[0])
-    index = _load(places)
+    candidates = _index_paths(paths[0])
+    index = _load(candidates)
     changed = [path for path in paths if index.get(path.name, (None,))[0] != states[path]]
     if changed:
         print(f"Indexing {len(changed)} TFRecord files of {paths[0].parent} (once).", flush=True)
         with ThreadPoolExecutor(16) as pool:
             for path, offsets in zip(changed, pool.map(_scan, changed), strict=True):
                 index[path.name] = (states[path], offsets)
-        _save(places, index)
+        _save(candidates, index)
     return [index[path.name][1] for path in paths]
 
 
@@ -93,41 +105,41 @@ def _scan(path: Path) -> np.ndarray:
             offset += _HEADER.size + length + _FOOTER
     if offset != size:
         raise DataError(
-            f"{path} is not a whole TFRecord file: its last record begins at byte {offsets[-1]} "
+            f"{path} is not a complete TFRecord file: its last record begins at byte {offsets[-1]} "
             f"and ends beyond the file's {size} bytes. Copy or prepare the data set again."
         )
     return np.array(offsets, np.int64)
 
 
-def _index_places(path: Path) -> list[Path]:
-    """Where the index of this file's split is kept: beside the data, else in the user's cache."""
+def _index_paths(path: Path) -> list[Path]:
+    """Where the index of this file's split is saved: with the data, else in the user's cache."""
     name = f".{path.name.split('.')[0]}.tfrecord_offsets.npz"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     folder = hashlib.sha256(str(path.parent.resolve()).encode()).hexdigest()[:16]
     return [path.parent / name, cache / "flax-zoo" / "tfrecord" / folder / name]
 
 
-def _load(places: Sequence[Path]) -> _Index:
-    for place in filter(Path.exists, places):
+def _load(candidates: Sequence[Path]) -> _Index:
+    for path in filter(Path.exists, candidates):
         try:
-            with np.load(place, allow_pickle=False) as stored:
+            with np.load(path, allow_pickle=False) as stored:
                 parts = np.split(stored["offsets"], np.cumsum(stored["counts"])[:-1])
                 states = zip(stored["sizes"].tolist(), stored["mtimes"].tolist(), strict=True)
                 entries = zip(states, parts, strict=True)
                 return dict(zip(stored["names"].tolist(), entries, strict=True))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            print(f"The index {place} cannot be read and is built again: {error}", flush=True)
+            print(f"The index {path} cannot be read and is built again: {error}", flush=True)
     return {}
 
 
-def _save(places: Sequence[Path], index: _Index) -> None:
+def _save(candidates: Sequence[Path], index: _Index) -> None:
     states = [state for state, _ in index.values()]
     offsets = [offsets for _, offsets in index.values()]
-    for place in places:
-        part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    for path in candidates:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
                 np.savez(
                     file,
                     names=np.array(list(index)),
@@ -136,10 +148,10 @@ def _save(places: Sequence[Path], index: _Index) -> None:
                     counts=np.array([len(x) for x in offsets], np.int64),
                     offsets=np.concatenate(offsets),
                 )
-            part.replace(place)
+            temporary.replace(path)
             return
         except OSError as error:
             refused = error
-            with contextlib.suppress(OSError):  # where it could not be made there is no file
-                part.unlink()
-    print(f"The index of record offsets could not be kept for the next run: {refused}", flush=True)
+            with contextlib.suppress(OSError):  # it may not even have been created
+                temporary.unlink()
+    print(f"The index of record offsets could not be saved for the next run: {refused}", flush=True)

@@ -1,7 +1,7 @@
-"""From one example to the uint8 pixels of one batch element, on the host.
+"""Transforms from an example to the uint8 pixels of one batch element, on the host.
 
-A transform is a frozen dataclass, picklable, called with (example, rng) where rng is a
-`numpy.random.Generator`; it returns uint8 [size, size, C].
+A transform is a picklable frozen dataclass that is called with an example and a
+`numpy.random.Generator`, and returns uint8 [size, size, C].
 """
 
 import math
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from input_pipeline import resize
-from input_pipeline.decode import Picture
+from input_pipeline.decode import LazyImage
 from input_pipeline.example import Example
 from input_pipeline.resize import Box
 
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Inception's augmentation as torchvision does it: a random part, resized to a square.
+    """Resizes a random crop to a square: Inception's augmentation, as in torchvision.
 
     Attributes:
-      size: height and width of the result.
-      scale: range of the part's area as a fraction of the image's.
-      ratio: range of the part's width / height; drawn uniformly in its logarithm.
+      size: height and width of the result in pixels.
+      scale: range of the crop's area as a fraction of the image's.
+      ratio: range of the crop's width / height, which is log-uniformly distributed.
       interpolation: one of `resize.INTERPOLATIONS`.
       flip: whether half of the results are mirrored left to right.
     """
@@ -34,13 +34,13 @@ class RandomResizedCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        resize.check(self.interpolation)
+        resize.check_interpolation(self.interpolation)
 
     def __call__(self, example: Example, rng: np.random.Generator) -> np.ndarray:
-        picture = Picture(example)
-        box = self._box(picture.width, picture.height, rng)
+        image = LazyImage(example)
+        box = self._box(image.width, image.height, rng)
         mirror = self.flip and rng.random() < 0.5
-        return picture.resized(box, self.size, self.interpolation, crop_first=True, mirror=mirror)
+        return image.resized(box, self.size, self.interpolation, crop_first=True, mirror=mirror)
 
     def _box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         for _ in range(10):
@@ -50,7 +50,7 @@ class RandomResizedCrop:
             if 0 < w <= width and 0 < h <= height:
                 left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
                 return left, top, left + w, top + h
-        # No such part fits: the largest one about the centre whose ratio is in the range.
+        # No such crop fits: take the largest central one whose ratio is in the range.
         w = min(width, round(height * self.ratio[1]))
         h = min(height, round(width / self.ratio[0]))
         left, top = (width - w) // 2, (height - h) // 2
@@ -59,12 +59,11 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class ResizeRandomCrop:
-    """The shorter side resized to a random length, then a random square: AlexNet, VGG, ResNet.
+    """Resizes the shorter side to a random length and crops a random square (AlexNet, VGG, ResNet).
 
     Attributes:
-      size: height and width of the result.
-      resize: range (both included) of the shorter side's length after resizing; one number twice
-        for a fixed length.
+      size: height and width of the result in pixels.
+      resize: smallest and largest length (both included) of the shorter side after resizing.
       interpolation: one of `resize.INTERPOLATIONS`.
       flip: whether half of the results are mirrored left to right.
     """
@@ -75,30 +74,32 @@ class ResizeRandomCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        resize.check(self.interpolation)
+        resize.check_interpolation(self.interpolation)
         if not self.size <= self.resize[0] <= self.resize[1]:
             raise ValueError(
-                f"cannot cut {self.size} pixels out of images resized to {self.resize}"
+                f"resize={self.resize} leaves images too small for a crop of {self.size} pixels"
             )
 
     def __call__(self, example: Example, rng: np.random.Generator) -> np.ndarray:
-        picture = Picture(example)
+        image = LazyImage(example)
         shorter = int(rng.integers(self.resize[0], self.resize[1] + 1))
-        width, height = _resized(picture.width, picture.height, shorter)
+        width, height = _resized(image.width, image.height, shorter)
         left = int(rng.integers(width - self.size + 1))
         top = int(rng.integers(height - self.size + 1))
-        box = _box_before_resizing(picture, (width, height), (left, top), self.size)
+        box = _box_before_resizing(image, (width, height), (left, top), self.size)
         mirror = self.flip and rng.random() < 0.5
-        return picture.resized(box, self.size, self.interpolation, crop_first=False, mirror=mirror)
+        return image.resized(box, self.size, self.interpolation, crop_first=False, mirror=mirror)
 
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """Evaluation: the shorter side resized to round(size / fraction), then the central square.
+    """Resizes the shorter side to round(size / fraction) and crops the central square.
+
+    This is the usual transform of evaluation.
 
     Attributes:
-      size: height and width of the result.
-      fraction: 0.875 is 224 out of 256; 1 resizes the shorter side to `size`.
+      size: height and width of the result in pixels.
+      fraction: in (0, 1]; 0.875 is 224 of 256 pixels, and 1 resizes the shorter side to `size`.
       interpolation: one of `resize.INTERPOLATIONS`.
     """
 
@@ -107,25 +108,27 @@ class CenterCrop:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        resize.check(self.interpolation)
+        resize.check_interpolation(self.interpolation)
         if not 0 < self.fraction <= 1:
-            raise ValueError(f"the fraction of a central crop is {self.fraction}, not in (0, 1]")
+            raise ValueError(
+                f"the fraction of a central crop must be in (0, 1], not {self.fraction}"
+            )
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> np.ndarray:
-        picture = Picture(example)
+        image = LazyImage(example)
         shorter = round(self.size / self.fraction)
-        width, height = _resized(picture.width, picture.height, shorter)
+        width, height = _resized(image.width, image.height, shorter)
         corner = round((width - self.size) / 2), round((height - self.size) / 2)
-        box = _box_before_resizing(picture, (width, height), corner, self.size)
-        return picture.resized(box, self.size, self.interpolation, crop_first=False)
+        box = _box_before_resizing(image, (width, height), corner, self.size)
+        return image.resized(box, self.size, self.interpolation, crop_first=False)
 
 
 @dataclass(frozen=True)
 class Resize:
-    """The full image resized to a square, whatever its shape was.
+    """Resizes the whole image to a square, whatever its aspect ratio.
 
     Attributes:
-      size: height and width of the result.
+      size: height and width of the result in pixels.
       interpolation: one of `resize.INTERPOLATIONS`.
     """
 
@@ -133,17 +136,21 @@ class Resize:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        resize.check(self.interpolation)
+        resize.check_interpolation(self.interpolation)
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> np.ndarray:
-        picture = Picture(example)
-        box = (0, 0, picture.width, picture.height)
-        return picture.resized(box, self.size, self.interpolation, crop_first=True)
+        image = LazyImage(example)
+        box = (0, 0, image.width, image.height)
+        return image.resized(box, self.size, self.interpolation, crop_first=True)
 
 
 @dataclass(frozen=True)
 class Pad:
-    """Images that are arrays, padded by zeros on all sides: MNIST's 28x28 to LeNet's 32x32 by 2."""
+    """Pads an image that is an array by zeros on all sides.
+
+    Attributes:
+      padding: pixels on each side: 2 for MNIST's 28x28 to LeNet's 32x32.
+    """
 
     padding: int = 0
 
@@ -153,16 +160,16 @@ class Pad:
 
 
 def _resized(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """Size of the image when its shorter side is resized, as torchvision rounds it."""
+    """(width, height) after resizing the shorter side, rounded as in torchvision."""
     if width <= height:
         return shorter, int(shorter * height / width)
     return int(shorter * width / height), shorter
 
 
 def _box_before_resizing(
-    picture: Picture, resized: tuple[int, int], corner: tuple[int, int], size: int
+    image: LazyImage, resized: tuple[int, int], corner: tuple[int, int], size: int
 ) -> Box:
-    """The box of the picture that becomes the square at `corner` of the resized picture."""
-    scale_x, scale_y = picture.width / resized[0], picture.height / resized[1]
+    """The box of the original image that becomes the square at `corner` of the resized one."""
+    scale_x, scale_y = image.width / resized[0], image.height / resized[1]
     left, top = corner
     return left * scale_x, top * scale_y, (left + size) * scale_x, (top + size) * scale_y

@@ -1,0 +1,1 @@
+"""Training: `train.loop` runs a recipe, `python -m train` is its command line."""

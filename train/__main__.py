@@ -1,4 +1,7 @@
-"""python -m train --config=configs/lenet.py [--config.key=value ...] [--workdir=...]"""
+"""python -m train --config=configs/lenet.py [--config.KEY=VALUE ...] [--workdir=FOLDER]
+
+Trains a model as a recipe says, or resumes the run that the workdir holds.
+"""
 
 import os
 import shlex
@@ -8,15 +11,18 @@ from pathlib import Path
 
 from absl import flags
 
-from train.command_line import WrongCommandLine, fail, parse
+from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
+    if wants_help(arguments):
+        print(usage(__doc__, _WORKDIR))
+        return 0
     command = shlex.join([Path(sys.executable).name, "-m", "train", *arguments[1:]])
-    resume = f"Stopped. The same command goes on from here: {command}"
+    resume = f"Stopped. To resume, run: {command}"
     for signum in (signal.SIGTERM, signal.SIGINT):  # the loop takes over when there is a state
         signal.signal(signum, lambda signum, _: os._exit(fail(resume, 128 + signum)))
     try:
@@ -41,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def default_workdir(config: str) -> str:
-    """configs/lenet.py -> runs/lenet; configs/lenet.py:smoke -> runs/lenet-smoke."""
+    """Returns runs/lenet for configs/lenet.py, and runs/lenet-smoke for configs/lenet.py:smoke."""
     file, _, argument = config.partition(":")
     return f"runs/{Path(file).stem}" + (f"-{argument}" if argument else "")
 
@@ -49,4 +55,4 @@ def default_workdir(config: str) -> str:
 if __name__ == "__main__":
     code = main(sys.argv)
     sys.stdout.flush()
-    os._exit(code)  # a compilation or a loader may still be running in a thread
+    os._exit(code)  # a thread may still be compiling or loading

@@ -2,29 +2,35 @@
 
     checkpoints/1200/            orbax's files for step 1200, in place only when complete
     checkpoints/1200/files.json  size and sha256 of each, and the state's tree, written after them
-    checkpoints/damaged/         what failed its verification; nothing is deleted
+    checkpoints/damaged/         checkpoints that failed verification; nothing is deleted
 
-A checkpoint without files.json was cut short.
+A checkpoint without files.json was not completed.
 """
 
 import hashlib
 import json
-import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from train.errors import TrainError
+from train.workspace import write_atomically
 
-LIST = "files.json"
+MANIFEST = "files.json"
 DAMAGED = "damaged"
 
 
 class Checkpoints:
-    """The checkpoints in one folder.
+    """Context manager for the checkpoints in one folder.
+
+    Args:
+      directory: the folder; created if it does not exist.
+      keep: number of the newest checkpoints that are kept, at least 2.
 
     Attributes:
       latest: step of the newest checkpoint that is complete or being written, or None.
@@ -47,12 +53,22 @@ class Checkpoints:
         self._failed = False
         self.latest: int | None = None
 
-    def save(self, step: int, state) -> None:
-        """Starts to write the state; a failure shows here, in the next `save`, or in `wait`.
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def save(self, step: int, state: Any) -> None:
+        """Starts writing the state; a failure is raised here, by the next `save` or by `wait`.
+
+        Args:
+          step: number of steps done.
+          state: tree of arrays. It may be donated as soon as this returns.
 
         Raises:
-          TrainError: something in the state is not finite (and nothing is written), or a
-            checkpoint could not be written.
+          TrainError: the state is not finite (then nothing is written), or a checkpoint could not
+            be written.
         """
         self.wait()
         if step == self.latest:
@@ -60,67 +76,71 @@ class Checkpoints:
         if not bool(_all_finite(state)):
             raise TrainError(
                 f"The parameters or the optimizer's state are not finite after step {step}, so "
-                f"they were not saved. {self.where_to_go_on()} Lower schedule.learning_rate, or "
-                "set optimizer.clip_norm."
+                f"they were not saved. {self.last_good()} Lower schedule.learning_rate, or set "
+                "optimizer.clip_norm."
             )
-        self._unless_disk_fails(
+        self._raising_train_errors(
             step,
             lambda: self._manager.save(step, args=self._ocp.args.StandardSave(state), force=True),
         )
         self.latest = step
-        leaves = _describe(state)
-        self._writing = self._writer.submit(self._publish, step, leaves)
+        self._writing = self._writer.submit(self._finish, step, _leaf_types(state))
 
     def wait(self) -> None:
-        """Returns when all is written. Raises TrainError if it could not be."""
-        if self._writing:
-            writing, self._writing = self._writing, None
-            self._unless_disk_fails(self.latest, writing.result)
-
-    def close(self) -> None:
-        """Waits, and lets go of all threads. After a failure orbax would only raise it again."""
-        self.wait()
-        self._writer.shutdown()
-        if not self._failed:
-            self._manager.close()
-
-    def restore(self, shapes):
-        """The newest state that is whole, or None where there is none.
-
-        Args:
-          shapes: tree of jax.ShapeDtypeStruct with shardings: what the state must be.
+        """Waits until the last checkpoint is written.
 
         Raises:
-          TrainError: it belongs to another model or optimizer.
+          TrainError: it could not be written.
+        """
+        if self._writing:
+            writing, self._writing = self._writing, None
+            self._raising_train_errors(self.latest, writing.result)
+
+    def close(self) -> None:
+        """Waits as `wait` does, and shuts down all threads."""
+        self.wait()
+        self._writer.shutdown()
+        if not self._failed:  # else orbax would raise the same error again
+            self._manager.close()
+
+    def restore(self, shapes: Any) -> Any:
+        """Returns the newest state that passes verification, or None if there is none.
+
+        Args:
+          shapes: the expected state, a tree of jax.ShapeDtypeStruct with shardings.
+
+        Raises:
+          TrainError: the checkpoint belongs to another model or optimizer.
         """
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True):
-            problem = _verify(self._directory / str(step))
+            problem = _find_damage(self._directory / str(step))
             if problem is None:
-                self._set_aside(damaged, self._directory / str(step))
+                self._quarantine(damaged, self._directory / str(step))
                 self._check_tree(step, shapes)
                 self.latest = self._written = step
                 return self._manager.restore(step, args=self._ocp.args.StandardRestore(shapes))
             damaged.append((step, problem))
-        self._set_aside(damaged, None)
+        self._quarantine(damaged, None)
         return None
 
-    def where_to_go_on(self) -> str:
-        """A sentence that names the last good checkpoint."""
+    def last_good(self) -> str:
+        """Returns a sentence that names the last complete checkpoint."""
         if self._written is None:
             return "There is no checkpoint yet."
         return f"The last good checkpoint is {self._directory / str(self._written)}."
 
-    def _publish(self, step: int, leaves: dict) -> None:
-        """Writes the list of files when orbax has put them in place."""
+    def _finish(self, step: int, leaf_types: dict[str, str]) -> None:
+        """Writes the manifest as soon as orbax has put its files in place."""
         self._manager.wait_until_finished()
         if jax.process_index() == 0:
             folder = self._directory / str(step)
-            listed = {"leaves": leaves, "files": {f: _stamp(folder / f) for f in _files(folder)}}
-            write_whole(folder / LIST, json.dumps(listed, indent=1))
+            files = {name: _size_and_digest(folder / name) for name in _files(folder)}
+            manifest = {"leaves": leaf_types, "files": files}
+            write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1))
         self._written = step
 
-    def _unless_disk_fails(self, step: int | None, write):
+    def _raising_train_errors(self, step: int | None, write: Callable[[], Any]) -> Any:
         try:
             return write()
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
@@ -128,12 +148,12 @@ class Checkpoints:
             reason = str(error).strip().splitlines()
             raise TrainError(
                 f"The checkpoint of step {step} could not be written to {self._directory}: "
-                f"{reason[0] if reason else type(error).__name__}. {self.where_to_go_on()} Make "
-                "room or mend the disk, and run the same command again to go on from there."
+                f"{reason[0] if reason else type(error).__name__}. {self.last_good()} Free some "
+                "space or fix the disk; to resume, run the same command again."
             ) from error
 
-    def _set_aside(self, damaged: list[tuple[int, str]], good: Path | None) -> None:
-        """Moves damaged checkpoints out of the way, with a warning that names both."""
+    def _quarantine(self, damaged: list[tuple[int, str]], good: Path | None) -> None:
+        """Moves damaged checkpoints to a folder of their own, with a warning that says so."""
         for step, problem in damaged if jax.process_index() == 0 else ():
             bad = self._directory / str(step)
             instead = f"the previous one, {good}, is used" if good else "training starts at step 0"
@@ -150,12 +170,12 @@ class Checkpoints:
             if jax.process_count() > 1:
                 from jax.experimental import multihost_utils
 
-                multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+                multihost_utils.sync_global_devices("damaged checkpoints are moved")
             self._manager.reload()
 
-    def _check_tree(self, step: int, shapes) -> None:
-        found = json.loads((self._directory / str(step) / LIST).read_text())["leaves"]
-        expected = _describe(shapes)
+    def _check_tree(self, step: int, shapes: Any) -> None:
+        found = json.loads((self._directory / str(step) / MANIFEST).read_text())["leaves"]
+        expected = _leaf_types(shapes)
         for path in sorted(found | expected, key=lambda path: (path[:6] != "params", path)):
             if found.get(path) != expected.get(path):
                 raise TrainError(
@@ -167,23 +187,13 @@ class Checkpoints:
                 )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is never seen half written, even after a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 @jax.jit
 def _all_finite(state) -> jax.Array:
     floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in floats]))
 
 
-def _describe(state) -> dict[str, str]:
+def _leaf_types(state) -> dict[str, str]:
     """{"params/conv1/kernel": "float32[5, 5, 1, 6]", ...}"""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
@@ -194,29 +204,29 @@ def _describe(state) -> dict[str, str]:
 
 def _files(folder: Path) -> list[str]:
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(str(p.relative_to(folder)) for p in paths if not p.name.startswith(LIST))
+    return sorted(str(p.relative_to(folder)) for p in paths if not p.name.startswith(MANIFEST))
 
 
-def _stamp(path: Path) -> list:
+def _size_and_digest(path: Path) -> list:
     with path.open("rb") as file:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
-def _verify(folder: Path) -> str | None:
+def _find_damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        listed = json.loads((folder / LIST).read_text())["files"]
+        listed = json.loads((folder / MANIFEST).read_text())["files"]
     except FileNotFoundError:
-        return f"it was cut short: {LIST} is missing"
+        return f"it was not completed: {MANIFEST} is missing"
     except (ValueError, KeyError):
-        return f"{LIST} cannot be read"
+        return f"{MANIFEST} cannot be read"
     for name, (size, digest) in listed.items():
         path = folder / name
         if not path.exists():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if _stamp(path)[1] != digest:
+        if _size_and_digest(path)[1] != digest:
             return f"the content of {name} has changed"
     return None
 

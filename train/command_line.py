@@ -1,40 +1,78 @@
-"""What the programs of this package share: the recipe's flag, and errors in one clear line."""
+"""What the programs of this package share: the recipe's flag, the usage, and error messages."""
 
+import contextlib
 import difflib
+import re
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from train.report import flat
+import configs
+from configs.keys import current_key, flat
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: configs/NAME.py[:smoke].")
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: NAME or FILE.py[:smoke].")
+_HELP = ("-h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
 
 
 class WrongCommandLine(Exception):
-    """The message says what is wrong."""
+    """The message says what is wrong with the command line."""
 
 
 def parse(arguments: list[str]) -> ConfigDict:
-    """The recipe that the arguments name, changed as they say; other flags get their values too.
+    """Parses all flags and returns the recipe, changed by the --config.KEY flags.
+
+    Args:
+      arguments: as `sys.argv`.
 
     Raises:
-      WrongCommandLine: an argument is not understood.
+      WrongCommandLine: an argument is not understood, or there is no such recipe.
     """
+    arguments = [_with_current_key(argument) for argument in _with_recipe_path(arguments)]
     try:
-        flags.FLAGS(arguments)
+        with _argv(arguments):
+            flags.FLAGS(arguments)
         if CONFIG.value is None:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
-        flat(CONFIG.value.to_dict())  # raises what went wrong when the recipe was loaded
+        flat(CONFIG.value.to_dict())  # raises the error with which the recipe could not be loaded
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise WrongCommandLine(unknown_key(arguments) or _readable(error)) from error
+        raise WrongCommandLine(unknown_key(arguments) or _last_line(error)) from error
     return CONFIG.value
 
 
+def find_recipe(recipe: str) -> Path:
+    """Returns the file of a recipe.
+
+    A file in the current folder takes precedence over an installed recipe, which is then mentioned.
+
+    Args:
+      recipe: a path, or the name of an installed recipe: "lenet", "lenet.py", "configs/lenet.py".
+
+    Raises:
+      WrongCommandLine: there is none; the message lists the installed ones.
+    """
+    name = re.fullmatch(r"(?:configs/)?(\w+?)(?:\.py)?", recipe)
+    installed = configs.FOLDER / f"{name[1]}.py" if name and name[1] in configs.names() else None
+    local = [Path(recipe)] + ([Path("configs", f"{name[1]}.py")] if name else [])
+    for path in filter(Path.is_file, local):
+        if installed and not path.samefile(installed):
+            print(f"Using {path} of this folder instead of the installed recipe {name[1]}.")
+        return path
+    if installed:
+        return installed
+    near = difflib.get_close_matches(Path(recipe).stem, configs.names(), n=3, cutoff=0.5)
+    hint = f"The closest names are {', '.join(near)}. " if near else ""
+    raise WrongCommandLine(
+        f"There is no recipe {recipe}: no file of that name in {Path.cwd()}, and none that is "
+        f"installed. {hint}Installed are {', '.join(configs.names())}."
+    )
+
+
 def unknown_key(arguments: list[str]) -> str:
-    """A message that names the first --config.KEY which the recipe has not; "" if it has all."""
+    """Returns a message that names the first --config.KEY the recipe does not have, or ""."""
     recipes = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
     path = Path(recipes[0].partition(":")[0]) if recipes else Path()
     if not path.is_file():
@@ -49,13 +87,76 @@ def unknown_key(arguments: list[str]) -> str:
     return ""
 
 
-def _readable(error: Exception) -> str:
-    """The last line of an error; ml_collections puts the whole traceback of a recipe before it."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def wants_help(arguments: list[str]) -> bool:
+    """Whether the arguments ask for the usage."""
+    return any(argument in _HELP for argument in arguments[1:])
+
+
+def usage(description: str, *own_flags: flags.FlagHolder) -> str:
+    """Returns the text of --help: what the program does, its flags, and the installed recipes.
+
+    Args:
+      description: docstring of the program, whose first line is the command.
+      own_flags: its flags besides --config.
+    """
+    lines = [f"usage: {description.strip()}", "", "flags:"]
+    for holder in (CONFIG, *own_flags):
+        lines.append(f"  --{holder.name}: {flags.FLAGS[holder.name].help}")
+    lines += [
+        "  --config.KEY=VALUE: changes one key of the recipe, such as --config.batch_size=64.",
+        "",
+        f"installed recipes, whose keys are explained in {configs.FOLDER / 'base.py'}:",
+    ]
+    width = max(map(len, configs.names()))
+    for name in configs.names():
+        docstring = (configs.FOLDER / f"{name}.py").read_text().removeprefix('"""')
+        lines.append(f"  {name:{width}}  {docstring.splitlines()[0]}")
+    return "\n".join(lines)
 
 
 def fail(message: str, code: int) -> int:
-    """Says why the program ends; returns its exit code."""
+    """Prints why the program ends; returns its exit code."""
     print(f"\n{message}", file=sys.stderr, flush=True)
     return code
+
+
+def _with_recipe_path(arguments: list[str]) -> list[str]:
+    """The arguments with the value of --config replaced by the recipe's path."""
+    result, is_value = [], False
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if is_value:
+            result.append(_recipe_path(argument))
+        elif flag in ("-config", "--config") and equals:
+            result.append(f"{flag}={_recipe_path(value)}")
+        else:
+            result.append(argument)
+        is_value = argument in ("-config", "--config")
+    return result
+
+
+def _recipe_path(value: str) -> str:
+    recipe, colon, argument = value.partition(":")
+    return f"{find_recipe(recipe)}{colon}{argument}"
+
+
+def _with_current_key(argument: str) -> str:
+    """The argument, with the key's present name if it is --config.KEY with an old one."""
+    match = re.fullmatch(r"(--?config\.)([^=]+)(.*)", argument, re.S)
+    return f"{match[1]}{current_key(match[2])}{match[3]}" if match else argument
+
+
+@contextlib.contextmanager
+def _argv(arguments: list[str]) -> Iterator[None]:
+    """Sets sys.argv, in which ml_collections looks for the keys that are changed."""
+    original, sys.argv = sys.argv, arguments
+    try:
+        yield
+    finally:
+        sys.argv = original
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of an error; ml_collections puts the whole traceback of a recipe before it."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The curves of a run as a picture."""
+"""Draws the curves of a run."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from matplotlib import pyplot  # noqa: E402
 
 
 def draw_curves(lines: list[dict], path: Path) -> None:
-    """Draws loss, error and learning rate over epochs.
+    """Draws loss, top-1 error in % and learning rate over epochs.
 
     Args:
-      lines: those of metrics.jsonl.
-      path: of the picture; replaced at once when it is complete.
+      lines: the lines of metrics.jsonl.
+      path: file of the picture, replaced atomically.
     """
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
     for split, marker in (("train", ""), ("eval", "o")):

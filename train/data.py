@@ -1,4 +1,4 @@
-"""The data of a run: its two splits, how an image becomes a model's input, what stays on device."""
+"""The data of a run: its two splits, and the functions from an image to a model's input."""
 
 import dataclasses
 import functools
@@ -14,22 +14,22 @@ from input_pipeline import augment, in_memory, transforms
 from input_pipeline.example import DataError, Source
 from train.errors import TrainError
 
-LARGEST_ON_DEVICE = 2**30  # bytes
-WIDEST_PADDING = 4  # pixels on each side: MNIST to 32 x 32
+MAX_BYTES_ON_DEVICE = 2**30
+MAX_PADDING = 4  # pixels on each side; wider images are resized. MNIST to 32 x 32 takes 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Both splits of a data set, for one model.
+    """Both splits of a data set, prepared for one model.
 
     Attributes:
-      train, evaluation: the sources.
-      train_transform, eval_transform: from an example to uint8 pixels, on the host.
+      train, evaluation: the splits.
+      train_transform, eval_transform: from an example to uint8 [H, W, C], on the host.
       augment: (key, uint8 [B, H, W, C]) -> the model's input in training, on the device.
-      normalize: the same for evaluation, without a key.
+      normalize: uint8 [B, H, W, C] -> the model's input in evaluation, on the device.
       image_shape: (H, W, C) of the batches.
-      on_device: whether the splits fit the device whole.
-      num_classes: of the model; every label is less.
+      on_device: whether both splits are kept in device memory.
+      num_classes: number of the model's classes; all labels are smaller.
     """
 
     train: Source
@@ -43,7 +43,11 @@ class Data:
     num_classes: int
 
     def load(self, source: Source) -> dict[str, np.ndarray]:
-        """A whole split: {"image": uint8 [N, H, W, C], "label": int32 [N]}, labels checked."""
+        """Loads a whole split: {"image": uint8 [N, H, W, C], "label": int32 [N]}.
+
+        Raises:
+          DataError: a label is not smaller than `num_classes`.
+        """
         images, labels = in_memory.load(source)
         check_labels(labels, self.num_classes, source)
         rows, columns = (np.array(self.image_shape[:2]) - images.shape[1:3]) // 2
@@ -52,11 +56,11 @@ class Data:
 
 
 def open_data(config: ConfigDict) -> Data:
-    """Opens the data set of a recipe, preparing it if that is needed and possible.
+    """Opens the data set of a recipe, after preparing it if that is necessary and possible.
 
     Raises:
       DataError: there is no such data set, or it cannot be prepared.
-      TrainError: keys of the recipe that do not fit the data or the model.
+      TrainError: keys of the recipe do not fit the data or the model.
     """
     model_info(config.model.name)  # raises for an unknown model, before anything is prepared
     train = _open(config, config.data.train_split)
@@ -65,11 +69,11 @@ def open_data(config: ConfigDict) -> Data:
     )
     evaluation = _open(config, split)
     _check_classes(train, evaluation)
-    return data_of(config, train, evaluation)
+    return make_data(config, train, evaluation)
 
 
-def data_of(config: ConfigDict, train: Source, evaluation: Source) -> Data:
-    """What a recipe makes of its two splits; no image is read.
+def make_data(config: ConfigDict, train: Source, evaluation: Source) -> Data:
+    """Returns the data of a recipe whose splits are open; reads no image.
 
     Raises:
       TrainError: as `open_data`.
@@ -78,7 +82,7 @@ def data_of(config: ConfigDict, train: Source, evaluation: Source) -> Data:
     size = config.data.image_size or info.image_size
     train_transform, eval_transform = _transforms(config, train, size)
     channels = train.image_shape[2] if train.image_shape else 3
-    input_of = functools.partial(
+    normalize = functools.partial(
         augment.normalize, mean=info.mean, std=info.std, dtype=config.model.dtype
     )
     return Data(
@@ -86,16 +90,20 @@ def data_of(config: ConfigDict, train: Source, evaluation: Source) -> Data:
         evaluation=evaluation,
         train_transform=train_transform,
         eval_transform=eval_transform,
-        augment=functools.partial(_augmented, config.augment, input_of),
-        normalize=input_of,
+        augment=functools.partial(_augment, config.augment, normalize),
+        normalize=normalize,
         image_shape=(size, size, channels),
-        on_device=_on_device(config, train, evaluation, train_transform),
+        on_device=_keep_on_device(config, train, evaluation, train_transform),
         num_classes=config.model.num_classes or train.num_classes,
     )
 
 
 def model_info(name: str) -> zoo.registry.Info:
-    """zoo.info, with an unknown name as TrainError."""
+    """Returns `zoo.info(name)`.
+
+    Raises:
+      TrainError: there is no such model.
+    """
     try:
         return zoo.info(name)
     except ValueError as error:
@@ -110,7 +118,7 @@ def check_labels(labels: np.ndarray, num_classes: int, source: Source) -> None:
             f"The data set {source.dataset} (split {source.split}) has the label "
             f"{labels[outside[0]]}, and the model has {num_classes} classes: labels must be 0 to "
             f"{num_classes - 1}. Set model.num_classes to the data set's {source.num_classes}, or "
-            "to 0 to take that by itself; or mend the labels."
+            "to 0, which means the same; or fix the labels."
         )
 
 
@@ -129,19 +137,30 @@ def _open(config: ConfigDict, split: str) -> Source:
 
 
 def _check_classes(train: Source, evaluation: Source) -> None:
-    """Labels are positions among the class names: both splits must have the same ones."""
-    ours, theirs = set(train.class_names), set(evaluation.class_names)
-    if ours != theirs:
+    """Labels are positions among the class names, so both splits must have the same ones."""
+    of_train, of_evaluation = set(train.class_names), set(evaluation.class_names)
+    if of_train != of_evaluation:
+        examples = ", ".join(sorted(of_train ^ of_evaluation)[:5])
         raise DataError(
             f"The splits {train.split} and {evaluation.split} of {train.dataset} have different "
-            f"classes, so their labels would not mean the same: {len(ours)} and {len(theirs)}; "
-            f"only in one of them: {', '.join(sorted(ours ^ theirs)[:5])}. Give both splits the "
-            "same classes (an empty folder will do for a class without images)."
+            f"classes, so their labels would not mean the same: {len(of_train)} and "
+            f"{len(of_evaluation)}; only in one of them: {examples}. Give both splits the same "
+            "classes (an empty folder will do for a class without images)."
         )
 
 
 def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
-    """Those of training and of evaluation. Mirroring is left to the device."""
+    """The transforms of training and of evaluation; flips are left to the device."""
+    try:
+        return _make_transforms(config, source, size)
+    except ValueError as error:
+        raise TrainError(
+            f"The keys of augment and eval do not fit: {error}. See augment.crop, augment.resize, "
+            "augment.interpolation, eval.crop and eval.interpolation in configs/base.py."
+        ) from error
+
+
+def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
     recipe = config.augment
     center = transforms.CenterCrop(size, config.eval.crop, config.eval.interpolation)
     if recipe.crop == "random_resized":
@@ -161,30 +180,34 @@ def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable
         )
     if source.image_shape:
         missing = [size - length for length in source.image_shape[:2]]
-        if missing[0] == missing[1] and missing[0] in range(0, 2 * WIDEST_PADDING + 1, 2):
+        if missing[0] == missing[1] and missing[0] in range(0, 2 * MAX_PADDING + 1, 2):
             pad = transforms.Pad(missing[0] // 2)
             return pad, pad
     resize = transforms.Resize(size, recipe.interpolation)
     return resize, resize
 
 
-def _on_device(config: ConfigDict, train: Source, evaluation: Source, transform: Callable) -> bool:
-    wish = config.data.on_device
-    if wish not in ("auto", "yes", "no"):
-        raise TrainError(f'data.on_device={wish!r} is not known: choose "auto", "yes" or "no".')
+def _keep_on_device(
+    config: ConfigDict, train: Source, evaluation: Source, transform: Callable
+) -> bool:
+    choice = config.data.on_device
+    if choice not in ("auto", "yes", "no"):
+        raise TrainError(f'data.on_device={choice!r} is not known: choose "auto", "yes" or "no".')
     possible = isinstance(transform, transforms.Pad)
-    if wish == "yes" and not possible:
+    if choice == "yes" and not possible:
         raise TrainError(
             f"data.on_device=yes: the images of {train.dataset} must be resized or cropped one by "
-            'one, so they cannot stay on the device; use "auto".'
+            "one, so they cannot stay on the device; use data.on_device=auto."
         )
-    if wish == "no" or not possible:
+    if choice == "no" or not possible:
         return False
     size = (len(train) + len(evaluation)) * int(np.prod(train.image_shape))
-    return wish == "yes" or size <= LARGEST_ON_DEVICE
+    return choice == "yes" or size <= MAX_BYTES_ON_DEVICE
 
 
-def _augmented(recipe: ConfigDict, input_of: Callable, key: jax.Array, images: jax.Array):
+def _augment(
+    recipe: ConfigDict, normalize: Callable, key: jax.Array, images: jax.Array
+) -> jax.Array:
     shift_key, flip_key, lighting_key = jax.random.split(key, 3)
     if recipe.shift:
         images = augment.random_crop_with_padding(shift_key, images, recipe.shift)
@@ -192,4 +215,4 @@ def _augmented(recipe: ConfigDict, input_of: Callable, key: jax.Array, images: j
         images = augment.random_flip(flip_key, images)
     if recipe.lighting:
         images = augment.lighting(lighting_key, images, recipe.lighting)
-    return input_of(images)
+    return normalize(images)

@@ -1,6 +1,7 @@
-"""Durations in words, resolved once to steps, and the grid on which a run does things."""
+"""Durations such as "90 epochs", converted to steps, and the steps at which a run does things."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ml_collections import ConfigDict
@@ -8,21 +9,25 @@ from ml_collections import ConfigDict
 from train.errors import TrainError
 
 
-def to_steps(words: str, examples: int, batch_size: int) -> int:
-    """ "90 epochs" or "500 steps" as a number of steps.
+def to_steps(duration: str, examples: int, batch_size: int) -> int:
+    """Converts a duration such as "90 epochs" to a number of steps, rounded to the nearest.
 
     Args:
-      words: a number and a unit: step(s), epoch(s) or example(s).
+      duration: a number and a unit: step(s), epoch(s) or example(s).
       examples: images in an epoch.
       batch_size: images in a step.
 
     Raises:
-      TrainError: the words are something else.
+      TrainError: the duration is written in any other way.
+
+    Example:
+      >>> to_steps("2.5 epochs", examples=1000, batch_size=10)
+      250
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(step|epoch|example)s?\s*", words)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(step|epoch|example)s?\s*", duration)
     if not match:
         raise TrainError(
-            f"The duration {words!r} is not understood: write a number and a unit, such as "
+            f"The duration {duration!r} is not understood: write a number and a unit, such as "
             '"90 epochs", "2.5 epochs", "500 steps" or "60000 examples".'
         )
     number, unit = float(match[1]), match[2]
@@ -31,32 +36,31 @@ def to_steps(words: str, examples: int, batch_size: int) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """When things happen, in steps since the start of the run.
+class Intervals:
+    """The length of a run and the intervals at which it logs, evaluates and saves, all in steps.
 
     Attributes:
-      steps: where training ends.
-      log, evaluate, checkpoint: each happens at multiples of its number; the last two also at the
-        end.
+      total: the last step.
+      log, evaluate, checkpoint: each happens at the multiples of its interval and at the end.
       steps_per_epoch: not always a whole number: an epoch's last images share a batch with the
-        next one's first.
+        first ones of the next.
     """
 
-    steps: int
+    total: int
     log: int
     evaluate: int
     checkpoint: int
     steps_per_epoch: float
 
     @classmethod
-    def of(cls, config: ConfigDict, examples: int) -> "Plan":
-        """The plan of a recipe whose training split has `examples` images."""
+    def from_config(cls, config: ConfigDict, examples: int) -> "Intervals":
+        """Returns the intervals of a recipe whose training split has `examples` images."""
 
-        def steps(words: str) -> int:
-            return max(1, to_steps(words, examples, config.batch_size))
+        def steps(duration: str) -> int:
+            return max(1, to_steps(duration, examples, config.batch_size))
 
         return cls(
-            steps=steps(config.duration),
+            total=steps(config.duration),
             log=steps(config.log.every),
             evaluate=steps(config.eval.every),
             checkpoint=steps(config.checkpoint.every),
@@ -64,23 +68,38 @@ class Plan:
         )
 
     def logs_at(self, step: int) -> bool:
-        return step % self.log == 0 or step == self.steps
+        """Whether a training line is written after `step`."""
+        return step % self.log == 0 or step == self.total
 
     def evaluates_at(self, step: int) -> bool:
-        return step > 0 and (step % self.evaluate == 0 or step == self.steps)
+        """Whether the model is evaluated after `step`."""
+        return step > 0 and (step % self.evaluate == 0 or step >= self.total)
 
     def saves_at(self, step: int) -> bool:
-        return step > 0 and (step % self.checkpoint == 0 or step == self.steps)
+        """Whether a checkpoint is written after `step`."""
+        return step > 0 and (step % self.checkpoint == 0 or step == self.total)
 
-    def next_stop(self, step: int) -> int:
-        """The next step after `step` at which something happens.
+    def events(self, start: int) -> Iterator[int]:
+        """Yields the steps at which a run that starts or resumes at `start` has something to do.
 
-        It does not depend on where the run was started, so a resumed run stops at the same places.
+        The first is `start` itself, since a run may have been stopped before its evaluation. The
+        second is `start + 1`, because the first step of a process is not timed. All others are
+        multiples of the intervals, wherever the run was resumed.
         """
-        periods = (self.log, self.evaluate, self.checkpoint)
-        return min(self.steps, *(period * (step // period + 1) for period in periods))
+        yield start
+        if start + 1 < self.total:
+            yield start + 1
+            start += 1
+        while start < self.total:
+            start = self.next_event(start)
+            yield start
+
+    def next_event(self, step: int) -> int:
+        """Returns the next step after `step` that is a multiple of an interval, or the last."""
+        intervals = (self.log, self.evaluate, self.checkpoint)
+        return min(self.total, *(interval * (step // interval + 1) for interval in intervals))
 
     @property
-    def longest_stretch(self) -> int:
-        """The most steps that can lie between two stops."""
-        return min(self.steps, self.log, self.evaluate, self.checkpoint)
+    def max_steps_per_call(self) -> int:
+        """The largest number of steps between two events."""
+        return min(self.total, self.log, self.evaluate, self.checkpoint)

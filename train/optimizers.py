@@ -4,27 +4,35 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from train.durations import Plan, to_steps
+from train.durations import Intervals, to_steps
 from train.errors import TrainError
 
 
-def make_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
-    """The learning rate as a function of the step: `config.schedule` over the plan's steps."""
-    schedule, peak = config.schedule, config.schedule.learning_rate
-    examples = round(plan.steps_per_epoch * config.batch_size)
+def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
+    """Returns the learning rate as a function of the step.
 
-    def steps(words: str) -> int:
-        return to_steps(words, examples, config.batch_size)
+    Args:
+      config: a recipe; its section `schedule` says what the schedule looks like.
+      intervals: of the run; its last step is the end of the schedule.
+
+    Raises:
+      TrainError: the schedule is not known, or has other than one factor per boundary.
+    """
+    schedule, peak = config.schedule, config.schedule.learning_rate
+    examples = round(intervals.steps_per_epoch * config.batch_size)
+
+    def steps(duration: str) -> int:
+        return to_steps(duration, examples, config.batch_size)
 
     warmup = steps(schedule.warmup)
-    rest = max(1, plan.steps - warmup)
+    rest = max(1, intervals.total - warmup)
     if schedule.name == "constant":
         after = optax.constant_schedule(peak)
     elif schedule.name == "linear":
@@ -32,7 +40,8 @@ def make_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
     elif schedule.name == "cosine":
         after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end / peak)
     elif schedule.name == "steps":
-        after = _steps(peak, [steps(b) - warmup for b in schedule.boundaries], schedule.factors)
+        boundaries = [steps(boundary) - warmup for boundary in schedule.boundaries]
+        after = _piecewise_constant(peak, boundaries, schedule.factors)
     else:
         raise TrainError(
             f"schedule.name={schedule.name!r} is not known: choose constant, linear, cosine or "
@@ -44,7 +53,9 @@ def make_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
     return optax.join_schedules([before, after], [warmup])
 
 
-def _steps(peak: float, boundaries: list[int], factors: tuple[float, ...]) -> optax.Schedule:
+def _piecewise_constant(
+    peak: float, boundaries: list[int], factors: tuple[float, ...]
+) -> optax.Schedule:
     if len(boundaries) != len(factors):
         raise TrainError(
             f"schedule.boundaries has {len(boundaries)} entries and schedule.factors has "
@@ -54,10 +65,15 @@ def _steps(peak: float, boundaries: list[int], factors: tuple[float, ...]) -> op
 
 
 def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The optimizer of `config.optimizer`: gradient clipping, weight decay, then its own rule.
+    """Chains gradient clipping, weight decay and the optimizer itself.
+
+    Args:
+      config: the section `optimizer` of a recipe.
+      schedule: the learning rate as a function of the step.
 
     Raises:
-      TrainError: an unknown name (with the closest ones) or an argument that it does not take.
+      TrainError: the optimizer is not known (the message has the closest names), or does not take
+        one of the options.
     """
     options, decay = dict(config.options), config.weight_decay
     factory = _factories().get(config.name)
@@ -65,27 +81,27 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
         near = difflib.get_close_matches(config.name, _factories(), n=3, cutoff=0.4)
         hint = f" The closest names are {', '.join(near)}." if near else ""
         raise TrainError(f"optimizer.name={config.name!r} is not an optimizer of optax.{hint}")
-    parts = []
+    chain = []
     if config.clip_norm:
-        parts.append(optax.clip_by_global_norm(config.clip_norm))
+        chain.append(optax.clip_by_global_norm(config.clip_norm))
     mask = decay_mask(config.weight_decay_exclude)
     if {"weight_decay", "mask"} <= inspect.signature(factory).parameters.keys():
         options |= {"weight_decay": decay, "mask": mask}
     elif decay:
-        parts.append(optax.add_decayed_weights(decay, mask))
+        chain.append(optax.add_decayed_weights(decay, mask))
     try:
-        parts.append(factory(schedule, **options))
+        chain.append(factory(schedule, **options))
     except TypeError as error:
         raise TrainError(f"optimizer.options do not fit {config.name}: {error}.") from error
-    return optax.chain(*parts)
+    return optax.chain(*chain)
 
 
-def decay_mask(exclude: str) -> Callable:
-    """params -> tree of bool: which parameters decay.
+def decay_mask(exclude: str) -> Callable[[Any], Any]:
+    """Returns a function from parameters to a tree of bool: whether weight decay applies.
 
     Args:
-      exclude: regular expression, searched in paths such as "stage1/block1/conv1/kernel"; those it
-        is found in do not decay. "" excludes none.
+      exclude: regular expression that is searched in paths such as "stage1/block1/conv1/kernel";
+        parameters whose path matches do not decay. "" excludes none.
     """
 
     def mask(params):
@@ -108,7 +124,7 @@ def _factories() -> dict[str, Callable]:
 
 
 class CurvatureState(NamedTuple):
-    """A running mean of squared gradients for each parameter, and the updates so far."""
+    """Running mean of the squared gradient of each parameter, and the number of updates."""
 
     curvature: optax.Params
     count: jax.Array
@@ -117,12 +133,18 @@ class CurvatureState(NamedTuple):
 def diagonal_levenberg_marquardt(
     learning_rate: optax.ScalarOrSchedule, mu: float = 0.02, memory: float = 0.002
 ) -> optax.GradientTransformation:
-    """Each weight's own step size: learning_rate / (mu + h), h its curvature (LeCun 1998, App. C).
+    """Scales each gradient by learning_rate / (mu + h), h the curvature of the parameter.
 
-    The paper computes h by a second backward pass over 500 images before each epoch. Here h is the
-    running mean of the squared gradient over about 1 / `memory` = 500 images: at batch size 1 it is
-    the diagonal of the Fisher matrix with the true labels, which the paper's Gauss-Newton diagonal
-    approximates too. Meant for batch size 1; larger batches average the squares away.
+    The method is that of LeCun et al. 1998, appendix C, which computes h by a second backward pass
+    over 500 images before each epoch. Here h is the running mean of the squared gradient over about
+    1 / `memory` = 500 images: at batch size 1 it is the diagonal of the Fisher matrix with the true
+    labels, which the paper's Gauss-Newton diagonal approximates too. Use it with batch size 1;
+    larger batches average the gradient before it is squared.
+
+    Args:
+      learning_rate: the global rate of the paper.
+      mu: keeps the step bounded where the curvature is small.
+      memory: weight of a new squared gradient in the running mean, in (0, 1].
     """
 
     def init(params) -> CurvatureState:

@@ -1,6 +1,6 @@
-"""What a run tells: a progress bar, and the files that explain a workdir.
+"""The report of a run: a progress bar, and the files that document a workdir.
 
-metrics.jsonl      one line a report: {"split": "train" | "eval", "step", "epoch", ...}
+metrics.jsonl      one line per report: {"split": "train" | "eval", "step", "epoch", ...}
 events.out.*       the same for TensorBoard
 curves.png         the same as a picture
 config.json        the recipe, all keys
@@ -12,15 +12,19 @@ import json
 import platform
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from train.checkpoint import write_whole
+from configs.keys import current_keys, flat
+from train.durations import Intervals
 from train.errors import TrainError
-from train.workspace import disk_errors
+from train.step import Metrics
+from train.workspace import disk_errors, write_atomically
 
 METRICS = "metrics.jsonl"
 CURVES_EVERY = 60.0  # seconds; drawing takes one
@@ -28,26 +32,45 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 
 
 class NonFiniteLoss(Exception):
-    """The loss of a step was inf or nan."""
+    """The loss of a step was inf or nan.
+
+    Attributes:
+      step: number of the step.
+      learning_rate: of the last step reported.
+    """
 
     def __init__(self, step: int, learning_rate: float):
         super().__init__(f"The loss is not finite at step {step}.")
         self.step, self.learning_rate = step, learning_rate
 
 
-class Report:
-    """Writes the report of one run, from `start` on; what an earlier run wrote stays.
+class _Pending(NamedTuple):
+    """Steps that may still be running: their last one, their metrics, when they were started."""
 
-    Training sums are fetched one stretch late, when the next one is on its way, so that the device
-    never waits for the report. Only the first process writes.
+    step: int
+    fetched: Future
+    started: float
+
+
+class Report:
+    """Context manager that writes the report of a run from step `start` on.
+
+    What was reported up to that step by an earlier process is kept. Training metrics are fetched by
+    a thread and reported when the next steps are dispatched, so the device never waits for the
+    report. Only the first process writes.
+
+    Attributes:
+      lines: those of metrics.jsonl.
     """
 
-    def __init__(self, workdir: Path, config: ConfigDict, plan, start: int):
-        self._workdir, self._plan, self._batch_size = workdir, plan, config.batch_size
+    def __init__(self, workdir: Path, config: ConfigDict, intervals: Intervals, start: int):
+        self._workdir, self._intervals = workdir, intervals
         self._writes = jax.process_index() == 0
-        self._pending: tuple | None = None
-        self._totals: dict[str, float] = {}
-        self._seconds = self._last_time = 0.0
+        self._fetcher = ThreadPoolExecutor(1)
+        self._pending: _Pending | None = None
+        self._totals: dict[str, float] = {}  # since the last training line
+        self._speedometer = Speedometer()
+        self._started = 0.0
         self._drawn = time.monotonic()
         with disk_errors(workdir):
             self.lines = cut_after(workdir / METRICS, start, write=self._writes)
@@ -58,74 +81,107 @@ class Report:
                 self._metrics = (workdir / METRICS).open("a")
                 self._events = SummaryWriter(str(workdir), purge_step=start + 1)
         self._bar = tqdm(
-            total=plan.steps, initial=start, unit="step", disable=None if self._writes else True
+            total=intervals.total,
+            initial=start,
+            unit="step",
+            disable=None if self._writes else True,
         )
 
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
     def has_evaluation(self, step: int) -> bool:
+        """Whether the evaluation after `step` was reported, by this process or an earlier one."""
         return any(line["split"] == "eval" and line["step"] == step for line in self.lines)
 
-    def begin(self) -> None:
-        """A stretch is about to start: its time counts from here unless another one is running."""
-        if self._pending is None:
-            self._last_time = time.monotonic()
+    @property
+    def last_evaluation(self) -> dict[str, Any] | None:
+        """The last evaluation line, or None."""
+        return next((line for line in reversed(self.lines) if line["split"] == "eval"), None)
 
-    def train(self, step: int, sums) -> None:
-        """Takes note of a stretch that ends at `step` and may still be running."""
+    def start_timer(self) -> None:
+        """Notes that training steps are about to be dispatched."""
+        self._started = time.monotonic()
+
+    def train(self, step: int, metrics: Metrics | None) -> None:
+        """Reports the steps up to `step` at the next call or `flush`; they may still be running.
+
+        Args:
+          metrics: of all steps since the last call; None if there were none.
+        """
         self.flush()
-        self._pending = (step, sums)
+        if metrics is not None:
+            self._pending = _Pending(step, self._fetcher.submit(_fetch, metrics), self._started)
+            if not self._speedometer.warm:  # steps queued meanwhile would seem to take no time
+                self.flush()
 
     def flush(self) -> None:
-        """Waits for the stretch that was noted, and reports it.
+        """Waits for the steps of the last call of `train`, and reports them.
 
         Raises:
-          NonFiniteLoss: one of its losses was not finite.
+          NonFiniteLoss: the loss of one of them is not finite.
         """
         if self._pending is None:
             return
-        (step, sums), self._pending = self._pending, None
-        sums = {name: value.item() for name, value in jax.device_get(sums).items()}
-        now = time.monotonic()
-        self._seconds += now - self._last_time
-        self._last_time = now
-        if sums["bad_step"] >= 0:
-            raise NonFiniteLoss(sums["bad_step"], sums["learning_rate"])
+        (step, fetched, started), self._pending = self._pending, None
+        metrics, finished = fetched.result()
+        if metrics["nonfinite_step"] >= 0:
+            raise NonFiniteLoss(metrics["nonfinite_step"], metrics["learning_rate"])
+        self._speedometer.add(metrics["examples"], started, finished)
         for name in ("loss", "top1", "top5", "examples"):
-            self._totals[name] = self._totals.get(name, 0.0) + sums[name]
+            self._totals[name] = self._totals.get(name, 0.0) + metrics[name]
         self._bar.update(step - self._bar.n)
-        if self._plan.logs_at(step):
-            speed = self._totals["examples"] / max(self._seconds, 1e-9)
-            line = self._line("train", step, self._totals)
-            line |= {"images_per_second": speed, "learning_rate": sums["learning_rate"]}
-            self._totals, self._seconds = {}, 0.0
-            self._write(line)
-            self._bar.set_postfix_str(
-                f"loss {line['loss']:.4f}, top1 {line['top1']:.2%}, {speed:.0f} images/s"
-            )
+        if self._intervals.logs_at(step):
+            self._write_train_line(step, metrics["learning_rate"])
 
-    def evaluation(self, step: int, sums, skipped: int = 0) -> dict:
+    def _write_train_line(self, step: int, learning_rate: float) -> None:
+        line = self._line("train", step, self._totals)
+        summary = f"loss {line['loss']:.4f}, top1 {line['top1']:.2%}"
+        speed = self._speedometer.read()
+        if speed is not None:
+            line["images_per_second"] = speed
+            summary += f", {speed:.0f} images/s"
+        line["learning_rate"] = learning_rate
+        self._totals = {}
+        self._write(line)
+        self._bar.set_postfix_str(summary)
+
+    def evaluation(self, step: int, metrics: Metrics, skipped: int = 0) -> dict[str, Any]:
         """Writes an evaluation line and returns it. It holds no times, so equal runs equal it.
+
+        Args:
+          metrics: of the whole evaluation split.
+          skipped: number of images that could not be read, so far in this process.
 
         Raises:
           TrainError: the loss is not finite.
         """
-        sums = {name: value.item() for name, value in jax.device_get(sums).items()}
+        sums = {name: value.item() for name, value in jax.device_get(metrics).items()}
         line = self._line("eval", step, sums) | {"examples": int(sums["examples"])}
         if skipped:
             line["skipped"] = skipped
         if not abs(line["loss"]) < float("inf"):
             raise TrainError(
-                f"The evaluation loss at step {step} is {line['loss']}: the model gives values "
-                "that are not finite on some image. Lower schedule.learning_rate, or set "
-                "optimizer.clip_norm."
+                f"The evaluation loss at step {step} is {line['loss']}: the model's output is not "
+                "finite for some image. Lower schedule.learning_rate, or set optimizer.clip_norm."
             )
         self._write(line)
-        self._say(
-            f"step {step} (epoch {line['epoch']:.2f}): evaluation loss {line['loss']:.4f}, "
-            f"top1 {line['top1']:.2%}, top5 {line['top5']:.2%} of {line['examples']} images"
-        )
+        self._print(_describe_evaluation(line))
         if time.monotonic() - self._drawn > CURVES_EVERY:
             self.draw()
         return line
+
+    def complete(self) -> None:
+        """Reports that the run was complete before this process started, and its last figures."""
+        self.draw()
+        self._print(
+            f"The run in {self._workdir} is complete at "
+            f"{_describe_evaluation(self.last_evaluation)}. To train longer, raise duration; to "
+            "start again, name another --workdir."
+        )
 
     def draw(self) -> None:
         """Draws curves.png from all lines so far."""
@@ -137,14 +193,17 @@ class Report:
             self._drawn = time.monotonic()
 
     def close(self) -> None:
+        """Closes all files; what is pending is lost."""
+        self._fetcher.shutdown(wait=False)
         self._bar.close()
         if self._writes:
             self._metrics.close()
             self._events.close()
 
-    def _line(self, split: str, step: int, totals: dict) -> dict:
+    def _line(self, split: str, step: int, totals: dict) -> dict[str, Any]:
         means = {name: totals[name] / totals["examples"] for name in ("loss", "top1", "top5")}
-        return {"split": split, "step": step, "epoch": step / self._plan.steps_per_epoch} | means
+        epoch = step / self._intervals.steps_per_epoch
+        return {"split": split, "step": step, "epoch": epoch} | means
 
     def _write(self, line: dict) -> None:
         self.lines.append(line)
@@ -158,24 +217,77 @@ class Report:
                     self._events.add_scalar(f"{line['split']}/{name}", value, line["step"])
             self._events.flush()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._writes:
             tqdm.write(text)
             sys.stdout.flush()
 
 
-def cut_after(path: Path, step: int, write: bool = True) -> list[dict]:
-    """Cuts metrics.jsonl behind `step`, and a last line that is half written; returns the lines."""
+class Speedometer:
+    """Images per second of training, without the first steps of a process.
+
+    Those are slower than all others: workers start, programs are loaded, memory is allocated.
+
+    Attributes:
+      warm: whether the first steps are done.
+    """
+
+    def __init__(self):
+        self.warm = False
+        self._finished = 0.0
+        self._examples = self._seconds = 0.0
+
+    def add(self, examples: float, started: float, finished: float) -> None:
+        """Adds steps dispatched from `started` on, the last of which ended at `finished`.
+
+        Both are in seconds. Steps that were dispatched while others were running count from the end
+        of those.
+        """
+        if self.warm:
+            self._examples += examples
+            self._seconds += finished - max(started, self._finished)
+        self.warm, self._finished = True, finished
+
+    def read(self) -> float | None:
+        """Returns the mean since the last call, or None if no step was timed."""
+        examples, seconds = self._examples, self._seconds
+        self._examples = self._seconds = 0.0
+        return examples / max(seconds, 1e-9) if examples else None
+
+
+def _fetch(metrics: Metrics) -> tuple[dict[str, float], float]:
+    """Waits for the metrics; returns them as Python numbers, and the time."""
+    values = {name: value.item() for name, value in jax.device_get(metrics).items()}
+    return values, time.monotonic()
+
+
+def _describe_evaluation(line: dict) -> str:
+    return (
+        f"step {line['step']} (epoch {line['epoch']:.2f}): evaluation loss {line['loss']:.4f}, "
+        f"top1 {line['top1']:.2%}, top5 {line['top5']:.2%} of {line['examples']} images"
+    )
+
+
+def cut_after(path: Path, step: int, write: bool = True) -> list[dict[str, Any]]:
+    """Removes the lines of metrics.jsonl that follow `step`, and a last line that is half written.
+
+    Args:
+      path: of metrics.jsonl, which need not exist.
+      write: False leaves the file as it is.
+
+    Returns:
+      The lines that are kept.
+    """
     lines = []
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
         except ValueError:
-            break  # killed while writing it
+            break  # the process was killed while writing it
         if line["step"] <= step:
             lines.append(line)
     if write:
-        write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
     return lines
 
 
@@ -183,26 +295,18 @@ def _describe_run(workdir: Path, config: ConfigDict) -> None:
     recipe = json.loads(json.dumps(config.to_dict()))
     path = workdir / "config.json"
     before = json.loads(path.read_text()) if path.exists() else recipe
-    changed = sorted(key for key, value in flat(recipe).items() if flat(before).get(key) != value)
+    before = current_keys(flat(before))
+    changed = sorted(key for key, value in flat(recipe).items() if before.get(key) != value)
     if changed:
         print(f"Note: this workdir was started with other values of {', '.join(changed)}.")
-    write_whole(path, json.dumps(recipe, indent=2) + "\n")
+    write_atomically(path, json.dumps(recipe, indent=2) + "\n")
     path = workdir / "environment.json"
     starts = json.loads(path.read_text()) if path.exists() else []
-    write_whole(path, json.dumps([*starts, environment()], indent=2) + "\n")
+    write_atomically(path, json.dumps([*starts, environment()], indent=2) + "\n")
 
 
-def flat(tree: dict, prefix: str = "") -> dict:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
-    result = {}
-    for key, value in tree.items():
-        nested = isinstance(value, dict)
-        result |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return result
-
-
-def environment() -> dict:
-    """Versions, devices and command line of this process."""
+def environment() -> dict[str, Any]:
+    """Returns versions, devices and command line of this process."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,

@@ -1,10 +1,11 @@
-"""The device mesh, and where each array of a run lies on it.
+"""The device mesh, and how the arrays of a run are sharded over it.
 
 The mesh has two axes, `data` and `fsdp`. A batch is split over both. Parameters and optimizer state
-are split over `fsdp` by a rule on their shapes, so models know nothing of it.
+are split over `fsdp` by a rule on their shapes, so models need not know about sharding.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,57 +14,62 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from train.errors import TrainError
 
 BATCH = PartitionSpec(("data", "fsdp"))
-WHOLE = PartitionSpec()
-SMALLEST_SPLIT = 1024  # elements; a smaller array costs more to gather than to keep whole
+REPLICATED = PartitionSpec()
+MIN_SHARDED_SIZE = 1024  # elements; gathering a smaller array costs more than replicating it
 
 
 def make_mesh(data: int, fsdp: int, devices: Sequence | None = None) -> Mesh:
-    """A mesh of data x fsdp of the devices, by default JAX's; data = 0 takes all there are.
+    """Returns a mesh of shape (data, fsdp).
+
+    Args:
+      data: length of the data axis; 0 for all devices that `fsdp` leaves.
+      fsdp: length of the fsdp axis, at least 1.
+      devices: devices to choose from, by default `jax.devices()`.
 
     Raises:
-      TrainError: the machine has not that many devices, or they do not divide.
+      TrainError: there are not that many devices, or they do not divide.
     """
     devices = jax.devices() if devices is None else devices
     available = len(devices)
-    wanted = f"mesh.data={data} and mesh.fsdp={fsdp}"
+    requested = f"mesh.data={data} and mesh.fsdp={fsdp}"
     if fsdp < 1 or data < 0 or (data == 0 and available % fsdp):
         raise TrainError(
-            f"{wanted} do not divide the {available} devices here: choose a mesh.fsdp of 1 or more "
+            f"{requested} do not divide the {available} devices: choose a mesh.fsdp of 1 or more "
             "that divides them, and mesh.data=0 for all the rest."
         )
     data = data or available // fsdp
     if data * fsdp > available or (jax.process_count() > 1 and data * fsdp != available):
         raise TrainError(
-            f"{wanted} ask for {data * fsdp} devices and there are {available}: set mesh.data=0 to "
-            "use what is there."
+            f"{requested} ask for {data * fsdp} devices and there are {available}: set mesh.data=0 "
+            "to use all of them."
         )
     return Mesh(np.array(devices[: data * fsdp]).reshape(data, fsdp), ("data", "fsdp"))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises TrainError unless the batch divides over the mesh's devices."""
+    """Raises TrainError unless the global batch size is a multiple of the number of devices."""
     if batch_size < 1 or batch_size % mesh.size:
-        near = max(1, round(batch_size / mesh.size)) * mesh.size
+        nearest = max(1, round(batch_size / mesh.size)) * mesh.size
         raise TrainError(
             f"batch_size={batch_size} does not divide over {mesh.size} devices: each must get the "
-            f"same number of images. The nearest that does is {near}; or use fewer devices with "
+            f"same number of images. The nearest that does is {nearest}; or use fewer devices with "
             "mesh.data."
         )
 
 
-def state_shardings(shapes, mesh: Mesh):
-    """For a tree of arrays or shapes, the tree of their shardings on the mesh."""
+def state_shardings(shapes: Any, mesh: Mesh) -> Any:
+    """Returns the NamedSharding of each leaf of `shapes`, a tree of arrays or ShapeDtypeStructs."""
 
-    def rule(array) -> NamedSharding:
-        return NamedSharding(mesh, split_largest_axis(array.shape, mesh.shape["fsdp"]))
+    def sharding(leaf) -> NamedSharding:
+        return NamedSharding(mesh, split_largest_axis(leaf.shape, mesh.shape["fsdp"]))
 
-    return jax.tree.map(rule, shapes)
+    return jax.tree.map(sharding, shapes)
 
 
-def split_largest_axis(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    """Splits over `fsdp` the largest axis that divides; small arrays stay whole."""
-    axes = [axis for axis, length in enumerate(shape) if length % parts == 0]
-    if parts == 1 or np.prod(shape) < SMALLEST_SPLIT or not axes:
-        return WHOLE
+def split_largest_axis(shape: tuple[int, ...], num_shards: int) -> PartitionSpec:
+    """Splits the largest axis divisible by `num_shards` over `fsdp`; replicates small arrays."""
+    axes = [axis for axis, length in enumerate(shape) if length % num_shards == 0]
+    if num_shards == 1 or np.prod(shape) < MIN_SHARDED_SIZE or not axes:
+        return REPLICATED
     largest = max(axes, key=lambda axis: shape[axis])
     return PartitionSpec(*("fsdp" if axis == largest else None for axis in range(len(shape))))

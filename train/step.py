@@ -1,8 +1,8 @@
-"""The pure functions of training: one step, one evaluation step, and stretches of them.
+"""The pure functions of training: one training step, one evaluation step, and loops of them.
 
-A batch is {"image": uint8 [B, H, W, C], "label": int32 [B]}; an evaluation batch has also
-"mask" [B], 0 where the batch is padded. What a step counts is a dictionary of sums over
-its examples, so that stretches of steps, batches of an evaluation and devices add up.
+A batch is {"image": uint8 [B, H, W, C], "label": int32 [B]}; an evaluation batch also has
+"mask" [B], 0 where the batch is padded. Metrics are a dictionary of sums over examples, so those
+of several steps, batches or devices can be added.
 """
 
 from collections.abc import Callable
@@ -18,24 +18,23 @@ from jax.sharding import Mesh, NamedSharding
 
 from train import losses
 from train.errors import TrainError
-from train.sharding import BATCH, WHOLE
+from train.sharding import BATCH, REPLICATED
 
 Batch = dict[str, jax.Array]
-Sums = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 
 @struct.dataclass
 class TrainState:
-    """All that a run has to remember.
+    """Everything that changes during a run.
 
-    Random numbers are a function of (seed, step), and the order of the data too, so neither is in
-    here.
+    Random numbers and the order of the data are functions of (seed, step), so neither is in here.
 
     Attributes:
-      step: int32 [], steps done.
+      step: int32 [], number of steps done.
       params, batch_stats: the model's collections.
-      opt_state: the optimizer's.
-      ema_params: moving average of the parameters; {} where the recipe has none.
+      opt_state: state of the optimizer.
+      ema_params: exponential moving average of the parameters; {} if the recipe has none.
     """
 
     step: jax.Array
@@ -44,19 +43,28 @@ class TrainState:
     opt_state: optax.OptState
     ema_params: dict
 
+    @property
+    def eval_params(self) -> dict:
+        """The parameters that are evaluated and exported: the moving average if there is one."""
+        return self.ema_params or self.params
+
 
 @dataclass(frozen=True)
 class Task:
-    """What a step needs beside the state and the batch. All of it is fixed for a run.
+    """Everything that a step needs besides the state and the batch; constant during a run.
 
     Attributes:
       model: called as model(images, train=...) -> logits [B, K].
-      optimizer, schedule: from optax; the schedule is for the report.
-      augment: (key, uint8 images) -> the model's input in training.
-      normalize: uint8 images -> the model's input in evaluation.
+      optimizer, schedule: from optax; the schedule is used for the report only.
+      augment: (key, uint8 [B, H, W, C]) -> the model's input in training.
+      normalize: uint8 [B, H, W, C] -> the model's input in evaluation.
       image_shape: (H, W, C) of a batch's images.
-      auxiliary_weights: one for each auxiliary head, by the order of their names.
-      batch_norm: "global" or "per_device".
+      mesh: from `sharding.make_mesh`.
+      seed: determines initial parameters, augmentation and dropout.
+      label_smoothing, reject_class_logit: see `losses.cross_entropy`.
+      auxiliary_weights: weight of each auxiliary head's loss, in the order of the heads' names.
+      batch_norm: BatchNorm statistics over the "global" batch, or "per_device".
+      ema_decay: decay of the moving average of the parameters; 0 for none.
     """
 
     model: nn.Module
@@ -68,7 +76,7 @@ class Task:
     mesh: Mesh
     seed: int = 0
     label_smoothing: float = 0.0
-    rubbish_logit: float | None = None
+    reject_class_logit: float | None = None
     auxiliary_weights: tuple[float, ...] = ()
     batch_norm: str = "global"
     ema_decay: float = 0.0
@@ -81,7 +89,7 @@ class Task:
 
 
 def init_state(task: Task) -> TrainState:
-    """The state at step 0, a function of the seed."""
+    """Returns the state at step 0, which depends on the seed alone."""
     keys = {"params": jax.random.key(task.seed)}
     images = jnp.zeros((1, *task.image_shape), jnp.uint8)
     variables = task.model.init(keys, task.normalize(images), train=False)
@@ -95,14 +103,19 @@ def init_state(task: Task) -> TrainState:
     )
 
 
-def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
-    """One update of the parameters, and what it counted."""
+def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """Updates the parameters once; returns the new state and the metrics of the batch."""
     augment_key, dropout_key = jax.random.split(
         jax.random.fold_in(jax.random.key(task.seed), state.step)
     )
     images = task.augment(augment_key, batch["image"])
-    gradients, batch_stats, sums = _gradients_over_mesh(
-        task, state, images, batch["label"], dropout_key
+    # Sharded parameters are gathered here, and their gradients scattered again by the update.
+    params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, REPLICATED))
+    compute = partial(gradients_and_metrics, task)
+    if task.batch_norm == "per_device":
+        compute = _average_over_devices(compute, task.mesh)
+    gradients, batch_stats, metrics = compute(
+        params, state.batch_stats, images, batch["label"], dropout_key
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -114,64 +127,64 @@ def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState,
         ema_params=_moving_average(task.ema_decay, state, params),
     )
     learning_rate = jnp.asarray(task.schedule(state.step - 1), jnp.float32)
-    bad_step = jnp.where(jnp.isfinite(sums["loss"]), -1, state.step)
-    return state, sums | {"learning_rate": learning_rate, "bad_step": bad_step}
+    nonfinite_step = jnp.where(jnp.isfinite(metrics["loss"]), -1, state.step)
+    return state, metrics | {"learning_rate": learning_rate, "nonfinite_step": nonfinite_step}
 
 
-def _gradients_over_mesh(task: Task, state: TrainState, images, labels, key):
-    """(gradients, batch_stats, sums) of the whole batch.
+def gradients_and_metrics(
+    task: Task,
+    params: dict,
+    batch_stats: dict,
+    images: jax.Array,
+    labels: jax.Array,
+    dropout_key: jax.Array,
+) -> tuple[dict, dict, Metrics]:
+    """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch."""
+    loss_of = partial(
+        losses.cross_entropy,
+        labels=labels,
+        label_smoothing=task.label_smoothing,
+        reject_class_logit=task.reject_class_logit,
+    )
 
-    "global": the compiler splits one program over the mesh, and BatchNorm sees the whole batch.
-    "per_device": each device runs the same program on its part; the results are averaged once.
-    """
-    # Split parameters are gathered for their use, and their gradients scattered again after it.
-    params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, WHOLE))
-    local = partial(_gradients, task)
-    if task.batch_norm == "global":
-        return local(params, state.batch_stats, images, labels, key)
-
-    def on_device(params, batch_stats, images, labels, key):
-        key = jax.random.fold_in(key, jax.lax.axis_index(("data", "fsdp")))
-        gradients, batch_stats, sums = local(params, batch_stats, images, labels, key)
-        axes = ("data", "fsdp")
-        gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), axes)
-        return gradients, batch_stats, jax.lax.psum(sums, axes)
-
-    return jax.shard_map(
-        on_device,
-        mesh=task.mesh,
-        in_specs=(WHOLE, WHOLE, BATCH, BATCH, WHOLE),
-        out_specs=WHOLE,
-        check_vma=False,  # the averages above are written out, so none may be added
-    )(params, state.batch_stats, images, labels, key)
-
-
-def _gradients(task: Task, params, batch_stats, images, labels, key):
     def loss_fn(params):
         logits, collections = task.model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
             train=True,
-            rngs={"dropout": key},
+            rngs={"dropout": dropout_key},
             mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
         )
-        main = _losses(task, logits, labels)
-        weights = task.auxiliary_weights
-        auxiliary = [_losses(task, aux, labels) for aux in _auxiliary_logits(task, collections)]
-        total = main + sum(w * loss for w, loss in zip(weights, auxiliary, strict=True))
-        sums = _count(logits, labels, main)
-        return total.mean(), (collections.get("batch_stats", {}), sums)
+        main = loss_of(logits)
+        auxiliary = [loss_of(head) for head in _auxiliary_logits(task, collections)]
+        weighted = zip(task.auxiliary_weights, auxiliary, strict=True)
+        total = main + sum(weight * loss for weight, loss in weighted)
+        metrics = _sum_metrics(logits, labels, main)
+        return total.mean(), (collections.get("batch_stats", {}), metrics)
 
-    gradients, (batch_stats, sums) = jax.grad(loss_fn, has_aux=True)(params)
-    return gradients, batch_stats, sums
+    gradients, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
+    return gradients, batch_stats, metrics
 
 
-def _losses(task: Task, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    return losses.cross_entropy(
-        logits,
-        labels,
-        label_smoothing=task.label_smoothing,
-        rubbish_logit=task.rubbish_logit,
+def _average_over_devices(compute: Callable, mesh: Mesh) -> Callable:
+    """`gradients_and_metrics`, run by each device on its part of the batch, then averaged once.
+
+    Without it the compiler splits one program over the mesh, and BatchNorm sees the whole batch.
+    """
+    axes = ("data", "fsdp")
+
+    def on_device(params, batch_stats, images, labels, dropout_key):
+        dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axes))
+        gradients, batch_stats, metrics = compute(params, batch_stats, images, labels, dropout_key)
+        gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), axes)
+        return gradients, batch_stats, jax.lax.psum(metrics, axes)
+
+    return jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(REPLICATED, REPLICATED, BATCH, BATCH, REPLICATED),
+        out_specs=REPLICATED,
+        check_vma=False,  # the averages are written out above, so JAX must not add any
     )
 
 
@@ -187,14 +200,17 @@ def _auxiliary_logits(task: Task, collections: dict) -> list[jax.Array]:
     return [heads[name][0] for name in names]
 
 
-def _count(logits, labels, example_losses, mask=None) -> Sums:
+def _sum_metrics(
+    logits: jax.Array, labels: jax.Array, losses_: jax.Array, mask: jax.Array | None = None
+) -> Metrics:
+    """Sums over the examples of a batch whose mask is not 0."""
     mask = jnp.ones(labels.shape, bool) if mask is None else mask.astype(bool)
 
     def total(values):
         return jnp.where(mask, values, 0).sum(dtype=jnp.float32)
 
     return {
-        "loss": total(example_losses),
+        "loss": total(losses_),
         "top1": total(losses.in_top(logits, labels, 1)),
         "top5": total(losses.in_top(logits, labels, 5)),
         "examples": total(1),
@@ -202,28 +218,31 @@ def _count(logits, labels, example_losses, mask=None) -> Sums:
 
 
 def _moving_average(decay: float, state: TrainState, params: dict) -> dict:
-    """The next average. Early on it follows faster, as TensorFlow's with `num_updates`."""
+    """The next average; early on it follows faster, as TensorFlow's with `num_updates` does."""
     if not decay:
         return {}
     decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
     return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema_params, params)
 
 
-def eval_step(task: Task, state: TrainState, batch: Batch) -> Sums:
-    """What one batch counts: plain cross entropy, without smoothing; padding counts nothing."""
-    params = state.ema_params if task.ema_decay else state.params
-    params = jax.lax.with_sharding_constraint(params, NamedSharding(task.mesh, WHOLE))
+def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
+    """Returns the metrics of an evaluation batch; the loss is without label smoothing."""
+    params = jax.lax.with_sharding_constraint(
+        state.eval_params, NamedSharding(task.mesh, REPLICATED)
+    )
     logits = task.model.apply(
         {"params": params, "batch_stats": state.batch_stats},
         task.normalize(batch["image"]),
         train=False,
     )
-    example_losses = losses.cross_entropy(logits, batch["label"], rubbish_logit=task.rubbish_logit)
-    return _count(logits, batch["label"], example_losses, batch["mask"])
+    example_losses = losses.cross_entropy(
+        logits, batch["label"], reject_class_logit=task.reject_class_logit
+    )
+    return _sum_metrics(logits, batch["label"], example_losses, batch["mask"])
 
 
-def no_sums() -> Sums:
-    """The sums of no step."""
+def empty_metrics() -> Metrics:
+    """Returns the metrics of no steps."""
     zero = jnp.zeros((), jnp.float32)
     return {
         "loss": zero,
@@ -231,58 +250,74 @@ def no_sums() -> Sums:
         "top5": zero,
         "examples": zero,
         "learning_rate": zero,
-        "bad_step": jnp.full((), -1, jnp.int32),
+        "nonfinite_step": jnp.full((), -1, jnp.int32),
     }
 
 
-def add(sums: Sums, more: Sums) -> Sums:
-    """The sums of both: the last learning rate and the first step whose loss was not finite."""
-    added = {name: sums[name] + more[name] for name in ("loss", "top1", "top5", "examples")}
+def add_metrics(metrics: Metrics, more: Metrics) -> Metrics:
+    """Adds two sums; keeps the last learning rate and the first step with a non-finite loss."""
+    added = {name: metrics[name] + more[name] for name in ("loss", "top1", "top5", "examples")}
+    first = metrics["nonfinite_step"]
     return added | {
-        "learning_rate": more.get("learning_rate", sums["learning_rate"]),
-        "bad_step": jnp.where(
-            sums["bad_step"] < 0, more.get("bad_step", sums["bad_step"]), sums["bad_step"]
-        ),
+        "learning_rate": more.get("learning_rate", metrics["learning_rate"]),
+        "nonfinite_step": jnp.where(first < 0, more.get("nonfinite_step", first), first),
     }
 
 
-def counted_train_step(task: Task, state: TrainState, sums: Sums, batch: Batch):
-    """`train_step`, its sums added to `sums`."""
+def train_step_accumulating(
+    task: Task, state: TrainState, metrics: Metrics, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """As `train_step`, with the metrics of the batch added to `metrics`."""
     state, more = train_step(task, state, batch)
-    return state, add(sums, more)
+    return state, add_metrics(metrics, more)
 
 
-def counted_eval_step(task: Task, state: TrainState, sums: Sums, batch: Batch) -> Sums:
-    """`eval_step`, its sums added to `sums`."""
-    return add(sums, eval_step(task, state, batch))
+def eval_step_accumulating(
+    task: Task, state: TrainState, metrics: Metrics, batch: Batch
+) -> Metrics:
+    """As `eval_step`, with the metrics of the batch added to `metrics`."""
+    return add_metrics(metrics, eval_step(task, state, batch))
 
 
-def take(data: Batch, indices: jax.Array) -> Batch:
-    """The batch of `indices` [B] out of data that lies on the device whole."""
+def take_batch(data: Batch, indices: jax.Array) -> Batch:
+    """Gathers the examples `indices` [B] of a data set that is in device memory."""
     return {name: jnp.take(array, indices, axis=0, mode="clip") for name, array in data.items()}
 
 
-def train_stretch(task: Task, state: TrainState, data: Batch, indices: jax.Array, count):
-    """The first `count` of the steps whose examples are the rows of `indices` [K, B].
+def train_steps(
+    task: Task, state: TrainState, data: Batch, indices: jax.Array, count: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Runs `count` training steps in one call, so that the device never waits for Python.
 
-    One call, in which the device never waits for Python. `count` is an argument and not a shape,
-    so that stretches of all lengths are the same program.
+    Args:
+      data: a training split in device memory.
+      indices: int32 [N, B]; row i holds the examples of step i.
+      count: int32 [], at most N. It is an argument and not a shape, so that one compiled program
+        runs any number of steps.
 
     Returns:
-      (state, sums over the stretch).
+      The state after them, and the sum of their metrics.
     """
 
     def body(row, carry):
-        return counted_train_step(task, *carry, take(data, indices[row]))
+        return train_step_accumulating(task, *carry, take_batch(data, indices[row]))
 
-    return jax.lax.fori_loop(0, count, body, (state, no_sums()))
+    return jax.lax.fori_loop(0, count, body, (state, empty_metrics()))
 
 
-def eval_stretch(task: Task, state: TrainState, sums: Sums, data: Batch, indices, masks, count):
-    """The sums, and those of the first `count` rows of `indices` and `masks`, both [K, B]."""
+def eval_steps(
+    task: Task,
+    state: TrainState,
+    metrics: Metrics,
+    data: Batch,
+    indices: jax.Array,
+    masks: jax.Array,
+    count: jax.Array,
+) -> Metrics:
+    """Adds the metrics of the first `count` rows of `indices` and `masks`, both [N, B]."""
 
-    def body(row, sums):
-        batch = take(data, indices[row]) | {"mask": masks[row]}
-        return counted_eval_step(task, state, sums, batch)
+    def body(row, metrics):
+        batch = take_batch(data, indices[row]) | {"mask": masks[row]}
+        return eval_step_accumulating(task, state, metrics, batch)
 
-    return jax.lax.fori_loop(0, count, body, sums)
+    return jax.lax.fori_loop(0, count, body, metrics)

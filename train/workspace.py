@@ -1,4 +1,4 @@
-"""The places outside of the program that a run writes to: its workdir and the compile cache."""
+"""The folders that a run writes to: its workdir and the compile cache."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,10 +14,10 @@ from train.errors import TrainError
 
 
 def claim_workdir(workdir: str | Path) -> Path:
-    """Makes the folder and tries to write into it; returns its absolute path.
+    """Creates the folder, tries to write to it and returns its absolute path.
 
     Raises:
-      TrainError: that is not possible.
+      TrainError: it cannot be created or written to.
     """
     path = Path(workdir).expanduser().absolute()
     try:
@@ -27,39 +28,52 @@ def claim_workdir(workdir: str | Path) -> Path:
             os.fsync(file.fileno())
     except OSError as error:
         raise TrainError(
-            f"The workdir {path} cannot be written to: {error.strerror or error}. Mend its "
-            "permissions or make room, or name another folder with --workdir."
+            f"The workdir {path} cannot be written to: {error.strerror or error}. Fix its "
+            "permissions, free some disk space, or name another folder with --workdir."
         ) from error
     return path
 
 
 @contextlib.contextmanager
 def disk_errors(workdir: Path) -> Iterator[None]:
-    """An OSError inside becomes a TrainError for the person who owns the disk."""
+    """Turns an OSError inside into a TrainError that says what to do."""
     try:
         yield
     except OSError as error:
         raise TrainError(
-            f"The report could not be written to {workdir}: {error}. Checkpoints already there are "
-            "whole. Make room or mend the disk, and run the same command again to go on."
+            f"A file of the run could not be written to {workdir}: {error}. The checkpoints there "
+            "are intact. Free some space or fix the disk; to resume, run the same command again."
         ) from error
 
 
-def check_room(workdir: Path, shapes) -> None:
-    """Raises TrainError unless the disk has room for two checkpoints of a state of these shapes."""
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file that other processes see either whole or not at all, even after a crash."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def check_disk_space(workdir: Path, shapes: Any) -> None:
+    """Raises TrainError unless two checkpoints of a state of these shapes fit on the disk."""
     needed = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     free = shutil.disk_usage(workdir).free
     if free < needed:
         raise TrainError(
             f"The disk of {workdir} has {free / 1e6:.0f} MB left, and two checkpoints of this "
-            f"model need {needed / 1e6:.0f} MB. Make room, or name another folder with --workdir."
+            f"model need {needed / 1e6:.0f} MB. Free some space, or name another folder with "
+            "--workdir."
         )
 
 
 def use_compile_cache(folder: str) -> None:
-    """Keeps compiled programs in a folder: "auto" for the user's cache folder, "" for none.
+    """Sets JAX's persistent compilation cache.
 
-    JAX's own setting (JAX_COMPILATION_CACHE_DIR) comes before "auto".
+    Args:
+      folder: "auto" for the user's cache folder, "" for no cache. JAX's own setting
+        (JAX_COMPILATION_CACHE_DIR) takes precedence over "auto".
     """
     if folder == "auto" and jax.config.jax_compilation_cache_dir is None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -9,6 +9,7 @@ from zoo.features import features
 from zoo.kernels.platform import portable
 from zoo.registry import Info, create, info, list_models
 from zoo.weights.convert import load_torch, to_torch
+from zoo.weights.pretrained import load
 
 __all__ = [
     "Info",
@@ -16,6 +17,7 @@ __all__ = [
     "features",
     "info",
     "list_models",
+    "load",
     "load_torch",
     "portable",
     "to_torch",

@@ -1,5 +1,6 @@
 """Every recipe builds, runs a few steps on tiny data, and no key is there for nothing."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -8,20 +9,21 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
+import configs
 from configs import base
+from configs.keys import current_keys, flat
 from train import hosts
+from train.build import make_task
 from train.data import open_data
-from train.durations import Plan
-from train.loop import make_task, train_and_evaluate
-from train.report import flat
+from train.durations import Intervals
+from train.loop import train_and_evaluate
 from train.sharding import make_mesh
 
-FOLDER = Path(base.__file__).parent
-RECIPES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
+RECIPES = configs.names()
 
 
 def module(name):
-    return runpy.run_path(str(FOLDER / f"{name}.py"))
+    return runpy.run_path(str(configs.FOLDER / f"{name}.py"))
 
 
 def get_config(name, argument=""):
@@ -47,6 +49,31 @@ def test_a_recipe_tells_its_story(name):
     assert re.search(r"Hardware +\S", story) and re.search(r"Ours +(not yet run|verified)", story)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("argument", ["", "smoke"])
+def test_values_are_those_of_version_0_1(name, argument):
+    """Recipes are written by their differences; what they add up to may not change."""
+    before = json.loads((Path(__file__).parent / "recipes_of_26d6474.json").read_text())
+    expected = current_keys(flat(before[f"{name}:{argument}" if argument else name]))
+    config = json.loads(json.dumps(get_config(name, argument).to_dict()))
+    assert flat(config) == expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_states_only_what_differs(name, monkeypatch):
+    """No key is set to the value that it has already."""
+    plain, redundant = ConfigDict.__setitem__, []
+
+    def noting(self, key, value):
+        if self.is_locked and self[key] == value:
+            redundant.append(key)
+        plain(self, key, value)
+
+    monkeypatch.setattr(ConfigDict, "__setitem__", noting)
+    get_config(name)
+    assert redundant == []
+
+
 def test_other_arguments_are_refused():
     with pytest.raises(ValueError, match="no argument 'smok'"):
         get_config("lenet", "smok")
@@ -66,7 +93,7 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
     keys_read = _note_reads(recipes, monkeypatch)
     for config in recipes:
         data = open_data(config)
-        make_task(config, data, Plan.of(config, len(data.train)), make_mesh(1, 1))
+        make_task(config, data, Intervals.from_config(config, len(data.train)), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet")]
     config.compile_cache, config.data.on_device = "", "no"  # only a loader reads data.workers
     train_and_evaluate(config, tmp_path)

@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import input_pipeline
-from input_pipeline import builders, transforms
-from input_pipeline.prepare import prepare
+from input_pipeline import transforms
+from input_pipeline.prepare import builders, prepare
 
 
 def test_imagenet_from_its_tars(imagenet_dir, imagenet_tars):

@@ -23,7 +23,7 @@ def backend(request, monkeypatch) -> str:
 
 def resized(content: bytes | np.ndarray, box, size: int = 64, **options) -> np.ndarray:
     options = {"interpolation": "bilinear", "crop_first": True} | options
-    return decode.Picture(Example(content, 0, "a.jpg")).resized(box, size, **options)
+    return decode.LazyImage(Example(content, 0, "a.jpg")).resized(box, size, **options)
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -103,9 +103,9 @@ def test_an_unreadable_image_is_named(photographs, encode, backend):
 
 def test_small_images_of_a_known_shape(photographs, encode):
     pixels = photographs[0][:32, :32]
-    assert (decode.of_shape(png.encode(pixels), (32, 32, 3), "x") == pixels).all()
-    assert (decode.of_shape(encode(pixels, "PNG"), (32, 32, 3), "x") == pixels).all()
-    grey = decode.of_shape(encode(pixels, "PNG", mode="L"), (32, 32, 1), "x")
+    assert (decode.decode_to_shape(png.encode(pixels), (32, 32, 3), "x") == pixels).all()
+    assert (decode.decode_to_shape(encode(pixels, "PNG"), (32, 32, 3), "x") == pixels).all()
+    grey = decode.decode_to_shape(encode(pixels, "PNG", mode="L"), (32, 32, 1), "x")
     assert grey.shape == (32, 32, 1)
     with pytest.raises(UnreadableImage, match="record 7"):
-        decode.of_shape(encode(pixels, "PNG"), (28, 28, 3), "record 7")
+        decode.decode_to_shape(encode(pixels, "PNG"), (28, 28, 3), "record 7")

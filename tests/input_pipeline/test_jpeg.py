@@ -29,14 +29,14 @@ def test_a_part_is_that_part_of_pillows_full_image_to_the_bit(photographs, encod
             left, top = random.randint(full.shape[1]), random.randint(full.shape[0])
             right = random.randint(left + 1, full.shape[1] + 1)
             bottom = random.randint(top + 1, full.shape[0] + 1)
-            part = jpeg.decoder().part(content, (left, top, right, bottom), reduction)
+            part = jpeg.decoder().decode_region(content, (left, top, right, bottom), reduction)
             assert (part == full[top:bottom, left:right]).all()
 
 
 def test_channels_in_the_other_order(photographs, encode):
     content = encode(photographs[0])
-    rgb = jpeg.decoder().part(content, (3, 5, 90, 70), 1).copy()
-    bgr = jpeg.decoder().part(content, (3, 5, 90, 70), 1, order="BGR")
+    rgb = jpeg.decoder().decode_region(content, (3, 5, 90, 70), 1).copy()
+    bgr = jpeg.decoder().decode_region(content, (3, 5, 90, 70), 1, order="BGR")
     assert (bgr == rgb[:, :, ::-1]).all()
 
 
@@ -50,8 +50,10 @@ def test_what_it_cannot_turn_into_rgb_is_left_to_pillow(photographs, encode):
     assert decoder.size(encode(photographs[0], mode="CMYK")) is None
     assert decoder.size(encode(photographs[0], "PNG")) is None
     assert decoder.size(b"") is None
-    assert decoder.part(good[: len(good) // 2], (0, 300, 500, 375), 1) is None
-    assert decoder.part(good, (0, 300, 500, 375), 1) is not None  # the failure left no trace
+    assert decoder.decode_region(good[: len(good) // 2], (0, 300, 500, 375), 1) is None
+    assert (
+        decoder.decode_region(good, (0, 300, 500, 375), 1) is not None
+    )  # the failure left no trace
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import input_pipeline
-from input_pipeline import builders, prepare
+from input_pipeline.prepare import builders, prepare
 
 MNIST = builders.EMBEDDED["mnist"]
 
@@ -42,7 +42,7 @@ def test_killed_half_way_and_then_two_processes_at_once(tmp_path):
 
 def test_a_second_preparation_does_nothing(mnist_dir):
     before = (mnist_dir / "mnist" / "3.0.1" / "dataset_info.json").stat().st_mtime_ns
-    folder = prepare.prepare("mnist", mnist_dir)
+    folder = prepare("mnist", mnist_dir)
     assert (folder / "dataset_info.json").stat().st_mtime_ns == before
 
 
@@ -50,7 +50,7 @@ def test_a_second_preparation_does_nothing(mnist_dir):
 def test_files_of_another_data_set_are_refused(name, tmp_path):
     # All three name their files alike: without the check a "fashion_mnist" of digits would result.
     with pytest.raises(input_pipeline.DataError, match=f"is not the original file of {name}"):
-        prepare.prepare(name, tmp_path, MNIST)
+        prepare(name, tmp_path, MNIST)
     assert not (tmp_path / name / "3.0.1").exists()
 
 
@@ -60,7 +60,7 @@ def test_a_file_cut_short_is_refused(tmp_path):
     path = originals / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(input_pipeline.DataError, match=f"{path}.*cut short"):
-        prepare.prepare("mnist", tmp_path, originals)
+        prepare("mnist", tmp_path, originals)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "fashion_mnist", "beans"])
@@ -71,7 +71,7 @@ def test_without_a_network_it_says_so_at_once(name, tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", unresolvable)
     monkeypatch.setattr(builders.urllib.request, "getproxies", dict)
     with pytest.raises(input_pipeline.DataError, match=f"no network.*{name} --manual_dir=FOLDER"):
-        prepare.prepare(name, tmp_path)
+        prepare(name, tmp_path)
 
 
 @pytest.mark.parametrize("error", [ImportError, RuntimeError])
@@ -82,7 +82,7 @@ def test_a_builder_that_needs_tensorflow_is_answered_with_the_extra(error, tmp_p
     monkeypatch.setattr(tfds.builder_cls("beans"), "download_and_prepare", fail)
     monkeypatch.setattr(builders, "require_network", lambda builder: None)
     with pytest.raises(input_pipeline.DataError, match=r"pip install 'flax-zoo\[tensorflow\]'"):
-        prepare.prepare("beans", tmp_path)
+        prepare("beans", tmp_path)
 
 
 def test_a_full_disk_is_answered_with_where_to_go(tmp_path, monkeypatch):
@@ -90,15 +90,15 @@ def test_a_full_disk_is_answered_with_where_to_go(tmp_path, monkeypatch):
         raise RuntimeError("Failed to finalize writing: write() failed: No space left on device")
 
     monkeypatch.setattr(builders.tfds.core.GeneratorBasedBuilder, "download_and_prepare", fail)
-    with pytest.raises(input_pipeline.DataError, match="No space left on device.*--data_dir"):
-        prepare.prepare("mnist", tmp_path)
+    with pytest.raises(input_pipeline.DataError, match="No space left on device.*data_dir"):
+        prepare("mnist", tmp_path)
 
 
 def test_an_unknown_name_is_answered_with_similar_ones(tmp_path):
     with pytest.raises(input_pipeline.DataError, match="no data set 'minst'.*mnist"):
-        prepare.prepare("minst", tmp_path)
+        prepare("minst", tmp_path)
     with pytest.raises(input_pipeline.DataError, match="no data set 'mnist:1.2.3'"):
-        prepare.prepare("mnist:1.2.3", tmp_path)
+        prepare("mnist:1.2.3", tmp_path)
 
 
 def test_the_command_fails_with_one_paragraph(tmp_path):

@@ -54,12 +54,12 @@ def test_beside_data_that_is_read_only_the_index_goes_to_the_users_cache(
     imagenet_as_tfrecord, scans, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    places = tfrecord._index_places
+    paths = tfrecord._index_paths
     # A name that cannot be created, for root can write to a read-only folder.
     nowhere = tmp_path / "file"
     nowhere.write_text("")
     monkeypatch.setattr(
-        tfrecord, "_index_places", lambda path: [nowhere / "index.npz", places(path)[1]]
+        tfrecord, "_index_paths", lambda path: [nowhere / "index.npz", paths(path)[1]]
     )
     before = names_and_labels(imagenet_as_tfrecord, "train")
     assert names_and_labels(imagenet_as_tfrecord, "train") == before and len(scans) == 2
@@ -69,7 +69,7 @@ def test_beside_data_that_is_read_only_the_index_goes_to_the_users_cache(
 def test_a_file_cut_short_is_named(imagenet_as_tfrecord):
     path = next(imagenet_as_tfrecord.rglob("*train*00001-of-00002"))
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(input_pipeline.DataError, match=f"{path.name} is not a whole TFRecord"):
+    with pytest.raises(input_pipeline.DataError, match=f"{path.name} is not a complete TFRecord"):
         input_pipeline.open("imagenet2012", "train", imagenet_as_tfrecord)
 
 
@@ -87,7 +87,7 @@ def test_a_record_of_garbage_is_an_unreadable_image(imagenet_as_tfrecord):
     content = bytearray(path.read_bytes())
     content[12:40] = b"\xff" * 28  # the head of the first record
     path.write_bytes(content)
-    with pytest.raises(input_pipeline.UnreadableImage, match="train example 0 is broken"):
+    with pytest.raises(input_pipeline.UnreadableImage, match="train example 0 is damaged"):
         source[0]
     assert source[1].label >= 0
 

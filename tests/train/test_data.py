@@ -5,6 +5,7 @@ from PIL import Image
 from configs import base
 from input_pipeline.example import DataError
 from train.data import open_data
+from train.errors import TrainError
 
 
 def write_folder(root, classes: dict[str, list[str]]) -> None:
@@ -21,6 +22,30 @@ def test_splits_with_different_classes_are_an_error(tmp_path):
     config.model.name = "resnet18"
     config.data.name = f"folder:{tmp_path}"
     with pytest.raises(DataError, match="different classes.*dog, emu"):
+        open_data(config)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        (
+            "eval.interpolation",
+            "linear",
+            "interpolation='linear' is not one of.*eval.interpolation",
+        ),
+        ("eval.crop", 1.5, r"must be in \(0, 1\], not 1.5.*eval.crop"),
+        ("augment.resize", (100, 200), "too small for a crop of 224 pixels.*augment.resize"),
+        ("augment.crop", "some", "augment.crop='some' is not known"),
+        ("data.on_device", "maybe", "data.on_device='maybe' is not known"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key(key, value, message):
+    config = base.get_config()
+    config.model.name, config.data.name = "resnet18", "synthetic"
+    config.augment.crop = "resize_random" if key == "augment.resize" else "none"
+    section, _, name = key.partition(".")
+    config[section][name] = value
+    with pytest.raises(TrainError, match=message):
         open_data(config)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from train.durations import Plan, to_steps
+from train.durations import Intervals, to_steps
 from train.errors import TrainError
 
 
@@ -25,21 +25,21 @@ def test_other_words_are_refused(words):
         to_steps(words, examples=1000, batch_size=10)
 
 
-def stops(plan, start):
-    while start < plan.steps:
-        start = plan.next_stop(start)
-        yield start
+INTERVALS = Intervals(total=100, log=7, evaluate=30, checkpoint=25, steps_per_epoch=12.5)
 
 
-def test_a_resumed_run_stops_where_the_whole_run_does():
-    plan = Plan(steps=100, log=7, evaluate=30, checkpoint=25, steps_per_epoch=12.5)
-    whole = list(stops(plan, 0))
-    for start in range(100):
-        assert list(stops(plan, start)) == [stop for stop in whole if stop > start]
-    assert max(b - a for a, b in zip([0, *whole], whole, strict=False)) <= plan.longest_stretch
+def test_a_resumed_run_has_the_events_of_the_whole_run():
+    zero, one, *whole = INTERVALS.events(0)
+    assert (zero, one) == (0, 1) and whole[-1] == 100
+    for start in range(99):
+        events = list(INTERVALS.events(start))
+        expected = {start, start + 1} | {event for event in whole if event > start}
+        assert events == sorted(expected)  # and none twice
+        steps = [b - a for a, b in zip(events, events[1:], strict=False)]
+        assert max(steps) <= INTERVALS.max_steps_per_call
+    assert list(INTERVALS.events(99)) == [99, 100] and list(INTERVALS.events(100)) == [100]
 
 
 def test_the_end_is_evaluated_and_saved():
-    plan = Plan(steps=100, log=7, evaluate=30, checkpoint=25, steps_per_epoch=12.5)
-    assert [s for s in range(101) if plan.evaluates_at(s)] == [30, 60, 90, 100]
-    assert [s for s in range(101) if plan.saves_at(s)] == [25, 50, 75, 100]
+    assert [s for s in range(101) if INTERVALS.evaluates_at(s)] == [30, 60, 90, 100]
+    assert [s for s in range(101) if INTERVALS.saves_at(s)] == [25, 50, 75, 100]

@@ -38,12 +38,14 @@ def test_evaluation_does_not_depend_on_the_batch_size(make_run, uninterrupted):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
 
 
-def test_a_finished_run_is_left_alone(make_run):
+def test_a_finished_run_is_left_alone_and_says_so(make_run):
     run = make_run(duration="20 steps")
     run.finish()
     before = (run.workdir / "metrics.jsonl").read_text()
-    run.finish()
+    output = run.finish()
     assert (run.workdir / "metrics.jsonl").read_text() == before
+    top1 = run.lines("eval")[-1]["top1"]
+    assert "is complete at step 20" in output and f"top1 {top1:.2%}" in output
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -72,7 +74,7 @@ def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     process.send_signal(signum)  # impatience must not break the checkpoint
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signum, output
-    assert "The same command goes on from here" in output
+    assert "To resume, run: " in output
     (step,) = run.checkpoints()
     assert 20 <= step < 120
     run.finish()
@@ -134,7 +136,7 @@ def test_eight_devices_give_the_losses_of_one(make_first_steps, assert_first_ste
     assert_first_steps(run)
 
 
-def test_a_checkpoint_of_eight_devices_goes_on_with_one(make_first_steps, assert_first_steps):
+def test_a_checkpoint_of_eight_devices_is_resumed_with_one(make_first_steps, assert_first_steps):
     run = make_first_steps(DEVICES, mesh__fsdp=8, checkpoint__every="3 steps")
     run.finish()
     shutil.rmtree(run.workdir / "checkpoints" / "5")

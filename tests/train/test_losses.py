@@ -26,11 +26,11 @@ def test_label_smoothing_is_spread_over_all_classes():
     np.testing.assert_allclose(smooth, expected, rtol=1e-6)
 
 
-def test_rubbish_class_is_the_papers_map_loss():
+def test_a_reject_class_gives_the_papers_map_loss():
     distances, penalty = -np.asarray(LOGITS, np.float64), 1.0
     competitors = np.log(np.exp(-penalty) + np.exp(-distances).sum(-1))
     expected = distances[[0, 1], LABELS] + competitors
-    loss = losses.cross_entropy(LOGITS, LABELS, rubbish_logit=-penalty)
+    loss = losses.cross_entropy(LOGITS, LABELS, reject_class_logit=-penalty)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 

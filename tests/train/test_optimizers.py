@@ -6,11 +6,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import base
-from train.durations import Plan
+from train.durations import Intervals
 from train.errors import TrainError
 from train.optimizers import diagonal_levenberg_marquardt, make_optimizer, make_schedule
 
-PLAN = Plan(steps=100, log=10, evaluate=10, checkpoint=10, steps_per_epoch=10)
+INTERVALS = Intervals(total=100, log=10, evaluate=10, checkpoint=10, steps_per_epoch=10)
 PARAMS = {"conv": {"kernel": jnp.full((2,), 2.0), "bias": jnp.full((2,), 3.0)}}
 NO_GRADIENT = jax.tree.map(jnp.zeros_like, PARAMS)
 
@@ -19,7 +19,7 @@ def rates(steps, **schedule):
     config = base.get_config()
     config.batch_size = 10
     config.schedule.update(schedule)
-    made = make_schedule(config, PLAN)
+    made = make_schedule(config, INTERVALS)
     return [float(made(step)) for step in steps]
 
 

@@ -1,35 +1,39 @@
 import json
+import time
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import base
 from train import step
-from train.durations import Plan
+from train.durations import Intervals
 from train.errors import TrainError
-from train.report import NonFiniteLoss, Report, cut_after
+from train.loop import train_and_evaluate
+from train.report import NonFiniteLoss, Report, Speedometer, cut_after
 
-PLAN = Plan(steps=40, log=10, evaluate=20, checkpoint=20, steps_per_epoch=16.0)
+INTERVALS = Intervals(total=40, log=10, evaluate=20, checkpoint=20, steps_per_epoch=16.0)
 
 
 @pytest.fixture
 def report(tmp_path):
-    report = Report(tmp_path, base.get_config(), PLAN, start=0)
+    report = Report(tmp_path, base.get_config(), INTERVALS, start=0)
     yield report
     report.close()
 
 
 def sums(**values):
     given = {"loss": 30.0, "top1": 5.0, "top5": 9.0, "examples": 10.0, "learning_rate": 0.1}
-    return step.no_sums() | {k: jnp.float32(v) for k, v in (given | values).items()}
+    return step.empty_metrics() | {k: jnp.float32(v) for k, v in (given | values).items()}
 
 
 def lines(folder):
     return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_stretch_is_reported_when_the_next_one_is_on_its_way(report, tmp_path):
-    report.begin()
+def test_steps_are_reported_when_the_next_ones_are_dispatched(report, tmp_path):
+    report.train(1, sums())
+    report.start_timer()
     report.train(10, sums())
     assert lines(tmp_path) == []
     report.train(20, sums(loss=20.0))
@@ -46,13 +50,49 @@ def test_a_stretch_is_reported_when_the_next_one_is_on_its_way(report, tmp_path)
     }
 
 
-def test_a_line_is_the_mean_over_all_stretches_since_the_last(report, tmp_path):
-    report.begin()
+def test_a_line_is_the_mean_over_all_steps_since_the_last(report, tmp_path):
+    report.start_timer()
     report.train(5, sums(loss=10.0))
     report.train(10, sums(loss=90.0, examples=30.0))
     report.flush()
     (line,) = lines(tmp_path)
     assert line["loss"] == 2.5 and line["step"] == 10
+
+
+def test_the_first_steps_of_a_process_are_not_timed():
+    speedometer = Speedometer()
+    speedometer.add(10, started=0.0, finished=9.0)  # with all that happens once
+    assert speedometer.read() is None
+    speedometer.add(30, started=8.0, finished=10.0)  # dispatched while the first still ran
+    speedometer.add(50, started=15.0, finished=16.0)  # after an evaluation of 5 s
+    assert speedometer.read() == 80 / 2
+    speedometer.add(50, started=15.5, finished=18.0)
+    assert speedometer.read() == 25
+
+
+@pytest.mark.parametrize("on_device", ["yes", "no"])
+def test_every_window_has_its_own_speed(tmp_path, monkeypatch, on_device):
+    """Batches come every 100 ms, the first after 2 s: all windows are about equally fast."""
+
+    def batches(*_, num_steps, **__):
+        time.sleep(2)
+        for _ in range(num_steps):
+            time.sleep(0.1)
+            yield {"image": np.zeros((8, 28, 28, 1), np.uint8), "label": np.zeros(8, np.int32)}
+
+    monkeypatch.setattr("train.runners.loader.train_batches", batches)
+    config = base.get_config()
+    config.model.name, config.data.name = "mlp", "synthetic:size=28,channels=1"
+    config.batch_size, config.duration, config.log.every = 8, "20 steps", "5 steps"
+    config.data.on_device, config.data.workers = on_device, 0
+    config.eval.every, config.mesh.data = config.duration, 1
+    config.compile_cache = ""
+    train_and_evaluate(config, tmp_path)
+    speeds = [line["images_per_second"] for line in lines(tmp_path) if line["split"] == "train"]
+    assert len(speeds) == 4
+    if on_device == "no":
+        assert max(speeds) < 1.1 * 8 / 0.1  # a faster one has not counted all of its time
+        assert min(speeds) > 0.5 * sorted(speeds)[2]  # a slower one has counted other time
 
 
 def test_an_evaluation_line_holds_no_times(report, tmp_path):
@@ -63,8 +103,8 @@ def test_an_evaluation_line_holds_no_times(report, tmp_path):
 
 
 def test_losses_that_are_not_finite_are_raised_and_not_written(report, tmp_path):
-    report.begin()
-    report.train(10, sums() | {"bad_step": jnp.int32(7)})
+    report.train(1, sums())
+    report.train(10, sums() | {"nonfinite_step": jnp.int32(7)})
     with pytest.raises(NonFiniteLoss) as caught:
         report.flush()
     assert caught.value.step == 7
@@ -74,7 +114,7 @@ def test_losses_that_are_not_finite_are_raised_and_not_written(report, tmp_path)
 
 
 def test_the_picture_shows_all_lines(report, tmp_path):
-    report.begin()
+    report.start_timer()
     report.train(10, sums())
     report.flush()
     report.evaluation(20, sums())
@@ -92,10 +132,10 @@ def test_lines_behind_the_step_and_half_lines_are_cut(tmp_path, rest):
 
 
 def test_other_settings_in_the_same_workdir_are_told(tmp_path, capsys):
-    Report(tmp_path, base.get_config(), PLAN, start=0).close()
+    Report(tmp_path, base.get_config(), INTERVALS, start=0).close()
     changed = base.get_config()
     changed.schedule.learning_rate = 0.7
-    Report(tmp_path, changed, PLAN, start=0).close()
+    Report(tmp_path, changed, INTERVALS, start=0).close()
     assert "schedule.learning_rate" in capsys.readouterr().out
     assert json.loads((tmp_path / "config.json").read_text())["schedule"]["learning_rate"] == 0.7
     assert len(json.loads((tmp_path / "environment.json").read_text())) == 2

@@ -11,8 +11,8 @@ import pytest
 from jax.sharding import NamedSharding
 
 from train import losses, step
+from train.build import initial_state, state_shapes
 from train.errors import TrainError
-from train.loop import initial_state, state_shapes
 from train.sharding import BATCH, make_mesh, state_shardings
 
 CLASSES = 7
@@ -84,7 +84,7 @@ def test_a_step_counts_and_learns():
     state, history = run(make_task(), steps=20)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     assert history[0]["examples"] == 16 and int(state.step) == 20
-    assert history[0]["learning_rate"] == np.float32(0.1) and history[0]["bad_step"] == -1
+    assert history[0]["learning_rate"] == np.float32(0.1) and history[0]["nonfinite_step"] == -1
 
 
 def test_training_is_a_function_of_the_seed():
@@ -142,11 +142,11 @@ def test_per_device_works_with_split_parameters():
 
 def test_a_state_starts_alike_in_one_program_and_one_by_one():
     task = make_task(make_mesh(1, 1, jax.devices()[:1]), ema_decay=0.9)
-    one_by_one = initial_state(task, state_shapes(task))
+    eager = initial_state(task, state_shapes(task))
     together = jax.jit(functools.partial(step.init_state, task))()
-    for a, b in zip(*map(jax.tree.leaves, (one_by_one, together)), strict=True):
+    for a, b in zip(*map(jax.tree.leaves, (eager, together)), strict=True):
         assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
-    assert_close(jax.device_get(one_by_one), jax.device_get(together))
+    assert_close(jax.device_get(eager), jax.device_get(together))
 
 
 def test_auxiliary_heads_learn_by_their_weight():
@@ -207,22 +207,22 @@ def test_the_first_step_that_is_not_finite_is_told():
     task = make_task(learning_rate=1e38)
     data, rows = BATCH_OF_16, jnp.tile(jnp.arange(16), (6, 1))
     state = initial_state(task, state_shapes(task))
-    _, sums = jax.jit(functools.partial(step.train_stretch, task))(state, data, rows, 6)
+    _, sums = jax.jit(functools.partial(step.train_steps, task))(state, data, rows, 6)
     losses_by_step = [history["loss"] for history in run(task, 6)[1]]
     first = next(i for i, loss in enumerate(losses_by_step) if not np.isfinite(loss))
-    assert sums["bad_step"] == first + 1
+    assert sums["nonfinite_step"] == first + 1
 
 
-def test_a_stretch_is_its_steps():
+def test_many_steps_in_one_call_are_the_same_as_one_by_one():
     task = make_task(dropout=0.5)
     rows = jnp.asarray(RANDOM.randint(0, 16, (5, 8)))
     state = initial_state(task, state_shapes(task))
-    stretch = jax.jit(functools.partial(step.train_stretch, task))
-    stretched, sums = stretch(state, BATCH_OF_16, rows, 3)  # not all rows
-    total = step.no_sums()
-    one_step = jax.jit(functools.partial(step.counted_train_step, task))
+    many = jax.jit(functools.partial(step.train_steps, task))
+    together, sums = many(state, BATCH_OF_16, rows, 3)  # not all rows
+    total = step.empty_metrics()
+    one_step = jax.jit(functools.partial(step.train_step_accumulating, task))
     for row in np.asarray(rows[:3]):
         batch = {name: array[row] for name, array in BATCH_OF_16.items()}
         state, total = one_step(state, total, batch)
-    assert_close(jax.device_get(stretched), jax.device_get(state))
+    assert_close(jax.device_get(together), jax.device_get(state))
     assert_close(jax.device_get(sums), jax.device_get(total))

@@ -1,1 +1,1 @@
-"""What a recipe takes on a slice of TPUs, without one."""
+"""Plans a recipe on TPU slices, without a TPU: memory, roofline and weak scaling."""

@@ -1,8 +1,8 @@
-"""python -m train.plan --config=configs/resnet50.py --topology=v5e:4x4 [--config.key=value ...]
+"""python -m train.plan --config=configs/resnet50.py --topology=v5e:4x4 [--config.KEY=VALUE ...]
 
-Compiles the recipe's training step for a slice of TPUs, on any machine, and says what it would take
-there. Several topologies, with commas between them, give a table of weak scaling: each chip keeps
-the batch that it has on the first, or --batch_per_chip.
+Compiles the recipe's training step for a TPU slice, on any machine, and prints what it would need
+there. Several topologies, separated by commas, give a table of weak scaling: each chip keeps the
+batch that it has on the first one, or --batch_per_chip.
 """
 
 import json
@@ -15,17 +15,20 @@ from absl import flags
 
 from train.plan.pod import open_pod, set_environment
 
-_TOPOLOGY = flags.DEFINE_list("topology", [], "Slices such as v5e:16x16, with commas between.")
-_BATCH = flags.DEFINE_integer("batch_per_chip", 0, "Images a chip; 0: the recipe's batch size.")
+_TOPOLOGY = flags.DEFINE_list("topology", [], "Slices such as v5e:16x16, separated by commas.")
+_BATCH = flags.DEFINE_integer("batch_per_chip", 0, "Images per chip; 0: the recipe's batch size.")
 _JSON = flags.DEFINE_string("json", "", "File that receives all figures.")
-_LARGEST = flags.DEFINE_bool("largest_batch", False, "Look for the largest batch that fits.")
+_LARGEST = flags.DEFINE_bool("largest_batch", False, "Search for the largest batch that fits.")
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     set_environment()
-    from train.command_line import WrongCommandLine, fail, parse
+    from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 
+    if wants_help(arguments):
+        print(usage(__doc__, _TOPOLOGY, _BATCH, _JSON, _LARGEST))
+        return 0
     try:
         config = parse(arguments)
     except WrongCommandLine as error:
@@ -52,24 +55,24 @@ def main(arguments: list[str]) -> int:
 
 
 def _restart_with_unlimited_stack() -> None:
-    """Starts this program anew where its stack is limited.
+    """Starts this program again without a stack limit, if there is one.
 
-    The compiler recurses for v6e so deeply that it dies by signal 11 (libtpu 0.0.42.1, ResNet-50).
-    It takes its limits from those with which the process began: raising them now does not help.
+    For v6e the compiler recurses so deeply that it dies by signal 11 (libtpu 0.0.42.1, ResNet-50).
+    Its threads get the limit with which the process began: raising it now does not help.
     """
-    limit, highest = resource.getrlimit(resource.RLIMIT_STACK)
+    limit, hard_limit = resource.getrlimit(resource.RLIMIT_STACK)
     if limit == resource.RLIM_INFINITY:
         return
-    if highest != resource.RLIM_INFINITY:  # all but v6e work
+    if hard_limit != resource.RLIM_INFINITY:  # all topologies but v6e work
         if any("v6e" in argument for argument in sys.argv):
             print(
                 "The stack of this process is limited to "
-                f"{highest // 2**20} MiB and cannot be raised, and the TPU compiler may die for "
-                "v6e of that (signal 11). Run it where `ulimit -Hs` says unlimited.",
+                f"{hard_limit // 2**20} MiB and cannot be raised, so the TPU compiler may die for "
+                "v6e (signal 11). Run it where `ulimit -Hs` says unlimited.",
                 file=sys.stderr,
             )
         return
-    resource.setrlimit(resource.RLIMIT_STACK, (highest, highest))
+    resource.setrlimit(resource.RLIMIT_STACK, (hard_limit, hard_limit))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -1,13 +1,26 @@
-"""The figures of a recipe on slices of TPUs, one after the other."""
+"""The figures of a recipe on one or several TPU slices."""
+
+from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from train.plan import roofline
+from train.plan.pod import Pod
 
 
-def make_plans(config, pods: list, batch_per_chip: int = 0, largest: bool = False) -> list[dict]:
-    """The figures of the recipe's step on each slice, with the same batch a chip on all."""
-    jax.config.update("jax_enable_compilation_cache", False)  # compile seconds are a figure too
+def make_plans(
+    config: ConfigDict, pods: list[Pod], batch_per_chip: int = 0, largest: bool = False
+) -> list[dict[str, Any]]:
+    """Returns the figures of the recipe's step on each slice, see `roofline.step_figures`.
+
+    Args:
+      config: a recipe.
+      pods: the slices; all get the same batch per chip.
+      batch_per_chip: replaces the recipe's batch size; 0 keeps that on the first slice.
+      largest: whether to search for the largest batch that fits, by a few more compilations.
+    """
+    jax.config.update("jax_enable_compilation_cache", False)  # compile time is one of the figures
     plans = []
     for pod in pods:
         plan = roofline.step_figures(config, pod, batch_per_chip)
@@ -18,7 +31,7 @@ def make_plans(config, pods: list, batch_per_chip: int = 0, largest: bool = Fals
     return plans
 
 
-def _largest_batch(config, pod, plan: dict) -> dict:
+def _largest_batch(config: ConfigDict, pod: Pod, plan: dict) -> dict:
     def peak(batch: int) -> float:
         tried = plan
         if batch != plan["batch_per_chip"]:

@@ -1,7 +1,7 @@
-"""What a compiled program contains, read from its text: collectives, and traffic with the memory.
+"""Reads collectives and HBM traffic from the text of a compiled program.
 
-XLA's text has one instruction a line, `%name = type opcode(%operand, ...), attributes`; arrays are
-written `bf16[128,56,56,64]{3,0,2,1:T(8,128)(2,1)S(1)}`, where S(1) is memory on the chip and no
+XLA's text has one instruction per line, `%name = type opcode(%operand, ...), attributes`. Arrays
+are written `bf16[128,56,56,64]{3,0,2,1:T(8,128)(2,1)S(1)}`, where S(1) is memory on the chip and no
 S(...) is HBM.
 """
 
@@ -18,10 +18,10 @@ COLLECTIVES = (
     "collective-permute",
     "collective-broadcast",
 )
-# Instructions that name memory or wait for it, and move nothing by themselves.
+# Instructions that move no data.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 FREE |= {"optimization-barrier", "partition-id", "replica-id", "domain"}
-# Instructions that run other functions, whose instructions then count.
+# Instructions that call other functions, whose instructions are counted.
 CALLS = {"while", "conditional", "call", "async-start"}
 
 SLICES = ("slice", "dynamic-slice", "gather")
@@ -34,13 +34,13 @@ _CALLED = re.compile(
 
 
 class Instruction(NamedTuple):
-    """One line.
+    """One line of the text.
 
     Attributes:
       name, opcode: as in the text.
-      type: of its result, an array or a tuple of them, in parentheses.
+      type: type of the result: an array, or a tuple of arrays in parentheses.
       operands: names of instructions.
-      rest: what follows the operands; with none, what stands in their place too.
+      rest: the text after the operands; if there are none, the text in the parentheses too.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Instruction(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """An exchange between devices.
+    """A collective operation.
 
     Attributes:
       kind: one of `COLLECTIVES`.
-      size: bytes of the whole array on each device, the larger side of a gather or scatter.
-      devices: that take part, in each group.
+      size: bytes of the array on each device: the larger side of a gather or scatter.
+      devices: number of devices in each group.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Collective(NamedTuple):
 
     @property
     def sent(self) -> float:
-        """Bytes that each device sends when rings are used."""
+        """Bytes that each device sends in a ring algorithm."""
         share = (self.devices - 1) / self.devices
         if self.kind == "all-reduce":
             return 2 * share * self.size  # a reduce-scatter and an all-gather
@@ -75,7 +75,7 @@ class Collective(NamedTuple):
 
 
 def computations(text: str) -> dict[str, list[Instruction]]:
-    """The program's functions by name; the one where it starts is "ENTRY"."""
+    """Returns the program's functions by name; "ENTRY" is the one that is called."""
     found, current = {}, None
     for line in text.splitlines():
         if line and not line[0].isspace():
@@ -87,10 +87,11 @@ def computations(text: str) -> dict[str, list[Instruction]]:
 
 
 def collectives(text: str, num_devices: int) -> list[Collective]:
-    """All exchanges of the program; those inside a loop count once.
+    """Returns all collectives of a program; those in a loop are counted once.
 
     Args:
-      num_devices: of the whole program, for exchanges between all.
+      text: of the compiled program.
+      num_devices: of the program, for collectives whose text has no groups.
     """
     found = []
     for instructions in computations(text).values():
@@ -102,25 +103,25 @@ def collectives(text: str, num_devices: int) -> list[Collective]:
             before = sum(array_bytes(types[each]) for each in instruction.operands if each in types)
             after = array_bytes(instruction.type)
             if kind != instruction.opcode and after > before:
-                after -= before  # what is started holds its operands too
+                after -= before  # the result of a start includes its operands
             size = before if kind == "all-reduce" else max(before, after)
             found.append(Collective(kind, size, _group_size(instruction.rest, num_devices)))
     return found
 
 
 def hbm_bytes(text: str) -> int:
-    """Bytes that the program reads from HBM and writes to it; a loop's body counts once.
+    """Returns the bytes that a program reads from and writes to HBM; a loop's body counts once.
 
-    Each instruction reads its operands and writes its result, as XLA's own "bytes accessed" has it,
-    but arrays that the compiler keeps on the chip count nothing, and of a slice that is fetched in
-    advance only the slice does.
+    As in XLA's own "bytes accessed", each instruction reads its operands and writes its result. But
+    arrays that the compiler keeps on the chip are not counted, and of an array that is sliced only
+    the slice is.
     """
     functions = computations(text)
-    return sum(_traffic(functions[name], functions) for name in _run_one_by_one(functions))
+    return sum(_traffic(functions[name], functions) for name in _called_functions(functions))
 
 
 def array_bytes(type_: str, hbm_only: bool = False) -> int:
-    """Bytes of an array or of all arrays of a tuple."""
+    """Returns the bytes of an array type, or of all arrays of a tuple type."""
     return sum(size for size, in_hbm in _arrays(type_) if in_hbm or not hbm_only)
 
 
@@ -146,7 +147,7 @@ def _instruction(name: str, text: str) -> Instruction:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the parenthesis that opens at `start` closes."""
+    """The index of the parenthesis that closes the one at `start`."""
     depth = 0
     for position in range(start, len(text)):
         depth += {"(": 1, ")": -1}.get(text[position], 0)
@@ -163,8 +164,8 @@ def _group_size(rest: str, num_devices: int) -> int:
     return num_devices
 
 
-def _run_one_by_one(functions: dict[str, list[Instruction]]) -> list[str]:
-    """The entry, and what it loops over, branches to or calls; not the insides of fusions."""
+def _called_functions(functions: dict[str, list[Instruction]]) -> list[str]:
+    """Names of the entry and of all functions that it calls; not of the insides of fusions."""
     reached, new = [], ["ENTRY"]
     while new:
         name = new.pop()
@@ -203,7 +204,7 @@ def _traffic(instructions: list[Instruction], functions: dict) -> int:
 
 
 def _parts_read(instruction: Instruction, functions: dict) -> dict[int, int]:
-    """Bytes read of those operands, by number, that are only sliced or gathered from."""
+    """Bytes read of operands, by number, from which only slices or rows are read."""
     if instruction.opcode in SLICES:
         return {0: array_bytes(instruction.type)}
     called = re.search(r"calls=%([\w.\-]+)", instruction.rest)

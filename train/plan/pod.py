@@ -1,8 +1,8 @@
-"""TPU slices by name, without any TPU: their chips' published peaks, their links, their compiler.
+"""TPU slices by name: published peaks of their chips, their links and their compiler.
 
 Peaks are those of https://cloud.google.com/tpu/docs/v5e, .../v5p and .../v6e (read 2026-11-22).
-Links are counted in one direction: "1600 Gbit/s" and "400 GB/s bidirectional" of a v5e chip are
-both 4 links of 50 GB/s each way.
+The bandwidth of a link is that of one direction: "1600 Gbit/s" and "400 GB/s bidirectional" of a
+v5e chip both mean 4 links of 50 GB/s each way.
 """
 
 import importlib.util
@@ -14,8 +14,8 @@ import numpy as np
 
 from train.errors import TrainError
 
-# The compiler is loaded with these. It would ask the cloud's metadata server what machine this is,
-# warn that it does not know, and refuse to be loaded by two programs at once.
+# Without these the compiler would ask the cloud's metadata server what machine this is, warn that
+# it does not know, and refuse to be loaded by two programs at once.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -32,12 +32,13 @@ class Chip:
     """One kind of TPU.
 
     Attributes:
-      flops: bfloat16 operations a second.
-      memory: bytes of HBM; the compiler gives a little less to a program.
-      bandwidth: bytes of HBM a second.
-      link: bytes a second over one link to a neighbour, one way; 2 links for each axis of a slice.
-      ring: an axis of this many chips, or of a multiple, is closed to a ring.
-      shapes: slices that the compiler knows.
+      flops: bfloat16 operations per second.
+      memory: bytes of HBM; a program can use a little less.
+      bandwidth: HBM bandwidth in bytes per second.
+      link: bandwidth of one link to a neighbour in one direction, in bytes per second; there are 2
+        links for each axis of a slice.
+      ring: an axis whose length is a multiple of this is closed to a ring.
+      shapes: shapes of the slices that the compiler knows.
     """
 
     flops: float
@@ -57,12 +58,13 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class Pod:
-    """A slice of chips.
+    """A TPU slice.
 
     Attributes:
-      name: such as "v5e:4x4".
-      shape: chips along each axis.
-      devices: the compiler's stand-ins for the chips, in the order in which JAX would list them.
+      name: kind and shape, such as "v5e:4x4".
+      chip: the kind of its chips.
+      shape: number of chips along each axis.
+      devices: device descriptions of the compiler, in the order in which JAX would list them.
     """
 
     name: str
@@ -72,20 +74,21 @@ class Pod:
 
     @property
     def links_bandwidth(self) -> float:
-        """Bytes a second that a chip sends in an all-reduce over the whole slice.
+        """Bytes per second that a chip can send in an all-reduce over the whole slice.
 
-        A ring uses both links of its axis; an open row sends every byte on and back again over the
-        same ones, so it is worth one link.
+        A ring uses both links of its axis. An open row sends every byte forth and back over the
+        same links, so it counts as one.
         """
         links = (0 if n == 1 else 1 if n % self.chip.ring else 2 for n in self.shape)
         return sum(links) * self.chip.link
 
 
 def open_pod(name: str) -> Pod:
-    """The slice of that name.
+    """Returns the slice of a name such as "v5e:4x4".
 
     Raises:
-      TrainError: it is not known, or the compiler is not installed.
+      TrainError: there is no such slice (the message lists all), or the TPU compiler is not
+        installed.
     """
     kind, _, shape = name.partition(":")
     if kind not in CHIPS or shape not in CHIPS[kind].shapes:
@@ -93,7 +96,7 @@ def open_pod(name: str) -> Pod:
             "  " + " ".join(f"{kind}:{shape}" for shape in chip.shapes)
             for kind, chip in CHIPS.items()
         )
-        raise TrainError(f"The topology {name!r} is not known. These are:\n{known}")
+        raise TrainError(f"The topology {name!r} is not known. The known ones are:\n{known}")
     check_compiler()
     from jax.experimental import topologies
 
@@ -108,11 +111,10 @@ def check_compiler() -> None:
     """Raises TrainError unless the TPU compiler is installed."""
     if importlib.util.find_spec("libtpu") is None:
         raise TrainError(
-            "The TPU compiler is not installed, which works without a TPU too: "
-            "pip install 'flax-zoo[plan]'"
+            "The TPU compiler is not installed. It needs no TPU: pip install 'flax-zoo[plan]'"
         )
 
 
 def set_environment() -> None:
-    """To be called before JAX is first used."""
+    """Sets the environment variables of the compiler; to be called before JAX is first used."""
     os.environ.update(ENVIRONMENT)

@@ -1,8 +1,8 @@
-"""A recipe's training step on a slice of TPUs: compiled for it, and weighed against its chips.
+"""The roofline of a recipe's training step on a TPU slice.
 
-The step is the very program of `python -m train`, compiled by the TPU's own compiler, and its
-figures are counted in what came out. How long it takes is a bound and not a measurement: a chip
-cannot be quicker than its peaks, and in practice is slower.
+The step is the program of `python -m train`, compiled by the TPU's own compiler, and its operations
+and bytes are counted in the result. The time is a lower bound and not a measurement: a chip cannot
+exceed its peaks, and in practice is slower.
 """
 
 import re
@@ -16,17 +16,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from input_pipeline.example import Source
-from train.data import Data, data_of, open_data
-from train.durations import Plan
+from train.build import make_task, state_shapes
+from train.data import Data, make_data, open_data
+from train.durations import Intervals
 from train.errors import TrainError
-from train.loop import make_task, state_shapes
 from train.plan import hlo
 from train.plan.pod import Chip, Pod
-from train.runners import lower_train_step, lower_train_stretch
+from train.runners import lower_train_step, lower_train_steps
 from train.sharding import check_batch_size, make_mesh
+from train.step import Task, TrainState
 
-# What the plan has to know of a data set and would otherwise read from its files: images in the
-# training and the evaluation split, classes, and the shape of the images if all have the same.
+# What would otherwise be read from a data set's files: number of images in the training and in the
+# evaluation split, number of classes, and the shape of the images if all have the same.
 DATA_SETS = {
     "mnist": (60_000, 10_000, 10, (28, 28, 1)),
     "fashion_mnist": (60_000, 10_000, 10, (28, 28, 1)),
@@ -35,14 +36,14 @@ DATA_SETS = {
     "cifar100": (50_000, 10_000, 100, (32, 32, 3)),
     "imagenet2012": (1_281_167, 50_000, 1000, None),
 }
-LARGEST_BATCH_TRIES = 4  # compilations
+MAX_COMPILATIONS = 4  # in the search for the largest batch
 
 
 class TooLarge(Exception):
-    """The compiler found no room for the program.
+    """The program does not fit into the memory of a chip.
 
     Attributes:
-      needed, available: bytes a chip.
+      needed, available: bytes per chip.
     """
 
     def __init__(self, needed: float, available: float):
@@ -56,8 +57,8 @@ class Cost:
 
     Attributes:
       flops: floating-point operations.
-      bytes: read from HBM and written to it.
-      sent: bytes over the links.
+      bytes: bytes read from HBM and written to it.
+      sent: bytes sent over the links.
     """
 
     flops: float
@@ -65,10 +66,11 @@ class Cost:
     sent: float
 
     def seconds(self, chip: Chip, links_bandwidth: float) -> dict[str, float]:
-        """The least that each part takes, the step, and a step that waits for the links at its end.
+        """Returns lower bounds in seconds, by part and for the whole step.
 
-        A step takes at least as long as its slowest part. It takes their share on top where the
-        gradients are exchanged when there is nothing left to compute.
+        "compute", "memory" and "links" are those of the parts. "step" is the slowest of them.
+        "step_waiting_for_links" adds the links to the slower of the others, as if the gradients
+        were exchanged when there is nothing left to compute.
         """
         parts = {
             "compute": self.flops / chip.flops,
@@ -80,11 +82,12 @@ class Cost:
 
 
 def step_figures(config: ConfigDict, pod: Pod, batch_per_chip: int = 0) -> dict[str, Any]:
-    """All figures of a recipe's step on a slice, as plain numbers; bytes and seconds throughout.
+    """Returns all figures of a recipe's step on a slice, as plain numbers in bytes and seconds.
 
     Args:
-      config: a recipe; its data need not be there if they are one of `DATA_SETS`.
-      batch_per_chip: instead of the recipe's batch size; 0 for that.
+      config: a recipe; its data need not be present if they are one of `DATA_SETS`.
+      pod: the slice.
+      batch_per_chip: replaces the recipe's batch size; 0 keeps that.
 
     Raises:
       TrainError: the recipe does not fit the slice's number of chips, or is wrong by itself.
@@ -95,8 +98,8 @@ def step_figures(config: ConfigDict, pod: Pod, batch_per_chip: int = 0) -> dict[
         config.batch_size = batch_per_chip * mesh.size
     check_batch_size(config.batch_size, mesh)
     data = known_data(config)
-    plan = Plan.of(config, len(data.train))
-    task = make_task(config, data, plan, mesh)
+    intervals = Intervals.from_config(config, len(data.train))
+    task = make_task(config, data, intervals, mesh)
     shapes = state_shapes(task)
     figures = {
         "topology": pod.name,
@@ -106,17 +109,17 @@ def step_figures(config: ConfigDict, pod: Pod, batch_per_chip: int = 0) -> dict[
         "chips": mesh.size,
         "batch_size": config.batch_size,
         "batch_per_chip": config.batch_size // mesh.size,
-        "steps": plan.steps,
+        "steps": intervals.total,
         "memory": {
-            "parameters": _bytes_a_chip(shapes.params),
-            "optimizer": _bytes_a_chip(shapes.opt_state),
-            "other_state": _bytes_a_chip((shapes.batch_stats, shapes.ema_params)),
+            "parameters": _bytes_per_chip(shapes.params),
+            "optimizer": _bytes_per_chip(shapes.opt_state),
+            "other_state": _bytes_per_chip((shapes.batch_stats, shapes.ema_params)),
             "available": pod.chip.memory,
         },
     }
     start = time.perf_counter()
     try:
-        compiled = _compiled(task, shapes, plan, data, config.batch_size)
+        compiled = _compile(task, shapes, intervals, data, config.batch_size)
     except TooLarge as error:
         memory = {"peak": error.needed, "available": error.available}
         return figures | {
@@ -128,8 +131,14 @@ def step_figures(config: ConfigDict, pod: Pod, batch_per_chip: int = 0) -> dict[
     return figures | program_figures(figures, compiled, pod)
 
 
-def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
-    """The figures of the compiled program; `figures` has those of the recipe."""
+def program_figures(figures: dict, compiled: jax.stages.Compiled, pod: Pod) -> dict[str, Any]:
+    """Returns the figures of the compiled program.
+
+    Args:
+      figures: those of the recipe, as `step_figures` begins them.
+      compiled: the training step.
+      pod: the slice that it was compiled for.
+    """
     text, memory = compiled.as_text(), compiled.memory_analysis()
     analysis = compiled.cost_analysis()
     exchanges = [c for c in hlo.collectives(text, figures["chips"]) if c.devices > 1]
@@ -140,7 +149,7 @@ def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
     return {
         "fits": True,
         "memory": figures["memory"]
-        | {"temporaries": memory.temp_size_in_bytes, "peak": _reserved(memory)},
+        | {"temporaries": memory.temp_size_in_bytes, "peak": _peak_bytes(memory)},
         "flops": cost.flops,
         "bytes": cost.bytes,
         "bytes_with_on_chip": analysis["bytes accessed"],
@@ -155,15 +164,15 @@ def program_figures(figures: dict, compiled, pod: Pod) -> dict[str, Any]:
     }
 
 
-def _reserved(memory) -> int:
-    """Bytes that the program holds while it runs: arguments, what comes out of it, temporaries."""
-    own = memory.output_size_in_bytes - memory.alias_size_in_bytes  # the rest are arguments reused
-    held = memory.argument_size_in_bytes + own + memory.temp_size_in_bytes
-    return max(held, memory.peak_memory_in_bytes)
+def _peak_bytes(memory) -> int:
+    """Bytes that the program needs while it runs: arguments, results and temporaries."""
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes  # others reuse arguments
+    needed = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
+    return max(needed, memory.peak_memory_in_bytes)
 
 
 def by_kind(exchanges: list[hlo.Collective]) -> dict[str, dict[str, int]]:
-    """Count and bytes of the collectives of each kind."""
+    """Returns count and bytes of the collectives of each kind."""
     return {
         kind: {
             "count": sum(c.kind == kind for c in exchanges),
@@ -176,20 +185,22 @@ def by_kind(exchanges: list[hlo.Collective]) -> dict[str, dict[str, int]]:
 def largest_batch(
     peak: Callable[[int], float], available: float, fixed: float, batch: int
 ) -> tuple[int, int]:
-    """The largest batch a chip that was found to fit, and the smallest that was found not to.
+    """Searches for the largest batch per chip that fits into memory.
 
-    Memory grows nearly in a line with the batch, so a few compilations come close.
+    Memory grows nearly linearly with the batch, so a few compilations suffice.
 
     Args:
-      peak: bytes that a batch needs, or TooLarge; called at most `LARGEST_BATCH_TRIES` times.
-      fixed: bytes of a batch of none.
-      batch: where to begin.
+      peak: returns the bytes that a batch needs, or raises TooLarge; called at most
+        `MAX_COMPILATIONS` times.
+      available: bytes per chip.
+      fixed: bytes that do not depend on the batch.
+      batch: the first one to try.
 
     Returns:
-      (fits, fails); 0 where none was found.
+      The largest batch found to fit and the smallest found not to; 0 if there was none.
     """
     fits, fails = 0, 0
-    for _ in range(LARGEST_BATCH_TRIES):
+    for _ in range(MAX_COMPILATIONS):
         try:
             needed = peak(batch)
             fits = max(fits, batch)
@@ -207,22 +218,28 @@ def largest_batch(
 
 
 def known_data(config: ConfigDict) -> Data:
-    """The recipe's data set as far as the step depends on it, without its files if it is known."""
+    """Returns the recipe's data set as far as the step depends on it; known ones need no files."""
     name = config.data.name.partition(":")[0]
     if name not in DATA_SETS:
         return open_data(config)
     *counts, num_classes, shape = DATA_SETS[name]
     train, evaluation = (
-        Source(name, split, range(_part(split, count)), tuple(map(str, range(num_classes))), shape)
+        Source(
+            name,
+            split,
+            range(_split_size(split, count)),
+            tuple(map(str, range(num_classes))),
+            shape,
+        )
         for split, count in zip(
             (config.data.train_split, config.data.eval_split), counts, strict=True
         )
     )
-    return data_of(config, train, evaluation)
+    return make_data(config, train, evaluation)
 
 
-def _part(split: str, count: int) -> int:
-    """How many of a split's images "train[:90%]" or "train[1000:]" are."""
+def _split_size(split: str, count: int) -> int:
+    """The number of images in "train[:90%]" or "train[1000:]" if "train" has `count`."""
     match = re.fullmatch(r"\w*(?:\[(?:(\d+)(%?))?:(?:(\d+)(%?))?\])?", split)
     if match is None:
         raise TrainError(
@@ -237,25 +254,27 @@ def _part(split: str, count: int) -> int:
     return position(match[3], match[4], count) - position(match[1], match[2], 0)
 
 
-def _compiled(task, shapes, plan: Plan, data: Data, batch_size: int):
+def _compile(
+    task: Task, shapes: TrainState, intervals: Intervals, data: Data, batch_size: int
+) -> jax.stages.Compiled:
     if data.on_device:
         count = len(data.train)
-        resident = {
+        on_device = {
             "image": jax.ShapeDtypeStruct((count, *data.image_shape), np.uint8),
             "label": jax.ShapeDtypeStruct((count,), np.int32),
         }
-        rows = plan.longest_stretch, batch_size
-        lowered = lower_train_stretch(task, shapes, resident, rows)
+        rows = intervals.max_steps_per_call, batch_size
+        lowered = lower_train_steps(task, shapes, on_device, rows)
     else:
         lowered = lower_train_step(task, shapes, batch_size)
     try:
         return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        raise _no_room(str(error)) from error
+        raise _compile_error(str(error)) from error
 
 
-def _no_room(message: str) -> Exception:
-    """What the compiler says in one of two ways, of memory as it was used or as it would be."""
+def _compile_error(message: str) -> Exception:
+    """TooLarge if the compiler ran out of memory, which it says in one of two ways."""
     size = r"(\d[\d.]*)([KMGTP]?)"
     for words in (rf"Used {size} of {size} hbm", rf"\({size}\) exceeds available HBM \({size}\)"):
         if found := re.search(words, message):
@@ -267,7 +286,7 @@ def _bytes(number: str, unit: str) -> float:
     return float(number) * 1024 ** " KMGTP".index(unit or " ")
 
 
-def _bytes_a_chip(tree) -> int:
+def _bytes_per_chip(tree) -> int:
     return sum(
         int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(tree)

@@ -1,16 +1,16 @@
-"""A plan's figures for people: some lines for each slice, and a table of weak scaling."""
+"""Formats the figures of a plan: some lines for each slice, and a table of weak scaling."""
 
 PARTS = ("compute", "memory", "links")
 
 
 def describe(plan: dict) -> str:
-    """The figures for people."""
+    """Returns the figures of one slice (see `roofline.step_figures`) as readable text."""
     memory = plan["memory"]
     what = (
         f"{plan['model']} ({plan['dtype']}, BatchNorm {plan['batch_norm']}) on {plan['topology']}, "
         f"{plan['chips']} chips x {plan['batch_per_chip']} images"
     )
-    needs = f"{_gib(memory['peak'])} of {_gib(memory['available'])} GiB a chip"
+    needs = f"{_gib(memory['peak'])} of {_gib(memory['available'])} GiB per chip"
     state = ", ".join(
         f"{name.replace('_', ' ')} {_gib(memory[name])}"
         for name in ("parameters", "optimizer", "other_state", "temporaries")
@@ -18,10 +18,10 @@ def describe(plan: dict) -> str:
     )
     lines = [
         f"{what}: fits, {needs}" if plan["fits"] else f"DOES NOT FIT: {what} needs {needs}",
-        f"  memory a chip, GiB    {state}",
+        f"  memory per chip, GiB  {state}",
     ]
     if "largest_batch_per_chip" in plan:
-        lines.append(f"  largest batch a chip  {_largest_words(plan)}")
+        lines.append(f"  largest batch/chip    {_describe_largest(plan)}")
     if not plan["fits"]:
         return "\n".join([*lines, f"  compiled in           {plan['compile_seconds']:.0f} s"])
     seconds = plan["seconds"]
@@ -31,12 +31,12 @@ def describe(plan: dict) -> str:
         for kind, each in plan["collectives"].items()
     )
     lines += [
-        f"  a step and chip       {plan['flops'] / 1e12:.3g} TFLOP, {plan['bytes'] / 1e9:.3g} GB "
+        f"  per step and chip     {plan['flops'] / 1e12:.3g} TFLOP, {plan['bytes'] / 1e9:.3g} GB "
         f"to and from HBM ({plan['bytes_with_on_chip'] / 1e9:.3g} GB with the chip's own memory)",
-        f"  collectives a step    {exchanges or 'none'}",
-        f"  roofline, ms a step   {1e3 * seconds['step']:.2f}, bound by {plan['bound']} ({parts}); "
-        f"{1e3 * seconds['step_waiting_for_links']:.2f} if nothing hides the links",
-        f"  images a second       {plan['images_per_second_per_chip']:.0f} a chip, "
+        f"  collectives per step  {exchanges or 'none'}",
+        f"  roofline, ms per step {1e3 * seconds['step']:.2f}, bound by {plan['bound']} ({parts}); "
+        f"{1e3 * seconds['step_waiting_for_links']:.2f} if the links are not overlapped",
+        f"  images per second     {plan['images_per_second_per_chip']:.0f} per chip, "
         f"{plan['images_per_second']:.0f} in all; {100 * plan['mfu']:.1f} % MFU",
         f"  the whole recipe      {plan['steps']} steps, {_time(plan['recipe_seconds'])}",
         f"  compiled in           {plan['compile_seconds']:.0f} s",
@@ -45,9 +45,12 @@ def describe(plan: dict) -> str:
 
 
 def scaling_table(plans: list[dict]) -> str:
-    """Weak scaling: throughput a chip beside that of the first slice, the links hidden or not."""
+    """Returns a Markdown table of weak scaling: throughput per chip relative to the first slice.
+
+    The column "scaling" overlaps the links with the rest of the step, "links last" does not.
+    """
     lines = [
-        "| topology | chips | images | ms a step | images/s | scaling | links last | recipe |",
+        "| topology | chips | images | ms/step | images/s | scaling | links last | recipe |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for plan in plans:
@@ -65,11 +68,11 @@ def scaling_table(plans: list[dict]) -> str:
 
 
 def _scaling(first: dict, plan: dict, step: str) -> str:
-    """In per cent; the batch a chip is the same on all, so the times tell."""
+    """Relative throughput in %; the batch per chip is the same on all, so times suffice."""
     return f"{100 * first['seconds'][step] / plan['seconds'][step]:.1f} %" if first["fits"] else ""
 
 
-def _largest_words(plan: dict) -> str:
+def _describe_largest(plan: dict) -> str:
     fits, fails = plan["largest_batch_per_chip"], plan["too_large_batch_per_chip"]
     found = f"{fits} fits" if fits else "none was found to fit"
     return found + (f", {fails} does not" if fails else "")

@@ -252,7 +252,7 @@ def test_what_does_not_fit_is_said_in_the_first_line(message, monkeypatch):
         def compile(self):
             raise jax.errors.JaxRuntimeError(message)
 
-    monkeypatch.setattr(roofline, "lower_train_stretch", lambda *_: Lowered())
+    monkeypatch.setattr(roofline, "lower_train_steps", lambda *_: Lowered())
     (figures,) = make_plans(small_recipe(), [cpu_pod((1, 1))])
     assert not figures["fits"] and figures["memory"]["peak"] == 20.41 * 2**30
     first = describe(figures).splitlines()[0]
@@ -265,7 +265,7 @@ def test_another_failure_of_the_compiler_is_passed_on(monkeypatch):
         def compile(self):
             raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
 
-    monkeypatch.setattr(roofline, "lower_train_stretch", lambda *_: Lowered())
+    monkeypatch.setattr(roofline, "lower_train_steps", lambda *_: Lowered())
     with pytest.raises(TrainError, match="INTERNAL: a bug"):
         make_plans(small_recipe(), [cpu_pod((1, 1))])
 

@@ -1,20 +1,10 @@
-"""Prepares a data set once, in tfds's own format, so that training can read it.
+"""Prepares a data set once, in the format of tfds, so that training can read it."""
 
-    python -m input_pipeline.prepare NAME [--manual_dir=DIR] [--data_dir=DIR]
-
-mnist is embedded and needs no download. fashion_mnist, kmnist, cifar10 and cifar100 are made from
-the files that tfds downloads, or from the same files in --manual_dir. imagenet2012 is made from
-ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in --manual_dir. Every other name is prepared
-by tfds; where its builder needs TensorFlow, `pip install 'flax-zoo[tensorflow]'`.
-"""
-
-import argparse
 import contextlib
 import difflib
 import fcntl
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,27 +12,27 @@ from input_pipeline.example import DataError
 
 
 def default_data_dir() -> Path:
-    """tfds's own: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    """Returns the folder that tfds uses: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
 
 
 def prepare(
     name: str, data_dir: str | Path | None = None, manual_dir: str | Path | None = None
 ) -> Path:
-    """Prepares the data set if it is not there and returns its folder.
+    """Prepares a data set unless it is prepared already, and returns its folder.
 
-    Processes that prepare the same data set wait for one another. The folder appears whole or not
-    at all, so a process that is killed leaves nothing that would be read.
+    Processes that prepare the same data set wait for each other. The folder appears whole or not at
+    all, so a process that is killed leaves nothing that would be read.
 
     Args:
       name: a tfds name, such as "mnist" or "emnist/letters".
-      data_dir: where data sets are kept, by default `default_data_dir()`.
+      data_dir: folder of tfds's data sets, by default `default_data_dir()`.
       manual_dir: folder of original files, which are then not downloaded.
 
     Raises:
-      DataError: something needed is missing or broken.
+      DataError: a file that is needed is missing or damaged, or there is no such data set.
     """
-    from input_pipeline import builders
+    from input_pipeline.prepare import builders
 
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     if manual_dir is None:
@@ -51,8 +41,8 @@ def prepare(
         )
     elif not Path(manual_dir).expanduser().is_dir():
         raise DataError(
-            f"The folder {manual_dir} given as manual_dir does not exist. Name the folder that "
-            f"holds the original files of {name}."
+            f"The manual_dir {manual_dir} does not exist. Name the folder that holds the original "
+            f"files of {name}."
         )
     manual_dir = Path(manual_dir).expanduser()
     builder = _builder(name, data_dir, manual_dir)
@@ -60,13 +50,13 @@ def prepare(
     try:
         with _lock(data_dir / f".{builder.name}.lock"):
             if not (folder / "dataset_info.json").exists():
-                for left_over in folder.parent.glob(f"*incomplete*{folder.name}"):
-                    shutil.rmtree(left_over)
+                for incomplete in folder.parent.glob(f"*incomplete*{folder.name}"):
+                    shutil.rmtree(incomplete)
                 _generate(builder, data_dir / "downloads" / builder.name, manual_dir)
     except OSError as error:
         raise DataError(
-            f"{name} cannot be prepared in {data_dir}: {error}. Choose a folder that can be "
-            "written and has room with --data_dir or the environment variable TFDS_DATA_DIR."
+            f"{name} cannot be prepared in {data_dir}: {error}. Choose a folder that is writable "
+            "and has enough space as data_dir, or by the environment variable TFDS_DATA_DIR."
         ) from error
     return folder
 
@@ -74,7 +64,7 @@ def prepare(
 def _builder(name: str, data_dir: Path, manual_dir: Path):
     import tensorflow_datasets as tfds
 
-    from input_pipeline import builders
+    from input_pipeline.prepare import builders
 
     try:
         return builders.builder(name, data_dir, manual_dir)
@@ -89,14 +79,14 @@ def _builder(name: str, data_dir: Path, manual_dir: Path):
 
 
 def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
-    """tfds's preparation.
+    """Runs the builder.
 
-    download_dir is the data set's own: tfds keeps extracted files by their base name, and mnist
-    and fashion_mnist share theirs.
+    Each data set needs a download_dir of its own, because tfds stores extracted files by their base
+    names, and those of mnist and fashion_mnist are the same.
     """
     import tensorflow_datasets as tfds
 
-    from input_pipeline import builders
+    from input_pipeline.prepare import builders
 
     if not (hasattr(builder, "originals_dir") or any(manual_dir.glob("*"))):
         builders.require_network(builder)
@@ -109,7 +99,7 @@ def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
             file_format="array_record",
         )
     except Exception as error:
-        # tfds and array_record wrap the system's and Python's errors in types of their own.
+        # tfds and array_record wrap errors of the system and of Python in types of their own.
         if "No space left on device" in str(error):
             raise OSError(str(error).splitlines()[0]) from error
         if "No module named" not in str(error):
@@ -123,29 +113,8 @@ def _generate(builder, download_dir: Path, manual_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on the file; the system lifts it when the process ends."""
+    """Holds an exclusive lock on the file, which the system releases when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m input_pipeline.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", help="a tfds name: mnist, cifar10, imagenet2012, ...")
-    parser.add_argument("--manual_dir", help="folder of original files")
-    parser.add_argument("--data_dir", help="where data sets are kept")
-    arguments = parser.parse_args()
-    try:
-        folder = prepare(arguments.name, arguments.data_dir, arguments.manual_dir)
-    except DataError as error:
-        sys.exit(f"error: {error}")
-    print(f"{arguments.name} is ready in {folder}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """tfds builders that prepare well-known data sets without TensorFlow.
 
-Each is tfds's own builder (name, version, features, splits and order are inherited) whose examples
-are read with the standard library and stored as PNG or JPEG bytes instead of being encoded by
-TensorFlow. Stock `tfds.data_source(name)` reads the result.
+Each inherits from the builder of tfds (name, version, features, splits and order), but reads the
+examples with the standard library and stores PNG or JPEG bytes that TensorFlow has not encoded. The
+plain `tfds.data_source(name)` reads the result.
 """
 
 import gzip
@@ -25,15 +25,17 @@ from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_build
 from input_pipeline import decode, png
 from input_pipeline.example import DataError
 
-EMBEDDED = {"mnist": Path(__file__).parent / "data" / "mnist"}
+EMBEDDED = {"mnist": Path(__file__).parents[1] / "data" / "mnist"}
 VALIDATION_LABELS = "val_labels.txt"
 
 
 def builder(name: str, data_dir: Path, manual_dir: Path) -> tfds.core.DatasetBuilder:
-    """Our builder of the data set where there is one, else the one that tfds has.
+    """Returns our builder of a data set if there is one, else that of tfds.
 
     Args:
-      manual_dir: where ours look for the original files first.
+      name: NAME, NAME/CONFIG or NAME:VERSION.
+      data_dir: folder of tfds's data sets.
+      manual_dir: folder in which our builders look for the original files first.
     """
     base, _, version = name.partition(":")
     stock = tfds.builder_cls(base) if base in _EXAMPLES else None
@@ -75,15 +77,15 @@ class _CifarExamples:
     """CIFAR-10 and -100: a tar of binary records (labels, then 3x32x32 pixels)."""
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        facts = self._cifar_info
+        files_of = self._cifar_info
         (archive,) = _originals(self, dl_manager).values()
         with tarfile.open(archive) as tar:
             files = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
-        for key, file in zip(facts.label_keys, facts.label_files, strict=True):
+        for key, file in zip(files_of.label_keys, files_of.label_files, strict=True):
             self.info.features[key].names = [x for x in files[file].decode().split("\n") if x]
         return {
             split: self._generate_examples(f"{split}_", b"".join(files[name] for name in names))
-            for split, names in {"train": facts.train_files, "test": facts.test_files}.items()
+            for split, names in {"train": files_of.train_files, "test": files_of.test_files}.items()
         }
 
     def _generate_examples(self, prefix: str, content: bytes) -> Iterator:
@@ -110,8 +112,8 @@ class _ImagenetExamples:
         if missing:
             raise DataError(
                 f"imagenet2012 cannot be prepared: {' and '.join(missing)} not found. Download the "
-                "two tars from https://image-net.org/download-images (registration needed) and "
-                "name their folder with --manual_dir."
+                "two tars from https://image-net.org/download-images (which needs a registration) "
+                "and name their folder as manual_dir."
             )
         generators = {
             "train": self._generate_examples(tars["train"]),
@@ -124,7 +126,7 @@ class _ImagenetExamples:
         return generators
 
     def _generate_examples(self, path: Path) -> Iterator:
-        """The train tar: one tar a class, named by the class."""
+        """Yields the examples of the training tar, in which each class is a tar of its own."""
         for class_tar, content in _members(path, str(path)):
             for name, image in _members(io.BytesIO(content), f"{class_tar} in {path}"):
                 if name in imagenet.CMYK_IMAGES or name in imagenet.PNG_IMAGES:
@@ -151,9 +153,9 @@ _EXAMPLES = {
 def _originals(
     self: tfds.core.DatasetBuilder, dl_manager: tfds.download.DownloadManager
 ) -> dict[str, Path]:
-    """{file name: path} of the verified original files.
+    """The verified original files as {file name: path}.
 
-    They come from tfds's manual folder if all are there, else from tfds's own download.
+    They are taken from the manual_dir if all are there, else downloaded by tfds.
     """
     infos = {Path(url).name: (url, info) for url, info in self.url_infos.items()}
     paths = {file: self.originals_dir / file for file in infos}
@@ -173,13 +175,13 @@ def _verify(path: Path, sha256: str, name: str) -> None:
     if found != sha256:
         raise DataError(
             f"{path} is not the original file of {name}: its sha256 is {found}, expected {sha256}. "
-            "It may be cut short, or belong to another data set with the same file names (mnist, "
-            "fashion_mnist and kmnist share theirs). Download it again."
+            "It may be cut short, or belong to another data set with the same file names (those of "
+            "mnist, fashion_mnist and kmnist are the same). Download it again."
         )
 
 
 def require_network(builder: tfds.core.DatasetBuilder) -> None:
-    """Raises DataError where no network reaches the files; tfds would retry for minutes."""
+    """Raises DataError if the files cannot be downloaded; tfds would retry for minutes."""
     if urllib.request.getproxies() or not builder.url_infos:
         return
     url = next(iter(builder.url_infos))
@@ -200,10 +202,10 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
 
 
 def _members(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of a tar's files, read from front to back."""
-    where = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
+    """Yields (name, content) of the files of a tar, which is read sequentially."""
+    source = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
     try:
-        with tarfile.open(mode="r|", **where) as archive:
+        with tarfile.open(mode="r|", **source) as archive:
             for member in archive:
                 if member.isfile():
                     yield member.name, archive.extractfile(member).read()
@@ -215,25 +217,25 @@ def _members(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, bytes]]:
 
 def _validation_labels(tar: Path) -> dict[str, str]:
     """{image name: class name}: line i of the list belongs to the i-th name in sorted order."""
-    beside = tar.with_name(VALIDATION_LABELS)
-    listed = Path(imagenet.imagenet_common.label_names_file()).with_name("validation_labels.txt")
-    path = beside if beside.exists() else listed
+    own = tar.with_name(VALIDATION_LABELS)
+    tfds_list = Path(imagenet.imagenet_common.label_names_file()).with_name("validation_labels.txt")
+    path = own if own.exists() else tfds_list
     labels = path.read_text().split()
     with tarfile.open(tar) as archive:
         names = sorted(archive.getnames())
     if len(names) != len(labels):
         raise DataError(
             f"{tar} holds {len(names)} images, and the label list {path} has {len(labels)} lines. "
-            f"If the tar is a part of the original, put its own list beside it as "
-            f"{VALIDATION_LABELS}: one class name a line, in the order of the sorted image names. "
-            "Otherwise download the tar again."
+            f"If the tar is a part of the original, put its own list next to it as "
+            f"{VALIDATION_LABELS}: one class name per line, in the order of the sorted image "
+            "names. Otherwise download the tar again."
         )
     return dict(zip(names, labels, strict=True))
 
 
 def _rgb_jpeg(content: bytes, name: str) -> bytes:
-    """The image as an RGB JPEG, as tfds stores the 22 CMYK ones and the PNG of the train set."""
-    pixels = decode.full(content, name)
+    """The image as an RGB JPEG, which is how tfds stores the CMYK and PNG images of the split."""
+    pixels = decode.decode_rgb(content, name)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=95)
     return stream.getvalue()

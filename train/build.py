@@ -1,0 +1,116 @@
+"""Builds the parts of a run: model, task, initial state and compiled programs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+import zoo
+from train import step
+from train.data import Data
+from train.durations import Intervals
+from train.errors import TrainError
+from train.optimizers import make_optimizer, make_schedule
+from train.runners import OnDeviceRunner, Runner, StreamingRunner
+from train.sharding import state_shardings
+
+
+def model_overrides(config: ConfigDict, num_classes: int) -> dict[str, Any]:
+    """Returns the keyword arguments of `zoo.create` for the section `model` of a recipe."""
+    try:
+        return dict(num_classes=num_classes, dtype=config.dtype, **config.options.to_dict())
+    except TypeError as error:
+        raise TrainError(
+            f"model.options must not set num_classes or dtype, which are keys of their own "
+            f"({error})."
+        ) from error
+
+
+def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
+    """Creates the model that the section `model` of a recipe describes.
+
+    Raises:
+      TrainError: the model does not have such attributes.
+    """
+    overrides = model_overrides(config, num_classes)
+    try:
+        return zoo.create(config.name, **overrides)
+    except (TypeError, ValueError) as error:
+        raise TrainError(f"model.options do not fit {config.name}: {error}") from error
+
+
+def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) -> step.Task:
+    """Creates the task of a recipe; see `step.Task`.
+
+    Raises:
+      TrainError: keys of the recipe do not fit the model, or the schedule or the optimizer is not
+        known.
+    """
+    schedule = make_schedule(config, intervals)
+    return step.Task(
+        model=make_model(config.model, data.num_classes),
+        optimizer=make_optimizer(config.optimizer, schedule),
+        schedule=schedule,
+        augment=data.augment,
+        normalize=data.normalize,
+        image_shape=data.image_shape,
+        mesh=mesh,
+        seed=config.seed,
+        label_smoothing=config.loss.label_smoothing,
+        reject_class_logit=config.loss.reject_class_logit,
+        auxiliary_weights=tuple(config.loss.auxiliary_weights),
+        batch_norm=config.batch_norm,
+        ema_decay=config.ema.decay,
+    )
+
+
+def state_shapes(task: step.Task) -> step.TrainState:
+    """Returns the state as a tree of jax.ShapeDtypeStruct with shardings; computes nothing."""
+    shapes = jax.eval_shape(lambda: step.init_state(task))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, task.mesh),
+    )
+
+
+def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
+    """Returns the state at step 0, sharded as `shapes` (from `state_shapes`) says."""
+    init = partial(step.init_state, task)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    if task.mesh.size == 1:
+        return jax.device_put(init_eagerly(init), shardings)
+    program = jax.jit(init, out_shardings=shardings).lower()
+    # It runs once, and on CPU XLA would spend seconds on optimizing the random numbers.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return program.compile(compiler_options=quick)()
+
+
+def init_eagerly(init: Callable[[], step.TrainState]) -> step.TrainState:
+    """Returns `init()`, computed operation by operation without those whose results are unused.
+
+    One program for all arrays would take as long to compile as the training step.
+    """
+    traced, shapes = jax.make_jaxpr(init, return_shape=True)()
+    leaves, structure = jax.tree.flatten(shapes)
+    needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=True)
+    arrays = jaxpr_as_fun(ClosedJaxpr(needed, traced.consts))()
+    return jax.tree.unflatten(structure, arrays)
+
+
+def make_runner(
+    config: ConfigDict, task: step.Task, shapes: step.TrainState, intervals: Intervals, data: Data
+) -> Runner:
+    """Compiles the programs of the run; with `data.on_device`, loads the data too."""
+    eval_batch_size = config.eval.batch_size or config.batch_size
+    # Padding is masked in evaluation, so any size will do that divides over the devices.
+    batch_sizes = config.batch_size, -(-eval_batch_size // task.mesh.size) * task.mesh.size
+    if data.on_device:
+        return OnDeviceRunner(task, shapes, intervals, data, batch_sizes)
+    return StreamingRunner(task, shapes, intervals, data, batch_sizes, config.data.workers)

@@ -1,0 +1,197 @@
+"""From an image to the input of a model, in numpy and Pillow."""
+
+import dataclasses
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from zoo.registry import Info
+
+# Reach of the filters of Pillow, in pixels of the smaller scale.
+_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """The preprocessing with which a model is evaluated; call it with an image.
+
+    Attributes:
+      image_size: height and width of the result in pixels.
+      channels: number of channels of the result: 1 (grey) or 3.
+      mean, std: per channel in the order R, G, B, of images scaled to [0, 1]: the result is
+        `(image / 255 - mean) / std`.
+      channel_order: "RGB", or "BGR" to reverse the channels of the result.
+      interpolation: "bilinear", "bicubic" or "lanczos", with antialiasing as in Pillow.
+      crop: fraction of the shorter side that the central square crop keeps (0.875 is 224 of 256
+        pixels), or None to resize the whole image to a square.
+      padding: number of pixels of zeros on each side of the result, instead of image.
+
+    Raises:
+      ValueError: an attribute has a value that is not listed above.
+
+    Example:
+      >>> preprocessing = Preprocessing.from_info(zoo.info("resnet50"))
+      >>> preprocessing("cat.jpg").shape
+      (224, 224, 3)
+    """
+
+    image_size: int
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    channel_order: str = "RGB"
+    interpolation: str = "bilinear"
+    crop: float | None = 0.875
+    padding: int = 0
+
+    def __post_init__(self):
+        checks = {
+            "image_size": 0 < self.image_size <= 2**14,
+            "channels": self.channels in _MODES,
+            "mean": len(self.mean) in (1, self.channels),
+            "std": len(self.std) in (1, self.channels) and min(self.std) > 0,
+            "channel_order": self.channel_order in ("RGB", "BGR"),
+            "interpolation": self.interpolation in _REACH,
+            "crop": self.crop is None or 0 < self.crop <= 1,
+            "padding": 0 <= 2 * self.padding < self.image_size,
+        }
+        for name, valid in checks.items():
+            if not valid:
+                raise ValueError(f"{name} of a preprocessing cannot be {getattr(self, name)!r}")
+
+    @classmethod
+    def from_info(cls, info: "Info", image_size: int | None = None) -> "Preprocessing":
+        """Returns the preprocessing of published weights, at another image size if one is given."""
+        return cls(
+            image_size=image_size or info.image_size,
+            channels=info.channels,
+            mean=info.mean,
+            std=info.std,
+            channel_order=info.channel_order,
+            interpolation=info.interpolation,
+            crop=info.crop,
+        )
+
+    def __call__(self, image: "str | os.PathLike | Image.Image | np.ndarray") -> np.ndarray:
+        """Returns the model's input for one image: float32 [image_size, image_size, channels].
+
+        Args:
+          image: path of an image file, a Pillow image, or uint8 [H, W] or [H, W, C]. Images become
+            RGB or grey as the model wants. EXIF orientation is ignored, as it is in training. A
+            large file is decoded at 1/2, 1/4 or 1/8 of its size where that leaves enough pixels,
+            again as in training.
+
+        Raises:
+          ValueError: a file is not an image, or an array is not uint8 or has another shape.
+          FileNotFoundError: there is no such file.
+        """
+        return self.normalize(self.resize(image))
+
+    def resize(self, image: "str | os.PathLike | Image.Image | np.ndarray") -> np.ndarray:
+        """Returns the image resized, cropped and padded: uint8 [image_size, image_size, channels].
+
+        See `__call__` for the argument and errors.
+        """
+        size = self.image_size - 2 * self.padding
+        picture, full_size, reduction = self._open(image, size)
+        box = tuple(x / reduction for x in self._box(*full_size, size))
+        picture = _resize(picture, box, size, self.interpolation, crop_first=self.crop is None)
+        pixels = np.asarray(picture).reshape(size, size, self.channels)
+        sides = (self.padding, self.padding)
+        return np.pad(pixels, (sides, sides, (0, 0)))
+
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns `(pixels / 255 - mean) / std` in the channel order of the model, as float32.
+
+        Args:
+          pixels: [..., C], in [0, 255] and the order RGB.
+        """
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        scale, shift = 1 / (255 * std), -mean / std
+        images = pixels.astype(np.float32) * scale + shift
+        return images[..., ::-1] if self.channel_order == "BGR" else images
+
+    def _box(self, width: int, height: int, size: int) -> tuple[float, float, float, float]:
+        """The part (left, top, right, bottom) of the image that the result shows."""
+        if self.crop is None:
+            return 0, 0, width, height
+        shorter = round(size / self.crop)  # of the image after resizing, as torchvision rounds it
+        if width <= height:
+            resized = shorter, int(shorter * height / width)
+        else:
+            resized = int(shorter * width / height), shorter
+        left, top = (round((length - size) / 2) for length in resized)
+        x, y = width / resized[0], height / resized[1]
+        return left * x, top * y, (left + size) * x, (top + size) * y
+
+    def _open(self, image: Any, size: int) -> "tuple[Image.Image, tuple[int, int], int]":
+        """The image in the mode of the model, its full (width, height), and what divides that."""
+        from PIL import Image
+
+        mode = _MODES[self.channels]
+        if isinstance(image, Image.Image):
+            return image.convert(mode), image.size, 1
+        if isinstance(image, np.ndarray):
+            picture = _from_array(image)
+            return picture.convert(mode), picture.size, 1
+        try:
+            with Image.open(image) as file:
+                full_size = width, height = file.size
+                left, top, right, bottom = self._box(width, height, size)
+                reduction = _reduction(right - left, bottom - top, size)
+                file.draft(None, (width // reduction, height // reduction))  # JPEG only
+                picture = file.convert(mode)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{image} is not an image that can be decoded: {error}.") from error
+        if picture.width != math.ceil(width / reduction):
+            picture = picture.reduce(reduction)
+        return picture, full_size, reduction
+
+
+def _resize(
+    picture: "Image.Image", box: tuple, size: int, interpolation: str, crop_first: bool
+) -> "Image.Image":
+    """The box of the picture, resized to a square.
+
+    Only the region around the box that the filter reaches is given to Pillow, as in training: which
+    of its two passes Pillow does first depends on the size of what it is given.
+    """
+    from PIL import Image
+
+    left, top, right, bottom = box
+    reach = 0 if crop_first else _REACH[interpolation]
+    x, y = (reach * max(1, length / size) for length in (right - left, bottom - top))
+    region = (
+        max(0, math.floor(left - x)),
+        max(0, math.floor(top - y)),
+        min(picture.width, math.ceil(right + x)),
+        min(picture.height, math.ceil(bottom + y)),
+    )
+    box = (left - region[0], top - region[1], right - region[0], bottom - region[1])
+    resample = Image.Resampling[interpolation.upper()]
+    return picture.crop(region).resize((size, size), resample, box=box)
+
+
+def _from_array(pixels: np.ndarray) -> "Image.Image":
+    from PIL import Image
+
+    channels = pixels.shape[2:] or (1,)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels[0] not in (1, 3, 4):
+        raise ValueError(
+            f"an image must be uint8 [H, W] or [H, W, C] with C 1, 3 or 4; got {pixels.dtype} "
+            f"{list(pixels.shape)}."
+        )
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
+
+
+def _reduction(width: float, height: float, size: int) -> int:
+    """The largest of 1, 2, 4 and 8 that leaves at least `size` pixels on both sides."""
+    return next(r for r in (8, 4, 2, 1) if r == 1 or min(width, height) >= r * size)
