@@ -20,3 +20,16 @@ __all__ = [
     "portable",
     "to_torch",
 ]
+
+__version__: str  # of the installed package, looked up when it is first asked for
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import metadata  # here, so that `import zoo` stays quick
+
+    try:
+        return metadata.version("flax-zoo")
+    except metadata.PackageNotFoundError:  # a source tree that was not installed
+        return "0+unknown"

@@ -1,0 +1,48 @@
+"""The Python in README.md, CONTRIBUTING.md and docs/ runs, and prints what stands below it.
+
+The blocks of a page run one after the other in one namespace. A ```text block right after a block
+is what it prints. `<!-- raises ValueError -->` right before a block says that it ends so; then the
+text is the error's message.
+"""
+
+import contextlib
+import io
+import pathlib
+import re
+import sys
+import types
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?:<!-- raises (?P<error>\w+) -->\n\n?)?"
+    r"^```python\n(?P<code>.*?)^```\n"
+    r"(?:\n```text\n(?P<text>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=lambda page: page.stem
+)
+@pytest.mark.usefixtures("folder", "quick_compilation")
+def test_code_runs(page, monkeypatch):
+    text = page.read_text()
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start("code"))
+        code = compile("\n" * line + block["code"], str(page), "exec")
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            if block["error"]:
+                with pytest.raises(Exception) as error:
+                    exec(code, module.__dict__)
+                assert type(error.value).__name__ == block["error"]
+                print(error.value)
+            else:
+                exec(code, module.__dict__)
+        if block["text"]:
+            assert " ".join(output.getvalue().split()) == " ".join(block["text"].split())
