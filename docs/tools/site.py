@@ -106,11 +106,12 @@ def inputs(infos: list[registry.Info]) -> Iterator[str]:
     names: dict[str, list[str]] = {}
     for info in infos:
         mean, std = (", ".join(f"{x:.4g}" for x in values) for values in (info.mean, info.std))
+        channels = info.channel_order if info.channels == 3 else "grey"
+        crop = "" if info.crop == 1 else f" of {info.crop:.4g} of the shorter side"
         words = (
-            f"Images in {info.channel_order if info.channels == 3 else 'grey'}, scaled to [0, 1], "
-            f"less the mean ({mean}), divided by ({std}). "
-            f"For evaluation: the central square, {info.crop:.4g} of the shorter side, "
-            f"resized by {info.interpolation} interpolation."
+            f"Images in {channels}, scaled to [0, 1], less the mean ({mean}), divided by ({std}). "
+            f"For evaluation: the central square{crop}, resized by {info.interpolation} "
+            "interpolation."
         )
         names.setdefault(words, []).append(f"`{info.name}`")
     for words, models in names.items():
@@ -201,5 +202,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             markdown,
             flags=re.MULTILINE,
         )
-    markdown = markdown.replace(MESSAGES, all_messages())
+    if MESSAGES in markdown:
+        markdown = markdown.replace(MESSAGES, all_messages())
     return INCLUDED.sub(lambda name: f"```python\n{(ROOT / name[1]).read_text()}```", markdown)
