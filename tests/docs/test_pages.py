@@ -2,7 +2,7 @@
 
 The blocks of a page run one after the other in one namespace. A ```text block right after a block
 is what it prints. `<!-- raises ValueError -->` right before a block says that it ends so; then the
-text is the error's message.
+text is the error's message. A ```py block is not run: it needs PyTorch.
 """
 
 import contextlib
@@ -13,6 +13,9 @@ import sys
 import types
 
 import pytest
+from flax import traverse_util
+
+from configs import base
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,3 +49,22 @@ def test_code_runs(page, monkeypatch):
                 exec(code, module.__dict__)
         if block["text"]:
             assert " ".join(output.getvalue().split()) == " ".join(block["text"].split())
+
+
+FILES = [path for path in (ROOT / "configs").glob("*.py") if "def get_config" in path.read_text()]
+RECIPES = {path.stem for path in FILES} - {"base"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_name_recipes_and_keys_that_there_are(page):
+    text = page.read_text()
+    recipes = re.findall(r"configs/(\w+)\.py", text)
+    keys = re.findall(r"(?:--|`)config\.(?!json\b|KEY\b)([\w.]*\w)", text)
+    known = traverse_util.flatten_dict(base.get_config().to_dict(), keep_empty_nodes=True, sep=".")
+    assert set(recipes) <= RECIPES | {"base"}
+    assert set(keys) <= set(known)
+
+
+def test_all_recipes_are_on_the_page():
+    rows = re.findall(r"^\| `configs/(\w+)\.py`", (ROOT / "docs/train.md").read_text(), re.M)
+    assert len(rows) == len(RECIPES) and set(rows) == RECIPES
