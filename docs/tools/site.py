@@ -9,7 +9,7 @@ import ast
 import html
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,32 +135,36 @@ def linked(text: str) -> str:
 
 def messages(path: Path) -> Iterator[tuple[str, str]]:
     """(kind, message) of what a file raises or warns of; what varies stands as <name> or as …"""
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    parts = {getattr(node.targets[0], "id", ""): template(node.value) for node in assigned}
+    for node in ast.walk(tree):
         call = node.exc if isinstance(node, ast.Raise) else node
         if not isinstance(call, ast.Call) or not call.args:
             continue
         name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        text = template(call.args[0])
+        text = template(call.args[0], parts)
         warns = name == "warn" or (name == "print" and text.startswith(("Warning", "Note")))
-        for_people = " " in text and not text[0].islower()  # others become part of a message
+        for_people = " " in text and name != "UnpicklingError"  # which becomes part of a message
         if for_people and (isinstance(node, ast.Raise) or warns):
             yield ("warning" if warns else name), text
 
 
-def template(node: ast.expr) -> str:
-    """The text of a string in the source; "" for what is none."""
+def template(node: ast.expr, parts: Mapping[str, str] | None = None) -> str:
+    """The text of a string in the source, with `parts` for variables; "" for what is none."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.BinOp):
-        return template(node.left) + template(node.right)
+        return template(node.left, parts) + template(node.right, parts)
     if not isinstance(node, ast.JoinedStr):
         return ""
-    parts = []
+    words = []
     for part in node.values:
         value = getattr(part, "value", None)
         name = getattr(value, "id", getattr(value, "attr", None))
-        parts.append(template(part) or (f"<{name}>" if name else "…"))
-    return "".join(parts)
+        varies = (parts or {}).get(name) or (f"<{name}>" if name else "…")
+        words.append(template(part) or varies)
+    return "".join(words)
 
 
 def all_messages() -> str:

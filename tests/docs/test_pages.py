@@ -15,7 +15,9 @@ import types
 import pytest
 from flax import traverse_util
 
+import zoo
 from configs import base
+from zoo import registry
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,10 +29,20 @@ BLOCK = re.compile(
 )
 
 
+@pytest.fixture
+def own_models(monkeypatch):
+    """Models that a page registers are gone after it."""
+    zoo.list_models()
+    monkeypatch.setattr(registry, "_models", dict(registry._models))
+    registry._all_models.cache_clear()
+    yield
+    registry._all_models.cache_clear()
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=lambda page: page.stem
 )
-@pytest.mark.usefixtures("folder", "quick_compilation")
+@pytest.mark.usefixtures("folder", "own_models", "quick_compilation")
 def test_code_runs(page, monkeypatch):
     text = page.read_text()
     module = types.ModuleType("page")

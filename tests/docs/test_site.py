@@ -45,12 +45,13 @@ def test_models_of_the_table_link_to_their_family(site):
 def test_list_of_messages(site, tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
-        'raise ValueError(f"{name!r} is {len(found)} too " + "many.")\n'
+        'limit = f"over {most}"\n'
+        'raise ValueError(f"{name!r} is {len(found)} too " + f"many, {limit}.")\n'
         'warnings.warn(f"Slow: {self.reason}", stacklevel=2)\n'
         'raise KeyError("not for people")\n'
     )
     assert list(site.messages(path)) == [
-        ("ValueError", "<name> is … too many."),
+        ("ValueError", "<name> is … too many, over <most>."),
         ("warning", "Slow: <reason>"),
     ]
     assert "There is no model &lt;name&gt;." in site.all_messages()
