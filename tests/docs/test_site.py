@@ -48,7 +48,7 @@ def test_list_of_messages(site, tmp_path):
         'limit = f"over {most}"\n'
         'raise ValueError(f"{name!r} is {len(found)} too " + f"many, {limit}.")\n'
         'warnings.warn(f"Slow: {self.reason}", stacklevel=2)\n'
-        'raise KeyError("not for people")\n'
+        'raise KeyError("key")\n'
     )
     assert list(site.messages(path)) == [
         ("ValueError", "<name> is … too many, over <most>."),
