@@ -11,6 +11,7 @@ from flax import errors
 
 import zoo
 
+pytestmark = pytest.mark.quick
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/errors.md").read_text()
 FLAX, OURS = re.split(r"^## zoo$", PAGE, flags=re.MULTILINE)

@@ -8,6 +8,7 @@ import pytest
 
 import zoo.models
 
+pytestmark = pytest.mark.quick
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FAMILIES = [family.name for family in pkgutil.iter_modules(zoo.models.__path__)]
 

@@ -6,6 +6,7 @@ import pytest
 
 import zoo
 
+pytestmark = pytest.mark.quick
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
