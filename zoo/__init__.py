@@ -22,3 +22,24 @@ __all__ = [
     "portable",
     "to_torch",
 ]
+
+__version__: str  # of the installed package, looked up when it is first asked for
+
+
+def __getattr__(name: str) -> object:
+    import importlib  # here, so that `import zoo` stays quick
+    from importlib import metadata, util
+
+    if name == "__version__":
+        try:
+            return metadata.version("flax-zoo")
+        except metadata.PackageNotFoundError:  # a source tree that was not installed
+            return "0+unknown"
+    for room in ("models", "weights"):  # where modules of version 0.1 are now
+        if not name.startswith("_") and util.find_spec(f"zoo.{room}.{name}"):
+            import warnings
+
+            moved = f"zoo.{room}.{name}"
+            warnings.warn(f"zoo.{name} is {moved} now.", DeprecationWarning, stacklevel=2)
+            return importlib.import_module(moved)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
