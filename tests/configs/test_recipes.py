@@ -52,8 +52,17 @@ def test_other_arguments_are_refused():
         get_config("lenet", "smok")
 
 
+@pytest.fixture
+def quick_steps(monkeypatch):
+    """The programs of a run compile quickly: they run three times. Those that draw the weights, few
+    and with much to do, are optimized."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    plain = jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda program: plain(program, options))
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_smoke(name, tmp_path_factory, quick_compilation):
+def test_smoke(name, tmp_path_factory, quick_steps):
     config = get_config(name, "smoke")
     config.compile_cache = ""
     line = train_and_evaluate(config, tmp_path_factory.mktemp(name))
