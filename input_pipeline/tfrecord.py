@@ -110,7 +110,8 @@ def _index_places(path: Path) -> list[Path]:
 def _load(places: Sequence[Path]) -> _Index:
     for place in filter(Path.exists, places):
         try:
-            with np.load(place, allow_pickle=False) as stored:
+            # numpy leaves a broken file open that it has opened itself.
+            with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 parts = np.split(stored["offsets"], np.cumsum(stored["counts"])[:-1])
                 states = zip(stored["sizes"].tolist(), stored["mtimes"].tolist(), strict=True)
                 entries = zip(states, parts, strict=True)
