@@ -28,6 +28,7 @@ def get_config(name, argument=""):
     return module(name)["get_config"](argument)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_the_schemas_keys(name):
     config = get_config(name)
@@ -40,6 +41,7 @@ def test_a_recipe_has_the_schemas_keys(name):
         config.model.nam = "mlp"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_tells_its_story(name):
     story = module(name)["__doc__"]
@@ -61,7 +63,9 @@ def quick_steps(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda program: plain(program, options))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.quick] * (name == "lenet")) for name in RECIPES]
+)
 def test_smoke(name, tmp_path_factory, quick_steps):
     config = get_config(name, "smoke")
     config.compile_cache = ""

@@ -6,6 +6,8 @@ from configs import base
 from input_pipeline.example import DataError
 from train.data import open_data
 
+pytestmark = pytest.mark.quick
+
 
 def write_folder(root, classes: dict[str, list[str]]) -> None:
     for split, names in classes.items():

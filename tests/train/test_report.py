@@ -9,6 +9,8 @@ from train.durations import Plan
 from train.errors import TrainError
 from train.report import NonFiniteLoss, Report, cut_after
 
+pytestmark = pytest.mark.quick
+
 PLAN = Plan(steps=40, log=10, evaluate=20, checkpoint=20, steps_per_epoch=16.0)
 
 

@@ -61,8 +61,13 @@ DEFAULT = {
     "xception",
     "zfnet",
 }
+# A few of different kinds that compile quickly.
+QUICK = {"resnet18", "resnet20_cifar", "squeezenet1_1", "vit_tiny_patch16_224"}
 CASES = [
-    pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
+    pytest.param(
+        name,
+        marks=pytest.mark.quick if name in QUICK else [] if name in DEFAULT else pytest.mark.full,
+    )
     for name in goldens.names()
 ]
 
