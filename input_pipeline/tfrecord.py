@@ -122,7 +122,8 @@ def _index_paths(path: Path) -> list[Path]:
 def _load(candidates: Sequence[Path]) -> _Index:
     for path in filter(Path.exists, candidates):
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # numpy leaves a broken file open that it has opened itself.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 parts = np.split(stored["offsets"], np.cumsum(stored["counts"])[:-1])
                 states = zip(stored["sizes"].tolist(), stored["mtimes"].tolist(), strict=True)
                 entries = zip(states, parts, strict=True)

@@ -1,5 +1,11 @@
-"""Settings of all tests: eight virtual devices on CPU, and no silent rank promotion."""
+"""Settings of all tests: eight virtual devices on CPU, no silent rank promotion, which test where.
 
+By default everything runs but what is marked `full` or `soak`. `-m quick` runs what is marked so,
+`-m full` and `-m soak` the rest. Soak tests that passed are passed over when the same command runs
+again, until a source file changes or all have passed.
+"""
+
+import hashlib
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -16,7 +22,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def quick_compilation():
     """For programs that run once on little data: compiling them is what costs time."""
     jax.config.update("jax_disable_most_optimizations", True)
@@ -25,7 +31,7 @@ def quick_compilation():
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """What runs on one worker: a file; where a file goes through all models, those of one name."""
     for item in items:
         group = item.path.stem  # xdist cuts names at "@" and "]", which a whole path may have
@@ -33,3 +39,53 @@ def pytest_collection_modifyitems(items):
         if by_model and hasattr(item, "callspec"):
             group += f":{item.callspec.id}"
         item.add_marker(pytest.mark.xdist_group(group))
+        marks = {mark.name for mark in item.iter_markers()} & {"quick", "full", "soak"}
+        if len(marks) > 1:
+            raise pytest.UsageError(f"{item.nodeid} is marked {' and '.join(sorted(marks))}.")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Soak(config))
+
+
+class Soak:
+    """Remembers in pytest's cache which soak tests have passed, and passes them over."""
+
+    FOLDERS = ("zoo", "train", "input_pipeline", "configs", "tests")
+
+    def __init__(self, config: pytest.Config):
+        self.config, self.some_ran = config, False
+        self.is_worker = hasattr(config, "workerinput")
+        if self.is_worker:  # all workers must collect the same tests
+            self.passed = config.workerinput["soak_passed"]
+        else:
+            self.key = f"soak/{self.source()}"
+            self.passed = config.cache.get(self.key, [])
+
+    def source(self) -> str:
+        """A digest of all Python files."""
+        root, digest = self.config.rootpath, hashlib.sha256()
+        for folder in self.FOLDERS:
+            for path in sorted((root / folder).rglob("*.py")):
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node):
+        node.workerinput["soak_passed"] = self.passed
+
+    def pytest_collection_modifyitems(self, items):
+        done = [item for item in items if item.nodeid in self.passed]
+        items[:] = [item for item in items if item.nodeid not in self.passed]
+        self.config.hook.pytest_deselected(items=done)
+
+    def pytest_runtest_logreport(self, report):
+        if not self.is_worker and report.when == "call" and "soak" in report.keywords:
+            self.some_ran = True
+            if report.passed:
+                self.passed = [*self.passed, report.nodeid]
+                self.config.cache.set(self.key, self.passed)
+
+    def pytest_sessionfinish(self, exitstatus):
+        if not self.is_worker and self.some_ran and exitstatus == 0:
+            self.config.cache.set(self.key, [])

@@ -30,6 +30,7 @@ def get_config(name, argument=""):
     return module(name)["get_config"](argument)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_the_schemas_keys(name):
     config = get_config(name)
@@ -42,6 +43,7 @@ def test_a_recipe_has_the_schemas_keys(name):
         config.model.nam = "mlp"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_tells_its_story(name):
     story = module(name)["__doc__"]
@@ -79,8 +81,19 @@ def test_other_arguments_are_refused():
         get_config("lenet", "smok")
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_smoke(name, tmp_path_factory, quick_compilation):
+@pytest.fixture
+def quick_steps(monkeypatch):
+    """The programs of a run compile quickly: they run three times. Those that draw the weights, few
+    and with much to do, are optimized."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    plain = jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda program: plain(program, options))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.quick] * (name == "lenet")) for name in RECIPES]
+)
+def test_smoke(name, tmp_path_factory, quick_steps):
     config = get_config(name, "smoke")
     config.compile_cache = ""
     line = train_and_evaluate(config, tmp_path_factory.mktemp(name))

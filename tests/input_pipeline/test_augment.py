@@ -5,6 +5,8 @@ import pytest
 
 from input_pipeline import augment
 
+pytestmark = pytest.mark.quick
+
 KEY = jax.random.key(0)
 
 

@@ -11,6 +11,8 @@ import input_pipeline
 from input_pipeline import transforms
 from input_pipeline.prepare import builders, prepare
 
+pytestmark = pytest.mark.quick
+
 
 def test_imagenet_from_its_tars(imagenet_dir, imagenet_tars):
     train = input_pipeline.open("imagenet2012", "train", imagenet_dir)

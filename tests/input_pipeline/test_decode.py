@@ -7,6 +7,8 @@ from PIL import Image
 from input_pipeline import decode, jpeg, png, resize
 from input_pipeline.example import Example, UnreadableImage
 
+pytestmark = pytest.mark.quick
+
 BOXES = [(0, 0, 500, 375), (100, 50, 400, 350), (301, 207, 350, 250), (0, 10, 480, 100)]
 
 

@@ -4,6 +4,8 @@ import pytest
 
 import input_pipeline
 
+pytestmark = pytest.mark.quick
+
 
 def test_classes_and_files_are_in_sorted_order(image_folder):
     source = input_pipeline.open(f"folder:{image_folder}", "train")

@@ -4,6 +4,8 @@ import pytest
 import input_pipeline
 from input_pipeline import in_memory
 
+pytestmark = pytest.mark.quick
+
 
 def test_all_examples_in_the_order_of_the_source():
     source = input_pipeline.open("synthetic:size=20,channels=1,examples=30", "train")

@@ -6,6 +6,8 @@ from PIL import Image
 
 from input_pipeline import jpeg
 
+pytestmark = pytest.mark.quick
+
 KINDS = {
     "4:4:4": dict(subsampling=0),
     "4:2:2": dict(subsampling=1),

@@ -3,6 +3,8 @@ import pytest
 
 from input_pipeline import order
 
+pytestmark = pytest.mark.quick
+
 
 def test_the_stream_is_frozen():
     # A changed order would silently change every resumed run.

@@ -6,6 +6,8 @@ from PIL import Image
 
 from input_pipeline import png
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (5, 9, 1)])
 def test_what_is_written_is_read_back_and_by_pillow_too(shape):

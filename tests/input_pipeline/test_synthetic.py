@@ -6,6 +6,8 @@ import pytest
 import input_pipeline
 from input_pipeline import transforms
 
+pytestmark = pytest.mark.quick
+
 
 def test_jpegs_of_different_sizes_decode_like_photographs():
     source = input_pipeline.open("synthetic:classes=1000", "train")

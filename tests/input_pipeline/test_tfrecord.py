@@ -6,6 +6,8 @@ import pytest
 import input_pipeline
 from input_pipeline import tfrecord
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def scans(monkeypatch) -> list[str]:

@@ -8,6 +8,8 @@ from PIL import Image
 from input_pipeline import transforms
 from input_pipeline.example import Example
 
+pytestmark = pytest.mark.quick
+
 ALL = [
     transforms.RandomResizedCrop(48),
     transforms.ResizeRandomCrop(48, resize=(50, 90)),

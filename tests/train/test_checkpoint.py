@@ -10,6 +10,8 @@ from train.checkpoint import Checkpoints
 from train.errors import TrainError
 from train.sharding import make_mesh, state_shardings
 
+pytestmark = pytest.mark.quick
+
 STATE = {
     "params": {"kernel": np.random.RandomState(0).normal(size=(64, 32)).astype(np.float32)},
     "step": np.int32(0),

@@ -7,6 +7,8 @@ from input_pipeline.example import DataError
 from train.data import open_data
 from train.errors import TrainError
 
+pytestmark = pytest.mark.quick
+
 
 def write_folder(root, classes: dict[str, list[str]]) -> None:
     for split, names in classes.items():

@@ -3,6 +3,8 @@ import pytest
 from train.durations import Intervals, to_steps
 from train.errors import TrainError
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     "words, steps",

@@ -7,6 +7,8 @@ import pytest
 from train.errors import Interrupted
 from train.interruption import Interruption
 
+pytestmark = pytest.mark.quick
+
 
 def test_work_is_done_and_its_errors_are_raised():
     with Interruption() as interruption:

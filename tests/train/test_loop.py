@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 
+@pytest.mark.quick
 def test_a_run_explains_itself(uninterrupted):
     run = uninterrupted
     assert [line["step"] for line in run.lines("train")] == [20, 40, 60, 80, 100, 120]
@@ -26,6 +27,7 @@ def test_a_run_explains_itself(uninterrupted):
     assert json.loads((run.workdir / "config.json").read_text())["batch_size"] == 40
 
 
+@pytest.mark.quick
 def test_each_image_is_evaluated_once(uninterrupted):
     assert [line["examples"] for line in uninterrupted.lines("eval")] == [515] * 3
 

@@ -4,6 +4,8 @@ import pytest
 
 from train import losses
 
+pytestmark = pytest.mark.quick
+
 LOGITS = jnp.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
 LABELS = jnp.array([1, 0])
 

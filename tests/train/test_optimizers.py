@@ -10,6 +10,8 @@ from train.durations import Intervals
 from train.errors import TrainError
 from train.optimizers import diagonal_levenberg_marquardt, make_optimizer, make_schedule
 
+pytestmark = pytest.mark.quick
+
 INTERVALS = Intervals(total=100, log=10, evaluate=10, checkpoint=10, steps_per_epoch=10)
 PARAMS = {"conv": {"kernel": jnp.full((2,), 2.0), "bias": jnp.full((2,), 3.0)}}
 NO_GRADIENT = jax.tree.map(jnp.zeros_like, PARAMS)

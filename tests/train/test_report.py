@@ -12,6 +12,8 @@ from train.errors import TrainError
 from train.loop import train_and_evaluate
 from train.report import NonFiniteLoss, Report, Speedometer, cut_after
 
+pytestmark = pytest.mark.quick
+
 INTERVALS = Intervals(total=40, log=10, evaluate=20, checkpoint=20, steps_per_epoch=16.0)
 
 

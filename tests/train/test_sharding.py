@@ -5,6 +5,8 @@ from jax.sharding import PartitionSpec
 from train.errors import TrainError
 from train.sharding import check_batch_size, make_mesh, split_largest_axis
 
+pytestmark = pytest.mark.quick
+
 
 def test_the_largest_axis_that_divides_is_split():
     assert split_largest_axis((3, 3, 64, 128), 8) == PartitionSpec(None, None, None, "fsdp")

@@ -2,6 +2,8 @@ import pytest
 
 from zoo.__main__ import main
 
+pytestmark = pytest.mark.quick
+
 
 def test_list_takes_a_wildcard(capsys):
     main(["list", "lenet*"])

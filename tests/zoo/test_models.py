@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import zoo
+from train.loop import one_by_one
 
 # The smallest image that a model or all of a family take, where that is not 64 or the model's own.
 SIZES = {
@@ -119,13 +120,20 @@ def image_batch(name: str, batch: int = 2, channels: int | None = None) -> np.nd
 def init(name: str):
     """The model as it is by default, its first variables and images for it."""
     model, images = zoo.create(name), image_batch(name)
-    return model, jax.jit(model.init)(jax.random.key(0), images), images
+    # Few programs serve all models; one for each model would take longer to compile than the rest.
+    return model, one_by_one(lambda: model.init(jax.random.key(0), images)), images
 
 
 @pytest.fixture(scope="module", params=models(COMPUTED))
-def initialised(request, quick_compilation):
-    """The name and `init` of each model; its tests run one after the other and share it."""
+def variables_and_images(request):
+    """The name and `init` of each model, made at full optimization: much data, few programs."""
     return request.param, *init(request.param)
+
+
+@pytest.fixture
+def initialised(variables_and_images, quick_compilation):
+    """The same for programs that run once."""
+    return variables_and_images
 
 
 def test_training_step(initialised):

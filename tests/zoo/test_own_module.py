@@ -50,6 +50,7 @@ class Pyramid(nn.Module):
         return [conv(x) for conv, x in zip(self.lateral, stages.values(), strict=True)]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("module", [Compact(), Setup()])
 def test_a_network_has_the_name_it_is_given(module):
     variables = jax.eval_shape(module.init, jax.random.key(0), IMAGES)

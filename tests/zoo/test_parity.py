@@ -1,5 +1,7 @@
 """Every model with a golden equals its reference, through the converter that users call."""
 
+import functools
+
 import agreement
 import goldens
 import jax
@@ -59,8 +61,13 @@ DEFAULT = {
     "xception",
     "zfnet",
 }
+# A few of different kinds that compile quickly.
+QUICK = {"resnet18", "resnet20_cifar", "squeezenet1_1", "vit_tiny_patch16_224"}
 CASES = [
-    pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
+    pytest.param(
+        name,
+        marks=pytest.mark.quick if name in QUICK else [] if name in DEFAULT else pytest.mark.full,
+    )
     for name in goldens.names()
 ]
 
@@ -78,7 +85,13 @@ AUXILIARY = {
 EVALUATED = [case for case in CASES if goldens.load(case.values[0])["eval"]["fp32_error"] < 1]
 
 
-@pytest.mark.parametrize("golden_name", EVALUATED)
+@functools.lru_cache(maxsize=1)
+def weights(golden_name: str) -> dict[str, np.ndarray]:
+    """The reference's, in float64. The tests of one model follow each other and share them."""
+    return goldens.state_dict(goldens.load(golden_name))
+
+
+@pytest.mark.parametrize("golden_name", EVALUATED, scope="module")
 def test_evaluation(golden_name):
     """In float32, but in float64 where the reference's own float32 drifts: its weights amplify."""
     golden = goldens.load(golden_name)
@@ -86,7 +99,7 @@ def test_evaluation(golden_name):
     amplifies = golden["eval"]["fp32_error"] > 1e-5
     with jax.enable_x64(amplifies):
         dtype = jnp.float64 if amplifies else jnp.float32
-        variables = zoo.load_torch(name, goldens.state_dict(golden))
+        variables = zoo.load_torch(name, weights(golden_name))
         images = goldens.images(golden, golden["test_batch"]).astype(dtype)
         logits = np.asarray(jax.jit(zoo.create(name, dtype=dtype).apply)(variables, images))
     tolerance = 1e-6 if amplifies else max(1e-4, 10 * golden["eval"]["fp32_error"])
@@ -102,7 +115,7 @@ TRAINED = [
 ]
 
 
-@pytest.mark.parametrize("golden_name", TRAINED)
+@pytest.mark.parametrize("golden_name", TRAINED, scope="module")
 def test_training_mode(golden_name):
     """In float64: batch statistics of a few pixels make float32 of any framework drift, PyTorch's
     own too (3e-3 for ResNet-152)."""
@@ -110,7 +123,7 @@ def test_training_mode(golden_name):
     name = goldens.OURS.get(golden_name, golden_name)
     with jax.enable_x64(True):
         model = agreement.model_without_dropout(name, dtype=jnp.float64)
-        variables = zoo.load_torch(name, goldens.state_dict(golden))
+        variables = zoo.load_torch(name, weights(golden_name))
 
         @jax.jit
         def apply(variables, images):
@@ -129,11 +142,10 @@ def test_training_mode(golden_name):
                 )
 
 
-@pytest.mark.parametrize("golden_name", CASES)
+@pytest.mark.parametrize("golden_name", CASES, scope="module")
 def test_conversion_inverts_bit_for_bit(golden_name):
-    golden = goldens.load(golden_name)
     name = goldens.OURS.get(golden_name, golden_name)
-    tensors = {key: value.astype(np.float32) for key, value in goldens.state_dict(golden).items()}
+    tensors = {key: value.astype(np.float32) for key, value in weights(golden_name).items()}
     source = goldens.ORIGINS.get(golden_name)
     back = zoo.to_torch(name, zoo.load_torch(name, tensors), source=source)
     assert back.keys() == tensors.keys()
@@ -142,7 +154,7 @@ def test_conversion_inverts_bit_for_bit(golden_name):
         np.testing.assert_array_equal(back[key], value, err_msg=key)
 
 
-@pytest.mark.parametrize("golden_name", CASES)
+@pytest.mark.parametrize("golden_name", CASES, scope="module")
 def test_counts(golden_name):
     golden = goldens.load(golden_name)
     info = zoo.info(goldens.OURS.get(golden_name, golden_name))

@@ -291,6 +291,7 @@ PARAMETERS = {
 }
 
 
+@pytest.mark.quick
 def test_every_model_has_a_figure():
     assert set(zoo.list_models()) == set(PARAMETERS)
 
@@ -319,26 +320,31 @@ def test_docstring_multiply_adds_are_the_counted_ones(name):
         assert f"{zoo.info(name).gmacs:.2f} G multiply-adds" in doc
 
 
+@pytest.mark.quick
 def test_list_models_takes_wildcards():
     assert zoo.list_models("vgg*_bn") == ["vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
     assert zoo.list_models("nothing*") == []
 
 
+@pytest.mark.quick
 def test_unknown_model_names_the_closest():
     with pytest.raises(ValueError, match="'resnet51'.*resnet50"):
         zoo.create("resnet51")
 
 
+@pytest.mark.quick
 def test_unknown_attribute_lists_those_there_are():
     with pytest.raises(TypeError, match="no attribute classes.*num_classes"):
         zoo.create("resnet18", classes=10)
 
 
+@pytest.mark.quick
 def test_attributes_that_the_variant_sets_can_be_overridden():
     assert zoo.create("resnet18", depths=(1, 1, 1, 1)).depths == (1, 1, 1, 1)
     assert zoo.create("resnet18").depths == (2, 2, 2, 2)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
@@ -356,6 +362,7 @@ def test_values_that_cannot_be_are_errors(overrides, error, message):
         zoo.create("resnet18", **overrides)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("dtype", ["bfloat16", jnp.bfloat16, np.float16, np.dtype("float64")])
 def test_values_that_can_be(dtype):
     model = zoo.create("resnet18", dtype=dtype, num_classes=np.int64(0), name="backbone")
@@ -424,6 +431,7 @@ def test_old_words_still_work():
     assert family.sources["torch"] == ((("^head$", "fc"),), ("head",), ("norm",))
 
 
+@pytest.mark.quick
 def test_duplicate_registration_is_an_error():
     family = registry.Family("twice", {"paper": "", "year": 2000})
 
@@ -435,6 +443,7 @@ def test_duplicate_registration_is_an_error():
         family.variant()(resnet18)
 
 
+@pytest.mark.quick
 def test_import_brings_in_only_jax_flax_and_numpy():
     """`import zoo` may load only what `import flax.linen` loads, and zoo itself."""
     code = (

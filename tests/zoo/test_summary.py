@@ -4,6 +4,8 @@ import zoo
 from zoo import summary
 from zoo.__main__ import main
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "mlp", "resnet18", "vgg16"])
 def test_layers_add_up_to_the_totals(name):

@@ -128,6 +128,7 @@ def test_accelerators_keep_the_native_convolution(platform):
     assert "stablehlo.convolution" not in text
 
 
+@pytest.mark.quick
 def test_onednn_is_used_where_its_package_exists(form):
     """On Linux and x86-64 it is a requirement of the project; elsewhere XLA does the work."""
     text = jax.jit(three).lower(IMAGES, KERNEL).as_text()
@@ -161,6 +162,7 @@ def test_derivatives_of_second_order(form):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.quick
 def test_vmap_and_scan(form):
     stacked = np.stack([KERNEL, 2 * KERNEL])
     ours = jax.jit(jax.vmap(three, (None, 0)))(IMAGES, stacked)

@@ -66,6 +66,7 @@ def test_equals_jax(subscripts, form):
     assert counts == {math.prod(SIZES[letter] for letter in set("".join(names)))}
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("subscripts", CASES)
 def test_onednn_runs_what_is_a_product_of_matrices(subscripts):
     first, second, result = names = subscripts.replace("->", ",").split(",")
@@ -95,6 +96,7 @@ def test_shapes_that_do_not_fit():
         einsum("nmc,cf->nmf", random(0, 3, 7), random(1, 7, 6))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("axes", "first", "second"),
     [

@@ -11,6 +11,7 @@ from zoo.kernels.materialize import materialize
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, jnp.bfloat16, np.int32])
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit, jax.vmap])
 def test_changes_nothing(transform, dtype):
@@ -47,6 +48,7 @@ def test_only_cpu_makes_an_array(platform, calls):
     assert program.count(f"@{MATERIALIZE}(") == calls
 
 
+@pytest.mark.quick
 def test_several_devices():
     """Under shard_map each device makes its own; what XLA splits by itself is left alone."""
     mesh, spec = Mesh(jax.devices()[:2], "data"), PartitionSpec("data")

@@ -9,6 +9,8 @@ import pytest
 from zoo.layers.blocks import stack_blocks, unstack_blocks
 from zoo.models import efficientnet, resnet
 
+pytestmark = pytest.mark.quick
+
 IMAGES = np.random.RandomState(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
 STAGES = [efficientnet.Stage(1, 3, 1, 8, 1), efficientnet.Stage(4, 3, 2, 8, 3)]
 MODELS = {

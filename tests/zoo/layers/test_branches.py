@@ -3,10 +3,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from zoo.layers.branches import Branches, average, branch, fork
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.squeeze_excite import SqueezeExcite
+
+pytestmark = pytest.mark.quick
 
 
 def two(conv, x):

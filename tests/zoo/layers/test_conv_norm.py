@@ -5,6 +5,8 @@ import pytest
 
 from zoo.layers.conv_norm import ConvNorm
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("kernel_size", "strides", "padding", "shape"),

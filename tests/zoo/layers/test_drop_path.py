@@ -5,6 +5,8 @@ import pytest
 
 from zoo.layers.drop_path import DropPath, drop_path_rates, stage_drop_path_rates
 
+pytestmark = pytest.mark.quick
+
 
 def test_whole_examples_are_dropped_and_the_mean_is_kept():
     x = jnp.ones((4000, 3, 2))

@@ -3,6 +3,8 @@ import pytest
 
 from zoo.layers.image_size import require_at_least, require_exactly, require_multiples
 
+pytestmark = pytest.mark.quick
+
 
 def images(height: int, width: int):
     return jnp.zeros((1, height, width, 3))

@@ -1,7 +1,10 @@
 import jax
 import numpy as np
+import pytest
 
 from zoo.layers.squeeze_excite import SqueezeExcite
+
+pytestmark = pytest.mark.quick
 
 
 def test_scales_each_channel_by_its_gate():

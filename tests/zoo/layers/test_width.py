@@ -2,6 +2,8 @@ import pytest
 
 from zoo.layers.width import scaled
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("features", "width", "expected"),

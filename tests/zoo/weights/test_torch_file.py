@@ -18,6 +18,8 @@ import pytest
 import zoo
 from zoo.weights import torch_file
 
+pytestmark = pytest.mark.quick
+
 TENSORS = {
     "conv.weight": np.random.RandomState(0).randn(2, 3, 3, 3).astype(np.float32),
     "conv.bias": np.arange(2, dtype=np.float16),
