@@ -19,6 +19,7 @@ from train.errors import TrainError
 from train.optimizers import make_optimizer, make_schedule
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
 from train.sharding import state_shardings
+from zoo.kernels import platform
 
 
 def model_overrides(config: ConfigDict, num_classes: int) -> dict[str, Any]:
@@ -97,7 +98,8 @@ def init_eagerly(init: Callable[[], step.TrainState]) -> step.TrainState:
 
     One program for all arrays would take as long to compile as the training step.
     """
-    traced, shapes = jax.make_jaxpr(init, return_shape=True)()
+    with platform.tracing(platform.CPU):  # in which random arrays are operations by themselves
+        traced, shapes = jax.make_jaxpr(init, return_shape=True)()
     leaves, structure = jax.tree.flatten(shapes)
     needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=True)
     arrays = jaxpr_as_fun(ClosedJaxpr(needed, traced.consts))()

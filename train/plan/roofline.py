@@ -5,6 +5,7 @@ and bytes are counted in the result. The time is a lower bound and not a measure
 exceed its peaks, and in practice is slower.
 """
 
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from train.plan.pod import Chip, Pod
 from train.runners import lower_train_step, lower_train_steps
 from train.sharding import check_batch_size, make_mesh
 from train.step import Task, TrainState
+from zoo.kernels import platform
 
 # What would otherwise be read from a data set's files: number of images in the training and in the
 # evaluation split, number of classes, and the shape of the images if all have the same.
@@ -264,9 +266,11 @@ def _compile(
             "label": jax.ShapeDtypeStruct((count,), np.int32),
         }
         rows = intervals.max_steps_per_call, batch_size
-        lowered = lower_train_steps(task, shapes, on_device, rows)
+        lower = functools.partial(lower_train_steps, task, shapes, on_device, rows)
     else:
-        lowered = lower_train_step(task, shapes, batch_size)
+        lower = functools.partial(lower_train_step, task, shapes, batch_size)
+    with platform.tracing(platform.NATIVE):  # whatever this machine is, the program is for TPUs
+        lowered = lower()
     try:
         return lowered.compile()
     except jax.errors.JaxRuntimeError as error:

@@ -25,7 +25,6 @@ from train.plan import hlo, pod, roofline
 from train.plan.figures import make_plans
 from train.plan.tables import describe, scaling_table
 from train.sharding import make_mesh
-from zoo.kernels import onednn
 
 ROOT = Path(__file__).parents[3]
 CHIP = pod.Chip(flops=100e12, memory=16e9, bandwidth=1e12, link=50e9, ring=4, shapes=())
@@ -213,9 +212,7 @@ def cpu_pod(shape):
 
 @pytest.fixture(scope="module")
 def plans():
-    with pytest.MonkeyPatch.context() as patch:  # XLA cannot count what oneDNN does
-        patch.setattr(onednn, "available", lambda: False)
-        return make_plans(small_recipe(), [cpu_pod((1, 1)), cpu_pod((2, 4))])
+    return make_plans(small_recipe(), [cpu_pod((1, 1)), cpu_pod((2, 4))])
 
 
 def test_figures_of_a_recipe(plans):
