@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -160,22 +161,21 @@ class Operation {
 
   explicit Operation(const Description& description)
       : description_(description), workspaces_(Workspaces::Shared()) {
+    alive++;
     Threads threads(description.threads);  // oneDNN plans for as many
     auto described = Describe();
     primitive_ = dnnl::primitive(described.get());
     scratchpad_ = described.scratchpad_desc();
     size_t scratchpad_size = scratchpad_.get_size(), offset = 0;
-    const int gradient = DNNL_ARG_DIFF_SRC - DNNL_ARG_SRC;
     constexpr int kKinds[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
-    const auto& operation = description.operation;
-    const bool is_gradient[] = {operation == "conv2d_input_gradient",
-                                operation == "conv2d_kernel_gradient",
-                                operation == "conv2d_input_gradient" ||
-                                    operation == "conv2d_kernel_gradient"};
+    constexpr int kGradients[] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST};
+    const bool to_input = description.operation == "conv2d_input_gradient";
+    const bool to_kernel = description.operation == "conv2d_kernel_gradient";
+    const bool is_gradient[] = {to_input, to_kernel, to_input || to_kernel};
     for (int i = 0; i < 3; i++) {
       const int which = description.order[i];
       Operand& operand = operands_[i];
-      operand.kind = kKinds[which] + (is_gradient[which] ? gradient : 0);
+      operand.kind = (is_gradient[which] ? kGradients : kKinds)[which];
       operand.outer = Layout(which);
       operand.inner = described.query_md(dnnl::query::exec_arg_md, operand.kind);
       if (operand.inner == operand.outer && !(i == 2 && description.adds())) continue;
@@ -194,6 +194,10 @@ class Operation {
     scratchpad_offset_ = offset;
     workspace_size_ = offset + scratchpad_size;
   }
+
+  ~Operation() { alive--; }
+
+  static inline std::atomic<long> alive{0};
 
   // Reads two arrays and writes the third. `wait` is called before the parts' results are added.
   template <typename Wait>
@@ -465,10 +469,13 @@ PyObject* Types(PyObject*, PyObject*) {
 
 PyObject* Cores(PyObject*, PyObject*) { return PyLong_FromLong(omp_get_max_threads()); }
 
+PyObject* Alive(PyObject*, PyObject*) { return PyLong_FromLong(Operation::alive); }
+
 PyMethodDef kMethods[] = {
     {"targets", Targets, METH_NOARGS, "The handlers: what jax.ffi.register_ffi_target takes."},
     {"types", Types, METH_NOARGS, "Their state: what jax.ffi.register_ffi_type takes."},
     {"cores", Cores, METH_NOARGS, "How many threads OpenMP gives to an operation."},
+    {"alive", Alive, METH_NOARGS, "The number of oneDNN operations that compiled programs hold."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef kModule = {PyModuleDef_HEAD_INIT, "_onednn", "See onednn.cc.", -1, kMethods,

@@ -130,3 +130,33 @@ def test_a_failure_of_onednn_is_the_programs_error():
     x = np.ones((2, 3), np.float32)
     with pytest.raises(jax.errors.JaxRuntimeError, match="oneDNN failed"):
         jax.jit(lambda x: call(x, x[:, :2], **attributes))(x).block_until_ready()
+
+
+def test_operations_go_with_the_programs_that_call_them():
+    """A server of many image sizes keeps what its compiled functions need, and no more."""
+    import gc
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from zoo.kernels.conv import conv
+
+    loaded = extension.load()
+    jax.clear_caches()
+    gc.collect()
+    before = loaded.alive()
+    kernel = jnp.ones((3, 3, 8, 16))
+    served = {}
+    for side in range(8, 28):
+        images = np.ones((1, side, side, 8), np.float32)
+        served[side] = jax.jit(lambda x: conv(x, kernel, (1, 1), "SAME")).lower(images).compile()
+        served[side](images).block_until_ready()
+    twice = jax.jit(lambda x: conv(x, kernel, (1, 1), "SAME"))
+    twice(images).block_until_ready()  # the same operation in another program
+    assert loaded.alive() - before == len(served)
+    served.clear()
+    del twice
+    jax.clear_caches()
+    gc.collect()
+    assert loaded.alive() == before
