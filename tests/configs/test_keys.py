@@ -9,6 +9,9 @@ import pytest
 from configs import base, keys, lenet, lenet5_1998
 from train.command_line import find_recipe, parse
 
+# ml_collections loads recipes by it.
+LOAD_MODULE = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
 
 def test_an_old_name_sets_and_reads_the_new_key():
     config = base.get_config()
@@ -35,6 +38,7 @@ def test_copies_know_the_old_names(way):
     assert config.loss.reject_class_logit == -3.0
 
 
+@LOAD_MODULE
 def test_an_old_name_works_on_the_command_line():
     arguments = ["train", "--config=lenet5_1998", "--config.loss.rubbish_logit=-0.5"]
     with pytest.warns(FutureWarning, match="loss.rubbish_logit is now loss.reject_class_logit"):
@@ -57,6 +61,7 @@ def test_config_json_of_an_earlier_version_is_the_same_recipe():
     assert keys.current_keys(before) == {"loss.reject_class_logit": -1.0, "seed": 0}
 
 
+@LOAD_MODULE
 def test_a_recipe_of_an_earlier_version_loads(tmp_path):
     recipe = tmp_path / "mine.py"
     recipe.write_text(
