@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.branches import average, branch, in_a_row
+from zoo.layers.branches import average, branch, run_modules
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
@@ -106,7 +106,7 @@ class InceptionV2(nn.Module):
 
         # Stages
         for i, modules in enumerate(STAGES, 1):
-            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block", gate=gate)
+            x = run_modules(modules, conv, x, prefix=f"stage{i}_block", gate=gate)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
 
         # Head

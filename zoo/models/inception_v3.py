@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers import initializers
-from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
+from zoo.layers.branches import average, branch, fork, inception_stem, run_modules
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify, logits_layer
 from zoo.layers.image_input import takes_images
@@ -136,7 +136,7 @@ class InceptionV3(nn.Module):
 
         # Stages: [B, 35, 35, 288], [B, 17, 17, 768], [B, 8, 8, 2048]
         for i, modules in enumerate(STAGES, 1):
-            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
+            x = run_modules(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
             if i == 2 and wanted:
                 aux = AuxiliaryHead(self.num_classes, conv, self.dtype, name="aux_head")(x)

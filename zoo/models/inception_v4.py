@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
+from zoo.layers.branches import average, branch, fork, inception_stem, run_modules
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
@@ -111,12 +111,12 @@ class InceptionV4(nn.Module):
         # Stem, with sizes for images of 299 pixels
         x = inception_stem(conv, images)  # [B, 147, 147, 64]
         # 160 features of 73x73, 192 of 71x71, 384 of 35x35
-        x = in_a_row(STEM, conv, x, prefix="stem_block")
+        x = run_modules(STEM, conv, x, prefix="stem_block")
         self.sow("intermediates", "stem", x)
 
         # Stages: [B, 35, 35, 384], [B, 17, 17, 1024], [B, 8, 8, 1536]
         for i, modules in enumerate(STAGES, 1):
-            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
+            x = run_modules(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
