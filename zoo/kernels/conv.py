@@ -168,7 +168,7 @@ def _is_wide_depthwise(images, *, strides, groups, window, **_) -> bool:
 
 
 def _narrow_kernel_gradients(images, gradient, *, window, padding, **settings):
-    """The gradient to a depthwise kernel, as gradients to narrow kernels side by side."""
+    """The gradient to a depthwise kernel, concatenated from gradients to narrow kernels."""
     rows, columns = window
     first = (columns // 2 - 1) % FAST_COLUMNS  # so that the middle columns are in one kernel
     cuts = sorted({0, *range(first, columns, FAST_COLUMNS), columns})

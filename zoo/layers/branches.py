@@ -1,4 +1,4 @@
-"""Branches of convolutions side by side: what inception modules consist of."""
+"""Parallel branches of convolutions, of which inception modules consist."""
 
 from collections.abc import Callable, Sequence
 
