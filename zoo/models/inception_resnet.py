@@ -32,8 +32,8 @@ from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
 
 
-def opening(conv, x) -> list[jax.Array]:
-    """Branches of the first module of stage 1, in v2 only."""
+def opening(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the first module of stage 1, in v2 only, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (96, 1)),
         branch(conv, "branch2", x, (48, 1), (64, 5)),
@@ -42,8 +42,10 @@ def opening(conv, x) -> list[jax.Array]:
     ]
 
 
-def module_a(conv, x, widths) -> list[jax.Array]:
-    """Branches of the residual module of Figures 10 and 16."""
+def module_a(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the residual module of Figures 10 and 16, each [B, H, W, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (32, 1)),
@@ -52,8 +54,10 @@ def module_a(conv, x, widths) -> list[jax.Array]:
     ]
 
 
-def reduction_a(conv, x, widths) -> list[jax.Array]:
-    """Branches of the reduction of Figure 7."""
+def reduction_a(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the reduction of Figure 7, each [B, ~H/2, ~W/2, features]."""
     reduce, middle, last = widths
     return [
         branch(conv, "branch1", x, (384, 3, 2, "valid")),
@@ -62,8 +66,10 @@ def reduction_a(conv, x, widths) -> list[jax.Array]:
     ]
 
 
-def module_b(conv, x, widths) -> list[jax.Array]:
-    """Branches of the residual module of Figures 11 and 17."""
+def module_b(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the residual module of Figures 11 and 17, each [B, H, W, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (last, 1)),
@@ -71,8 +77,10 @@ def module_b(conv, x, widths) -> list[jax.Array]:
     ]
 
 
-def reduction_b(conv, x, widths) -> list[jax.Array]:
-    """Branches of the reduction of Figures 12 and 18."""
+def reduction_b(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the reduction of Figures 12 and 18, each [B, ~H/2, ~W/2, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (256, 1), (384, 3, 2, "valid")),
@@ -82,8 +90,10 @@ def reduction_b(conv, x, widths) -> list[jax.Array]:
     ]
 
 
-def module_c(conv, x, widths) -> list[jax.Array]:
-    """Branches of the residual module of Figures 13 and 19."""
+def module_c(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the residual module of Figures 13 and 19, each [B, H, W, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (192, 1)),

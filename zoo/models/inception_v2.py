@@ -32,7 +32,7 @@ from zoo.registry import CAFFE, Family
 def inception(
     width_1x1, reduce_3x3, width_3x3, reduce_double, double_3x3, pool_proj, pool=average
 ) -> Callable[..., list[jax.Array]]:
-    """Branches of a module with these numbers of features, in the order of Figure 5."""
+    """Branches of a module, each [B, H, W, features]; features in the order of Figure 5."""
 
     def branches(conv, x):
         return [
@@ -46,7 +46,10 @@ def inception(
 
 
 def reduction(reduce_3x3, width_3x3, reduce_double, double_3x3) -> Callable[..., list[jax.Array]]:
-    """Branches of a module with stride 2, without a 1x1 branch and a projection of the pooling."""
+    """Branches of a module with stride 2, each [B, H/2, W/2, features].
+
+    There is no 1x1 branch, and the pooling keeps its channels.
+    """
 
     def branches(conv, x):
         return [

@@ -9,6 +9,7 @@ Differences from the paper: the auxiliary classifier pools adaptively where its 
 not fit, which is so below 299 pixels. A stage begins with the module that halves the resolution.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,8 +29,8 @@ dense_init = initializers.truncated_normal(0.1)
 aux_init = initializers.truncated_normal(0.001)
 
 
-def module_a(conv, x, pool_proj) -> list[jax.Array]:
-    """Branches of the module of Figure 5."""
+def module_a(conv: Callable[..., nn.Module], x: jax.Array, pool_proj: int) -> list[jax.Array]:
+    """Branches of the module of Figure 5, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (64, 1)),
         branch(conv, "branch2", x, (48, 1), (64, 5)),
@@ -38,8 +39,8 @@ def module_a(conv, x, pool_proj) -> list[jax.Array]:
     ]
 
 
-def reduction_a(conv, x) -> list[jax.Array]:
-    """Branches of the reduction of Figure 10."""
+def reduction_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the reduction of Figure 10, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (384, 3, 2, "valid")),
         branch(conv, "branch2", x, (64, 1), (96, 3), (96, 3, 2, "valid")),
@@ -47,8 +48,8 @@ def reduction_a(conv, x) -> list[jax.Array]:
     ]
 
 
-def module_b(conv, x, features) -> list[jax.Array]:
-    """Branches of the module of Figure 6."""
+def module_b(conv: Callable[..., nn.Module], x: jax.Array, features: int) -> list[jax.Array]:
+    """Branches of the module of Figure 6, each [B, H, W, features]."""
     wide, high, last_wide, last_high = (
         *((features, (1, 7)), (features, (7, 1))),
         *((192, (1, 7)), (192, (7, 1))),
@@ -61,8 +62,8 @@ def module_b(conv, x, features) -> list[jax.Array]:
     ]
 
 
-def reduction_b(conv, x) -> list[jax.Array]:
-    """Branches of the reduction at the start of stage 3, torchvision's `InceptionD`."""
+def reduction_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of torchvision's `InceptionD`, a reduction, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (192, 1), (320, 3, 2, "valid")),
         branch(conv, "branch2", x, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2, "valid")),
@@ -70,8 +71,8 @@ def reduction_b(conv, x) -> list[jax.Array]:
     ]
 
 
-def module_c(conv, x) -> list[jax.Array]:
-    """Branches of the module of Figure 7."""
+def module_c(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 7, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (320, 1)),
         *fork(conv, "branch2_2", conv(384, 1, name="branch2_1")(x), 384),
@@ -97,7 +98,7 @@ class AuxiliaryHead(nn.Module):
     """
 
     num_classes: int
-    conv: Any
+    conv: Callable[..., nn.Module]
     dtype: Any = jnp.float32
 
     @nn.compact

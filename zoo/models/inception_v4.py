@@ -6,6 +6,7 @@ Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learnin
 Differences from the paper: none known. A stage begins with the module that halves the resolution.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,26 +22,26 @@ from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 
-def stem_1(conv, x) -> list[jax.Array]:
-    """Branches of the first fork of the stem (Figure 3)."""
+def stem_1(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """The first fork of the stem (Figure 3), [B, ~H/2, ~W/2, C] and [B, ~H/2, ~W/2, 96]."""
     return [max_pool(x, 3, 2), conv(96, 3, 2, "valid", name="conv")(x)]
 
 
-def stem_2(conv, x) -> list[jax.Array]:
-    """Branches of the second fork of the stem (Figure 3)."""
+def stem_2(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """The second fork of the stem (Figure 3), both branches [B, H - 2, W - 2, 96]."""
     return [
         branch(conv, "branch1", x, (64, 1), (96, 3, 1, "valid")),
         branch(conv, "branch2", x, (64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1, "valid")),
     ]
 
 
-def stem_3(conv, x) -> list[jax.Array]:
-    """Branches of the third fork of the stem (Figure 3)."""
+def stem_3(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """The third fork of the stem (Figure 3), [B, ~H/2, ~W/2, 192] and [B, ~H/2, ~W/2, C]."""
     return [conv(192, 3, 2, "valid", name="conv")(x), max_pool(x, 3, 2)]
 
 
-def module_a(conv, x) -> list[jax.Array]:
-    """Branches of the module of Figure 4."""
+def module_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 4, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (96, 1)),
         branch(conv, "branch2", x, (64, 1), (96, 3)),
@@ -49,8 +50,8 @@ def module_a(conv, x) -> list[jax.Array]:
     ]
 
 
-def reduction_a(conv, x) -> list[jax.Array]:
-    """Branches of the reduction of Figure 7."""
+def reduction_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the reduction of Figure 7, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (384, 3, 2, "valid")),
         branch(conv, "branch2", x, (192, 1), (224, 3), (256, 3, 2, "valid")),
@@ -58,8 +59,8 @@ def reduction_a(conv, x) -> list[jax.Array]:
     ]
 
 
-def module_b(conv, x) -> list[jax.Array]:
-    """Branches of the module of Figure 5."""
+def module_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 5, each [B, H, W, features]."""
     third = ((192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))
     return [
         branch(conv, "branch1", x, (384, 1)),
@@ -69,8 +70,8 @@ def module_b(conv, x) -> list[jax.Array]:
     ]
 
 
-def reduction_b(conv, x) -> list[jax.Array]:
-    """Branches of the reduction of Figure 8."""
+def reduction_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the reduction of Figure 8, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (192, 1), (192, 3, 2, "valid")),
         branch(conv, "branch2", x, (256, 1), (256, (1, 7)), (320, (7, 1)), (320, 3, 2, "valid")),
@@ -78,8 +79,8 @@ def reduction_b(conv, x) -> list[jax.Array]:
     ]
 
 
-def module_c(conv, x) -> list[jax.Array]:
-    """Branches of the module of Figure 6."""
+def module_c(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 6, each [B, H, W, features]."""
     third = branch(conv, "branch3", x, (384, 1), (448, (3, 1)), (512, (1, 3)))
     return [
         branch(conv, "branch1", x, (256, 1)),
