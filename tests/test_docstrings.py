@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ["configs", "input_pipeline", "train", "zoo/weights"]
-FILES = ["zoo/__init__.py", "zoo/preprocess.py"]
+PACKAGES = ["configs", "input_pipeline", "train", "zoo/kernels", "zoo/layers", "zoo/weights"]
+FILES = ["zoo/__init__.py", "zoo/__main__.py", "zoo/macs.py", "zoo/preprocess.py", "zoo/summary.py"]
 
 
 def definitions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.stmt]]:

@@ -1,4 +1,4 @@
-"""Tables of the models.
+"""Prints tables of models.
 
 python -m zoo list [PATTERN]    all models, or those that match a wildcard, in Markdown
 python -m zoo summary NAME      one model layer by layer
@@ -10,7 +10,11 @@ from zoo import registry, summary
 
 
 def table(pattern: str = "*") -> str:
-    """One row a model: year, parameters, multiply-adds, published accuracy and its source."""
+    """A Markdown table of the models whose names match a wildcard such as "resnet*".
+
+    One row per model: year, image size, parameters, multiply-adds, and the published accuracy with
+    its source.
+    """
     rows = [
         "| model | year | image | parameters | GMACs | top-1 % | source of the accuracy |",
         "| --- | --- | --- | ---: | ---: | ---: | --- |",
@@ -27,6 +31,7 @@ def table(pattern: str = "*") -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; `arguments` replaces that of the process."""
     parser = argparse.ArgumentParser(
         prog="python -m zoo",
         description=__doc__,

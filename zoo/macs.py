@@ -1,4 +1,4 @@
-"""Multiply-adds of a function, counted from its jaxpr: exact, and the same rule for every model."""
+"""Multiply-adds of a function, counted in its jaxpr: exactly, and by one rule for all models."""
 
 import collections
 import math
@@ -9,16 +9,23 @@ from jax.extend import core
 
 
 def count(function: Callable, *args) -> int:
-    """Multiply-adds of `function(*args)`: its convolutions and matrix products, nothing else.
+    """Counts the multiply-adds of `function(*args)` in convolutions and matrix products.
 
-    `args` may be arrays or `jax.ShapeDtypeStruct`s; nothing is computed. A padded position counts
-    like any other, as papers and other counters do.
+    Nothing else counts, and nothing is computed. A padded position counts like any other, as in
+    papers and other counters.
+
+    Args:
+      function: A function that JAX can trace.
+      *args: Its arguments, arrays or `jax.ShapeDtypeStruct`s.
     """
     return count_by_scope(function, *args).total()
 
 
 def count_by_scope(function: Callable, *args) -> collections.Counter[str]:
-    """The same, by name scope: Flax opens one for each module, "ResNet/stage1_block1/conv1"."""
+    """Counts as `count` does, by name scope.
+
+    Flax opens a scope for each module, such as "ResNet/stage1_block1/conv1".
+    """
     counts = collections.Counter()
     _count(jax.make_jaxpr(function)(*args).jaxpr, "", 1, counts)
     return counts
@@ -31,7 +38,7 @@ def _count(jaxpr: core.Jaxpr, outer: str, times: int, counts: collections.Counte
         if name in ("conv2d", "einsum", "conv_general_dilated", "dot_general"):
             counts[scope] += times * _products(equation)
         elif name == "cond":
-            # lax.platform_dependent becomes a cond, and its last branch is the plain formulation.
+            # lax.platform_dependent becomes a cond, whose last branch is the native formulation.
             _count(params["branches"][-1].jaxpr, scope, times, counts)
         elif name == "scan":
             _count(params["jaxpr"].jaxpr, scope, times * params["length"], counts)
@@ -47,15 +54,14 @@ def _products(equation: core.JaxprEqn) -> int:
         (contracted, _), _ = equation.params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
         return output * math.prod(lhs[axis] for axis in contracted)
-    if (
-        equation.primitive.name == "einsum"
-    ):  # zoo.kernels.einsum: one product for each choice of axes
+    if equation.primitive.name == "einsum":
+        # zoo.kernels.einsum: one product for each index into all axes.
         shapes = [variable.aval.shape for variable in equation.invars]
         first, second, _ = equation.params["axes"]
         return math.prod(dict(zip(first + second, sum(shapes, ()), strict=True)).values())
     if equation.primitive.name == "conv2d":
         return output * math.prod(equation.invars[1].aval.shape[:3])  # zoo.kernels.conv, HWIO
-    # The kernel's axes, input features first: each output is a sum over them and the window.
+    # Each output is a sum over the kernel's input features and its window.
     kernel = equation.invars[1].aval.shape
     _, features_in, *window = equation.params["dimension_numbers"].rhs_spec
     return output * kernel[features_in] * math.prod(kernel[axis] for axis in window)

@@ -1,4 +1,4 @@
-"""A model layer by layer: output shapes, parameters, multiply-adds, memory of activations."""
+"""A model layer by layer: output shapes, parameters, multiply-adds, activation memory."""
 
 import collections
 import dataclasses
@@ -14,14 +14,14 @@ from zoo import macs, registry
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One module that has parameters or multiplies.
+    """A module that has parameters or multiply-adds.
 
     Attributes:
-      path: its parameter path, "stage1_block1/conv1".
-      kind: its class.
-      shape: of its output, for one image.
-      num_params: trainable parameters of its own, without its submodules'.
-      macs: multiply-adds of its own.
+      path: Parameter path of the module, such as "stage1_block1/conv1".
+      kind: Name of its class.
+      shape: Shape of its output for one image, without the batch axis.
+      num_params: Number of trainable parameters, without those of submodules.
+      macs: Number of multiply-adds for one image, without those of submodules.
     """
 
     path: str
@@ -32,14 +32,23 @@ class Layer:
 
     @property
     def activation_bytes(self) -> int:
-        """Memory of its output for one image in float32."""
+        """Memory of the output for one image in float32, in bytes."""
         return 4 * math.prod(self.shape)
 
 
 def layers(name: str, **overrides) -> list[Layer]:
-    """The layers of the model `name` in the order in which an image passes them.
+    """The layers of the model `name` in the order of their execution.
 
-    Nothing is computed. What the network multiplies outside of its modules stands at path "".
+    Nothing is computed. Multiply-adds outside of all submodules are those of the layer with path
+    "", the network itself.
+
+    Args:
+      name: Name of a registered model.
+      **overrides: Attributes of the network to replace, as in `zoo.create`.
+
+    Raises:
+      ValueError: There is no such model.
+      TypeError: The model has no such attribute.
     """
     model = registry.create(name, **overrides)
     variables = registry.abstract_variables(name, **overrides)
@@ -67,7 +76,7 @@ def layers(name: str, **overrides) -> list[Layer]:
 
 
 def _innermost(scope: str, paths: dict[str, Any]) -> str:
-    """The longest of the paths that a name scope, "ResNet/stage1_block1/conv1", runs through."""
+    """The longest of `paths` that a name scope such as "ResNet/stage1_block1/conv1" contains."""
     parts = [part for part in scope.split("/") if part]
     best = ""
     for start in range(len(parts)):
@@ -85,7 +94,11 @@ def _own_parameters(params: dict, path: str) -> int:
 
 
 def table(name: str) -> str:
-    """The layers of a model as text, with totals."""
+    """The layers of the model `name` as a text table, with totals.
+
+    Raises:
+      ValueError: There is no such model.
+    """
     rows = [("layer", "kind", "output", "parameters", "MACs", "activations")]
     found = layers(name)
     for layer in found:

@@ -1,7 +1,7 @@
-"""How one operation runs on a platform.
+"""Operations with an implementation for each platform.
 
-`conv`, `einsum`, `max_pool` and `average_pool` are JAX functions of arrays. What stands for them in
-a program is decided when it is traced, see `zoo.kernels.platform`:
+`conv`, `einsum`, `max_pool` and `average_pool` are JAX functions of arrays. What they become in a
+program is decided when it is traced, see `zoo.kernels.platform`:
 
 - for accelerators, JAX's own operations: a model of the zoo is a plain Flax model there;
 - for CPU, primitives whose lowering calls oneDNN (`onednn.cc`) where that is possible, and is a

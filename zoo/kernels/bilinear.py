@@ -1,4 +1,4 @@
-"""Primitives that are linear in each of two arrays, with a lowering of their own for CPU."""
+"""Bilinear primitives of two arrays with their own lowering for CPU."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,22 +17,22 @@ def define(
     on_cpu: Callable[..., Callable[..., jax.Array]],
     parameters: Sequence[str],
 ) -> Primitive:
-    """A primitive of two arrays; its transposes are left to the caller.
+    """Defines a primitive of two arrays; its transpose rules are left to the caller.
 
     Args:
-      name: Its name in jaxprs.
-      shape: A function from the two arrays, or their types, and the parameters to the shape of the
+      name: Name of the primitive in jaxprs.
+      shape: Function from the two arrays, or their types, and the parameters to the shape of the
         result.
-      native: The operation in JAX's own terms, which accelerators run and `vmap` maps.
-      on_cpu: A function that chooses the formulation for CPU, from whether foreign functions can be
-        called, the types of the two arrays and of the result, and the parameters.
-      parameters: The names of the primitive's parameters.
+      native: The operation in JAX's own operations, which accelerators run and `vmap` batches.
+      on_cpu: Function that chooses the formulation for CPU. Its arguments are whether FFI calls are
+        allowed, the types of the two arrays and of the result, and the parameters.
+      parameters: Names of the primitive's parameters.
     """
     primitive = Primitive(name)
     compiled = jax.jit(primitive.bind, static_argnames=tuple(parameters))
 
     def run(*arrays, **chosen):
-        with jax.disable_jit(False):  # or jit would call bind, and bind this
+        with jax.disable_jit(False):  # otherwise jit would call bind, and bind would call this
             return compiled(*arrays, **chosen)
 
     primitive.def_impl(run)
@@ -49,7 +49,7 @@ def define(
 
     def lower_for_cpu(context, *operands, **chosen):
         arrays = (*context.avals_in, *context.avals_out)
-        chosen_form = on_cpu(calls_are_possible(context), *arrays, **chosen)
+        chosen_form = on_cpu(ffi_calls_allowed(context), *arrays, **chosen)
         return mlir.lower_fun(chosen_form, multiple_results=False)(context, *operands, **chosen)
 
     mlir.register_lowering(primitive, lower_for_cpu, platform="cpu")
@@ -57,7 +57,7 @@ def define(
 
 
 def match_varying_axes(*arrays: jax.Array) -> list[jax.Array]:
-    """The arrays; inside `shard_map`, over all mesh axes over which any of them varies."""
+    """Inside `shard_map`, marks all arrays as varying over each mesh axis that any varies over."""
     varying = [_varying_axes(array) for array in arrays]
     missing = [tuple(sorted(frozenset().union(*varying) - own)) for own in varying]
     return [
@@ -72,11 +72,11 @@ def _varying_axes(array: jax.Array) -> frozenset:
     return kind.mat.varying if hasattr(kind, "mat") else getattr(kind, "vma", frozenset())
 
 
-def calls_are_possible(context: mlir.LoweringRuleContext) -> bool:
-    """Whether the program may call foreign functions.
+def ffi_calls_allowed(context: mlir.LoweringRuleContext) -> bool:
+    """Whether the program that is being lowered may call the FFI handlers of `onednn.cc`.
 
-    What XLA splits over devices by itself must not hold operations that it does not know: there is
-    one device, or all mesh axes are manual. What is exported must run where ours are not known.
+    XLA cannot partition FFI calls over devices, so there must be one device, or all mesh axes must
+    be manual. An exported program must run in processes that do not know the handlers.
     """
     module = context.module_context
     if module.lowering_parameters.for_export:

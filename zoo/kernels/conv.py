@@ -1,12 +1,12 @@
 """Two-dimensional convolution: `lax.conv_general_dilated`, fast on CPU as well.
 
-XLA's CPU backend compiles depthwise, grouped and few-channel convolutions and most gradients 2 to
-800 times slower than it need, and runs any convolution inside a loop on one core. In programs for
+XLA's CPU backend makes depthwise, grouped and few-channel convolutions and most gradients 2 to 800
+times slower than necessary, and runs any convolution inside a loop on one core. In programs for
 CPU the convolution and its two gradients are three primitives, each the transpose of the others.
 They are lowered to
 
-- oneDNN (`zoo.kernels.onednn`) where it is there, in float32 and on one device;
-- else sums of shifted products, block-diagonal dense convolutions, matrix products.
+- oneDNN (`zoo.kernels.onednn`) where it is available, in float32 and on one device;
+- otherwise sums of shifted products, block-diagonal dense convolutions, matrix products.
 
 All forms give the same numbers up to rounding; derivatives of any order and `vmap` work.
 """
@@ -28,7 +28,7 @@ from zoo.kernels import bilinear, onednn, platform
 SUPER_GROUP_CHANNELS = 32
 # Up to this many input channels a convolution is patches and one matrix product.
 FEW_CHANNELS = 16
-# oneDNN's gradients to depthwise kernels of more columns take up to twenty times as long.
+# oneDNN's gradients to depthwise kernels with more columns take up to twenty times as long.
 FAST_COLUMNS = 3
 
 
@@ -42,14 +42,17 @@ def conv(
     """`lax.conv_general_dilated` of NHWC images and a HWIO kernel, in the platform's best form.
 
     Args:
-      images: [B, H, W, C].
-      kernel: [h, w, C / groups, features].
-      strides: Of the window, (rows, columns).
+      images: Images, [B, H, W, C].
+      kernel: Kernel, [h, w, C / groups, features].
+      strides: Strides of the window, (rows, columns).
       padding: "SAME", "VALID" or (low, high) for rows and columns.
-      **settings: The other arguments of `lax.conv_general_dilated`.
+      **settings: Further arguments of `lax.conv_general_dilated`.
 
     Returns:
       [B, H', W', features].
+
+    Raises:
+      ValueError: The channels of the kernel and of the images do not match.
     """
     settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")} | settings
     form = platform.form(images, kernel)
@@ -62,7 +65,7 @@ def conv(
         padding=tuple((int(low), int(high)) for low, high in padding),
         groups=settings.get("feature_group_count", 1),
     )
-    _output_shape(images, kernel, **parameters)  # raises where they do not fit
+    _output_shape(images, kernel, **parameters)  # raises where the channels do not match
     if form == platform.PORTABLE:
         native, portable = (functools.partial(f, **parameters) for f in (_native, _portable))
         if _cpu_form(kernel.shape, **parameters) is _native:
@@ -73,7 +76,7 @@ def conv(
 
 
 def _is_plain(kernel: jax.Array, settings: dict) -> bool:
-    """Two spatial axes, nothing dilated, one set of weights for the whole batch."""
+    """Whether the primitives can do this: two spatial axes, and none of the rarer settings."""
     dilations = [settings.get(side) or () for side in ("lhs_dilation", "rhs_dilation")]
     return (
         kernel.ndim == 4
@@ -100,7 +103,7 @@ def _native(images, kernel, *, strides, padding, groups):
 
 
 def _gradients_of(form):
-    """The two gradients of a formulation of the convolution."""
+    """The gradients of a formulation of the convolution, to the images and to the kernel."""
 
     def input_gradient(kernel, gradient, *, size, **settings):
         shape = _input_shape(kernel, gradient, size=size, **settings)
@@ -136,8 +139,8 @@ def _kernel_shape(images, gradient, *, window, groups, **_):
 
 
 def _primitive(name: str, native, portable, shape) -> Primitive:
-    def on_cpu(calls_are_possible, *arrays, **_):
-        fast = calls_are_possible and onednn.supports(*arrays)
+    def on_cpu(ffi_calls_allowed, *arrays, **_):
+        fast = ffi_calls_allowed and onednn.supports(*arrays)
         return functools.partial(_by_onednn, name) if fast else portable
 
     return bilinear.define(name, shape, native, on_cpu, _PARAMETERS)
@@ -165,15 +168,15 @@ def _is_wide_depthwise(images, *, strides, groups, window, **_) -> bool:
 
 
 def _narrow_kernel_gradients(images, gradient, *, window, padding, **settings):
-    """The gradient to a depthwise kernel, as those to narrow ones side by side."""
+    """The gradient to a depthwise kernel, concatenated from gradients to narrow kernels."""
     rows, columns = window
-    first = (columns // 2 - 1) % FAST_COLUMNS  # so that those in the middle are together
+    first = (columns // 2 - 1) % FAST_COLUMNS  # so that the middle columns are in one kernel
     cuts = sorted({0, *range(first, columns, FAST_COLUMNS), columns})
     narrow = []
     for start, stop in itertools.pairwise(cuts):
         seen, sides = images, (padding[1][0] - start, padding[1][1] - (columns - stop))
-        if min(sides) < 0 or max(sides) > (stop - start) // 2:  # the fast one takes no more
-            along_rows = [(0, 0, 0), (0, 0, 0), (*sides, 0), (0, 0, 0)]  # below zero it cuts off
+        if min(sides) < 0 or max(sides) > (stop - start) // 2:  # the fast kernel pads no more
+            along_rows = [(0, 0, 0), (0, 0, 0), (*sides, 0), (0, 0, 0)]  # below zero: crops
             seen, sides = lax.pad(images, jnp.zeros((), images.dtype), along_rows), (0, 0)
         form = functools.partial(_by_onednn, "conv2d_kernel_gradient", window=(rows, stop - start))
         narrow.append(form(seen, gradient, padding=(padding[0], sides), **settings))
@@ -202,7 +205,7 @@ def _cpu_form(kernel_shape: Sequence[int], *, strides, padding, groups):
 
 
 def _windows(images, window, strides, padding):
-    """The taps of a window: for each, the strided slice of the padded images it multiplies."""
+    """Yields the taps of a window, each with the strided slice of the images it multiplies."""
     padded = jnp.pad(images, ((0, 0), *padding, (0, 0)))
     batch, height, width, channels = padded.shape
     out_height = (height - window[0]) // strides[0] + 1
@@ -220,7 +223,7 @@ def _windows(images, window, strides, padding):
 
 
 def _tiles(images, kernel, *, strides, padding, groups):
-    """Windows that do not overlap, as of patch embeddings: the image cut up, and a matrix."""
+    """Windows that do not overlap, as in patch embeddings: patches times one matrix."""
     (height, width), batch = strides, images.shape[0]
     rows, columns = images.shape[1] // height, images.shape[2] // width
     whole = images[:, : rows * height, : columns * width]
@@ -229,7 +232,7 @@ def _tiles(images, kernel, *, strides, padding, groups):
 
 
 def _matrix_product(images, kernel, *, strides, padding, groups):
-    """Patches side by side, [B, H, W, taps * C], times the kernel as one matrix."""
+    """im2col: patches, [B, H, W, taps * C], times the kernel as one matrix."""
     taps = [tap for _, tap in _windows(images, kernel.shape[:2], strides, padding)]
     patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, axis=-1)
     return patches @ kernel.reshape(-1, kernel.shape[-1])
@@ -251,14 +254,14 @@ def _super_groups(images, kernel, *, strides, padding, groups):
     blocks = kernel.reshape(height, width, channels, groups // merged, merged, features // groups)
     diagonal = jnp.einsum("hwcsmf,mn->shwmcnf", blocks, jnp.eye(merged, dtype=kernel.dtype))
     dense = diagonal.reshape(groups // merged, height, width, merged * channels, -1)
-    parts = jnp.split(images, groups // merged, axis=-1)
+    slices = jnp.split(images, groups // merged, axis=-1)
     native = functools.partial(
         lax.conv_general_dilated,
         window_strides=strides,
         padding=padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return jnp.concatenate([native(p, k) for p, k in zip(parts, dense, strict=True)], axis=-1)
+    return jnp.concatenate([native(x, k) for x, k in zip(slices, dense, strict=True)], axis=-1)
 
 
 _portable_input_gradient, _transposed_kernel_gradient = _gradients_of(_portable)
@@ -268,7 +271,7 @@ def _portable_kernel_gradient(images, gradient, *, window, **settings):
     shape = _kernel_shape(images, gradient, window=window, **settings)
     if _cpu_form(shape, **settings) is not _native:
         return _transposed_kernel_gradient(images, gradient, window=window, **settings)
-    # One matrix product a tap: XLA's own convolution over the batch axis is several times slower.
+    # One matrix product per tap: XLA's own convolution over the batch axis is several times slower.
     taps = _windows(images, window, settings["strides"], settings["padding"])
     return jnp.stack([jnp.einsum("bhwc,bhwf->cf", tap, gradient) for _, tap in taps]).reshape(shape)
 
@@ -284,13 +287,13 @@ _kernel_gradient = _primitive(
 
 
 def _sizes(images=None, kernel=None) -> dict:
-    """The size that an operation's result has and its operands do not tell."""
+    """The parameter that gives the size of a gradient, which its operands do not determine."""
     if images is not None:
         return {"size": tuple(images.aval.shape[1:3])}
     return {"window": tuple(kernel.aval.shape[:2])}
 
 
-# The transposes, by which of the two operands is the linear one.
+# The transpose rules, for either operand as the linear one.
 ad.defbilinear(
     _forward,
     lambda ct, images, kernel, **s: _input_gradient.bind(kernel, ct, **s, **_sizes(images=images)),

@@ -1,8 +1,8 @@
-"""Sums of products of two arrays: `jnp.einsum`, fast on CPU as well.
+"""`jnp.einsum` of two arrays, fast on CPU as well.
 
 XLA's matrix products on CPU are a fifth slower than oneDNN's, and those of attention, which are
 many small ones, several times. In programs for CPU the product is a primitive, and so are its
-gradients: exchanging the subscripts of the result and an operand gives them.
+gradients: they are products with the subscripts of the result and an operand exchanged.
 """
 
 import math
@@ -14,7 +14,7 @@ from jax.interpreters import ad, batching
 
 from zoo.kernels import bilinear, onednn, platform
 
-# XLA is done with smaller products than this many multiply-adds before a call would be.
+# Products of fewer multiply-adds XLA finishes sooner than oneDNN.
 FEWEST_PRODUCTS = 2**20
 
 
@@ -22,10 +22,13 @@ def einsum(subscripts: str, first: jax.Array, second: jax.Array, **settings) -> 
     """`jnp.einsum` of two arrays.
 
     Args:
-      subscripts: Explicit letters only, such as "bnhd,bmhd->bhnm", each of them in at least two of
-        the three places.
+      subscripts: Explicit subscripts such as "bnhd,bmhd->bhnm", each letter in at least two of the
+        three places.
       first, second: The operands.
-      **settings: The other arguments of `jnp.einsum`.
+      **settings: Further arguments of `jnp.einsum`.
+
+    Raises:
+      ValueError: The subscripts do not fit the shapes.
     """
     if settings.get("preferred_element_type") == jnp.float32 == first.dtype:
         del settings["preferred_element_type"]
@@ -52,8 +55,8 @@ def _native(first, second, *, axes):
     return jnp.einsum("{},{}->{}".format(*axes), first, second)
 
 
-def _on_cpu(calls_are_possible, first, second, result, *, axes):
-    fits = calls_are_possible and onednn.supports(first, second, result)
+def _on_cpu(ffi_calls_allowed, first, second, result, *, axes):
+    fits = ffi_calls_allowed and onednn.supports(first, second, result)
     if not fits or not onednn.is_matrix_product(axes):
         return _native
     sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
@@ -61,7 +64,7 @@ def _on_cpu(calls_are_possible, first, second, result, *, axes):
 
 
 def _batch(arrays, dims, *, axes):
-    """A new letter for the axis over which `vmap` goes."""
+    """Batching rule: the axis that `vmap` maps gets a new letter."""
     new = next(letter for letter in string.ascii_letters if letter not in "".join(axes))
     names = [
         name if dim is None else name[:dim] + new + name[dim:]

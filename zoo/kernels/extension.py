@@ -1,4 +1,4 @@
-"""The compiled extension, onednn.cc: loaded, and made known to XLA, at first use."""
+"""The compiled extension, onednn.cc: loaded and registered with XLA at first use."""
 
 import functools
 import importlib
@@ -13,14 +13,16 @@ import jax
 import numpy as np
 
 PACKAGE = "onednn-cpu-gomp"
-ONEDNN, MATERIALIZE = "zoo_onednn", "zoo_materialize"  # by which XLA knows the handlers
+ONEDNN, MATERIALIZE = "zoo_onednn", "zoo_materialize"  # names of the FFI handlers
 
 
 @functools.cache
 def load() -> ModuleType | None:
-    """The extension, once XLA has taken its handlers; None without it.
+    """Loads the extension and registers its FFI handlers with XLA, once per process.
 
-    Where its parts are there and do not work, one warning says why.
+    Returns:
+      The extension, or None where it or oneDNN is not installed. Where both are installed and do
+      not work, None and one warning with the reason.
     """
     try:
         library = _library()
@@ -37,14 +39,14 @@ def load() -> ModuleType | None:
             jax.ffi.register_ffi_type(name, type_registration, platform="cpu")
         for name, handlers in extension.targets().items():
             jax.ffi.register_ffi_target(name, handlers, platform="cpu")
-        _in_a_thread_of_its_own(_try)
+        _run_in_new_thread(_try)
     except Exception as error:
         return _unavailable(error, "Installing flax-zoo again builds it for this version of JAX.")
     return extension
 
 
 def _library() -> CDLL | None:
-    """oneDNN's shared library, which has the extension's functions; None if not installed."""
+    """Loads oneDNN's shared library, which the extension needs; None if not installed."""
     try:
         files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
@@ -53,14 +55,14 @@ def _library() -> CDLL | None:
     return CDLL(paths[0]) if paths else None
 
 
-def _in_a_thread_of_its_own(function: Callable[[], None]) -> None:
-    """Runs `function` apart from the trace, the mesh and the settings of the caller."""
+def _run_in_new_thread(function: Callable[[], None]) -> None:
+    """Runs `function` without the trace, the mesh and the settings of the caller."""
     with ThreadPoolExecutor(1) as executor:
         executor.submit(function).result()
 
 
 def _try() -> None:
-    """Raises what XLA or oneDNN say of the handlers, and where a product is wrong."""
+    """Runs the handlers once; raises the errors of XLA and oneDNN, and if a product is wrong."""
     attributes = dict(operation="matmul", parts=np.int64(1), threads=np.int64(1))
     numbers = dict(order=(0, 1, 2), offsets=(0, 0, 0))
     numbers |= dict.fromkeys(("window_strides", "padding_low", "padding_high"), ())

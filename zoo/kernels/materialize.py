@@ -1,8 +1,8 @@
-"""Arrays that XLA stores on CPU, where its fusion would compute them again for each user.
+"""Arrays that XLA on CPU stores instead of computing them again in each fusion that reads them.
 
-Where cheap operations follow one another, as sums of gradients do, programs grow with the square of
-their number, and with them the time to compile. Optimization barriers are dropped before fusion on
-CPU. A call of a foreign function is not.
+Where cheap operations follow one another, as sums of gradients do, recomputation makes programs
+grow with the square of their number, and with them the time to compile. On CPU optimization
+barriers are dropped before fusion. FFI calls are not.
 """
 
 import jax
@@ -13,7 +13,10 @@ from zoo.kernels import bilinear, extension, platform
 
 
 def materialize(array: jax.Array) -> jax.Array:
-    """The identity. XLA on CPU stores its operand, and its cotangent, instead of recomputing it."""
+    """Identity that makes XLA on CPU store its operand, and its cotangent, in memory.
+
+    Without it each fusion that reads the array computes it again.
+    """
     return _materialize.bind(array) if platform.form(array) == platform.CPU else array
 
 
@@ -23,7 +26,7 @@ def _stored(array: jax.Array) -> jax.Array:
 
 
 def _lower_for_cpu(context, array):
-    if not bilinear.calls_are_possible(context) or extension.load() is None:
+    if not bilinear.ffi_calls_allowed(context) or extension.load() is None:
         return [array]
     return mlir.lower_fun(_stored, multiple_results=False)(context, array)
 

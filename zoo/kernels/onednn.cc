@@ -1,10 +1,10 @@
 // Convolutions, their gradients and matrix products by oneDNN, and `materialize`, as handlers of
-// XLA's foreign function interface. Compiled programs call them without Python: no lock is taken,
-// and a process can end while they run.
+// XLA's foreign function interface. Compiled programs call them without Python: they do not take
+// the GIL, and a process can exit while they run.
 //
-// onednn.py describes an operation by attributes of the call. Here it becomes an oneDNN primitive
-// at its first run, lives as long as a compiled program that calls it, and is shared by all that
-// call the same one.
+// onednn.py describes an operation by attributes of the call. At its first run it becomes a oneDNN
+// primitive, which lives as long as a compiled program that calls it, and is shared by all programs
+// that call the same one.
 
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -25,7 +25,7 @@
 #include "oneapi/dnnl/dnnl.hpp"
 #include "xla/ffi/api/ffi.h"
 
-// GNU's OpenMP, with which oneDNN is built. Its settings belong to the calling thread.
+// GNU's OpenMP, with which oneDNN is built. Its settings are those of the calling thread.
 extern "C" int omp_get_max_threads();
 extern "C" void omp_set_num_threads(int);
 
@@ -39,7 +39,7 @@ constexpr size_t kAlignment = 128;
 
 size_t Aligned(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Never destroyed: threads of XLA may still run when the process ends.
+// An object that is never destroyed: XLA's threads may still run when the process exits.
 template <typename T, typename... Arguments>
 T& Immortal(Arguments&&... arguments) {
   static T& object = *new T(std::forward<Arguments>(arguments)...);
@@ -50,7 +50,7 @@ dnnl::engine& Engine() { return Immortal<dnnl::engine>(dnnl::engine::kind::cpu, 
 
 dnnl::stream& Stream() { return Immortal<dnnl::stream>(Engine()); }
 
-// How many threads OpenMP gives to an operation, for the time of a scope.
+// Sets the number of OpenMP threads of an operation for the duration of a scope.
 class Threads {
  public:
   explicit Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
@@ -60,8 +60,8 @@ class Threads {
   int before_;
 };
 
-// Scratch memory: a block for each thread that works at once, which grows to the largest
-// operation's need. It goes with the last operation.
+// Scratch memory: one block for each thread that runs at the same time, which grows to the need of
+// the largest operation. It is freed with the last operation.
 class Workspaces {
  public:
   struct Block {
@@ -108,18 +108,18 @@ class Workspaces {
   std::vector<Block> idle_;
 };
 
-// What onednn.py says of an operation. Layouts are those of oneDNN's axes: of images and outputs
-// NCHW, of kernels (G)OIHW, of matrices (batch, rows, columns).
+// An operation as described by onednn.py. Layouts are in the order of oneDNN's axes: NCHW for
+// images and outputs, (G)OIHW for kernels, (batch, rows, columns) for matrices.
 struct Description {
   std::string operation;  // conv2d, conv2d_input_gradient, conv2d_kernel_gradient or matmul
-  std::array<Numbers, 3> shapes, strides;  // of source, weights and destination: one part's
+  std::array<Numbers, 3> shapes, strides;  // of one part's source, weights and destination
   Numbers window_strides, padding_low, padding_high;  // of a convolution
-  Numbers order;    // which of source (0), weights (1), destination (2) both arguments and the result are
-  Numbers offsets;  // bytes between the parts, in each of them
-  int64_t parts;    // into how many the work is cut, for as many threads
-  int64_t threads;  // that work on each part
+  Numbers order;    // roles of arguments and result: source (0), weights (1), destination (2)
+  Numbers offsets;  // bytes from one part to the next, in each of them
+  int64_t parts;    // number of parts of the batch, each of which may run in its own thread
+  int64_t threads;  // number of OpenMP threads for each part
 
-  // The parts' results are added.
+  // Whether the results of the parts are added.
   bool adds() const { return parts > 1 && offsets[2] == 0; }
 
   auto key() const {
@@ -131,7 +131,7 @@ struct Description {
 
 dnnl::primitive_attr Attributes(bool adds = false) {
   dnnl::primitive_attr attributes;
-  // The default scratchpad belongs to the thread that made the primitive.
+  // The default scratchpad belongs to the thread that created the primitive.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (adds) {
     dnnl::post_ops sum;
@@ -141,7 +141,7 @@ dnnl::primitive_attr Attributes(bool adds = false) {
   return attributes;
 }
 
-// A primitive on two arrays in XLA's layouts that gives a third.
+// A oneDNN primitive from two arrays in XLA's layouts to a third, with the reorders it needs.
 class Operation {
  public:
   static std::shared_ptr<Operation> Shared(const Description& description) {
@@ -162,7 +162,7 @@ class Operation {
   explicit Operation(const Description& description)
       : description_(description), workspaces_(Workspaces::Shared()) {
     alive++;
-    Threads threads(description.threads);  // oneDNN plans for as many
+    Threads threads(description.threads);  // the primitive is created for this number of threads
     auto described = Describe();
     primitive_ = dnnl::primitive(described.get());
     scratchpad_ = described.scratchpad_desc();
@@ -199,11 +199,11 @@ class Operation {
 
   static inline std::atomic<long> alive{0};
 
-  // Reads two arrays and writes the third. `wait` is called before the parts' results are added.
+  // Reads two arrays and writes the third. Calls `wait` before it adds a part's result.
   template <typename Wait>
   void Run(int64_t part, const std::array<char*, 3>& arrays, Wait wait) {
     Threads threads(description_.threads);
-    // Of the operations that use all cores one runs at a time.
+    // Operations that use all cores run one at a time.
     static std::mutex& all_cores = *new std::mutex;
     std::unique_lock<std::mutex> lock(all_cores, std::defer_lock);
     if (description_.threads > 1) lock.lock();
@@ -241,7 +241,7 @@ class Operation {
   struct Operand {
     int kind;
     memory::desc outer, inner, scratchpad;  // XLA's layout and the primitive's
-    size_t offset;                          // of the copy in the primitive's layout, where it needs one
+    size_t offset;                          // in the workspace, of the copy in the primitive's layout
     dnnl::primitive copy, add;
   };
 
@@ -281,10 +281,10 @@ class Operation {
   size_t scratchpad_offset_, workspace_size_;
 };
 
-// One run of an operation, shared by the thread that XLA called and those that have nothing to do.
+// One run of an operation, shared by the calling thread and idle threads of XLA's pool.
 //
-// The first thread takes all parts that nobody else has begun, and leaves the rest as a future,
-// which whoever ends last completes.
+// The calling thread runs all parts that no other thread has begun. It then returns a future, which
+// the thread that ends the last part completes.
 class Job {
  public:
   Job(std::shared_ptr<Operation> operation, int64_t parts, std::array<char*, 3> arrays)
@@ -296,7 +296,7 @@ class Job {
     while (std::optional<int64_t> part = Begin()) {
       std::string problem;
       try {
-        // Added in their order, so that rounding is the same each time.
+        // Parts are added in order, so that rounding is deterministic.
         operation_->Run(*part, arrays_, [&] { WaitFor(*part); });
       } catch (const std::exception& error) {
         problem = error.what();
@@ -349,7 +349,7 @@ class Job {
   std::string problem_;
 };
 
-// What a compiled program keeps of one call.
+// The state of one call in a compiled program.
 struct Call {
   static ffi::TypeId id;
 
@@ -428,7 +428,7 @@ ffi::Future Execute(Call* call, ffi::ThreadPool pool, ffi::AnyBuffer first, ffi:
   auto job = std::make_shared<Job>(std::move(operation), parts, arrays);
   ffi::Future future = job->future();
   for (int64_t part = 1; part < parts; part++) {
-    pool.Schedule([job] { job->Work(); });  // all is begun where it comes late
+    pool.Schedule([job] { job->Work(); });  // does nothing if all parts have begun
   }
   job->Work();
   return future;
@@ -443,7 +443,7 @@ XLA_FFI_DEFINE_HANDLER(kExecute, Execute,
                            .Ret<ffi::AnyBuffer>()
                            .Attrs());
 
-// The result is the argument's memory, so there is nothing to do.
+// The result aliases the argument, so there is nothing to do.
 ffi::Error Materialize(ffi::AnyBuffer, ffi::Result<ffi::AnyBuffer>) { return ffi::Error::Success(); }
 
 XLA_FFI_DEFINE_HANDLER(kMaterialize, Materialize,
@@ -484,7 +484,7 @@ PyModuleDef kModule = {PyModuleDef_HEAD_INIT, "_onednn", "See onednn.cc.", -1, k
 }  // namespace
 
 PyMODINIT_FUNC PyInit__onednn() {
-  // What is alive is shared, see `Operation::Shared`; what is not should go.
+  // Live primitives are shared by `Operation::Shared`; others should be freed.
   dnnl::set_primitive_cache_capacity(0);
   return PyModule_Create(&kModule);
 }

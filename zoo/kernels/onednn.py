@@ -1,8 +1,9 @@
 """Convolutions, their gradients and matrix products by oneDNN, called by compiled programs.
 
-XLA's arrays keep their layouts: images NHWC, kernels HWIO, operands of matrix products as einsum's
-letters say. oneDNN brings kernels into blocks itself. This file describes an operation to
-onednn.cc: layouts in the order of oneDNN's axes, and into how many parts the work is cut.
+XLA's arrays keep their layouts: images NHWC, kernels HWIO, operands of matrix products as the
+subscripts of einsum say. oneDNN reorders kernels into its blocked layouts itself. This file
+describes an operation to onednn.cc: layouts in the order of oneDNN's axes, and the number of parts
+into which the batch is split.
 """
 
 import math
@@ -14,10 +15,10 @@ import numpy as np
 
 from zoo.kernels import extension
 
-# Each part repeats some work: kernels into blocks, sums of their gradients. On 2 cores that pays;
-# more were not measured, and beyond this OpenMP shares the work out.
+# Each part repeats some work: it reorders the kernel, and adds its gradient to the others'. On 2
+# cores that pays; more were not measured, and with more parts than this OpenMP splits the work.
 MOST_PARTS = 8
-# Smaller convolutions are done before another thread has come to help.
+# Convolutions of fewer multiply-adds are done before another thread can begin to help.
 FEWEST_PRODUCTS = 2**22
 
 _SOURCE, _WEIGHTS, _DESTINATION = range(3)
@@ -31,12 +32,12 @@ def supports(*arrays) -> bool:
 
 
 def available() -> bool:
-    """Whether oneDNN can be used here; if so, XLA knows our handlers from now on."""
+    """Whether oneDNN can be used here; if so, its handlers are registered with XLA."""
     return extension.load() is not None
 
 
 def cores() -> int:
-    """How many threads OpenMP gives to an operation unless told otherwise."""
+    """The default number of OpenMP threads of an operation."""
     loaded = extension.load()
     assert loaded is not None, "oneDNN is not available"
     return loaded.cores()
@@ -60,8 +61,8 @@ def convolution(
       result: Shape of the result.
       *operands: Two arrays: images and kernel of "conv2d", kernel and the output's cotangent of
         "conv2d_input_gradient", images and the output's cotangent of "conv2d_kernel_gradient".
-      operation: Its name.
-      strides: Of the window, (rows, columns).
+      operation: Name of the operation, one of these three.
+      strides: Strides of the window, (rows, columns).
       padding: (low, high) for rows and columns.
       groups: Number of feature groups.
     """
@@ -70,9 +71,9 @@ def convolution(
     images, output = (images[0] // parts, *images[1:]), (output[0] // parts, *output[1:])
     order = _ORDERS[operation]
     elements = {_SOURCE: math.prod(images), _WEIGHTS: 0, _DESTINATION: math.prod(output)}
-    offsets = [4 * elements[kind] for kind in order]  # in bytes, between the parts
+    offsets = [4 * elements[kind] for kind in order]  # bytes from one part to the next
     if (*kernel[:2], *strides, groups) == (1, 1, 1, 1, 1) and not any(map(any, padding)):
-        # A product of matrices, which leaves the kernel as it is: a fifth faster.
+        # A matrix product, which needs no reordered kernel: a fifth faster.
         sizes = {"n": math.prod(images[:3]), "c": images[3], "f": kernel[3]}
         layouts, order = _matrix_product(_POINTWISE[operation], sizes)
         settings = _MATMUL
@@ -81,9 +82,9 @@ def convolution(
         (top, bottom), (left, right) = padding
         settings = dict(
             operation=operation,
-            window_strides=_numbers(strides),
-            padding_low=_numbers((top, left)),
-            padding_high=_numbers((bottom, right)),
+            window_strides=_int64s(strides),
+            padding_low=_int64s((top, left)),
+            padding_high=_int64s((bottom, right)),
         )
     return _call(layouts, order, operands, result, offsets, parts, threads, **settings)
 
@@ -96,7 +97,12 @@ def output_shape(images, kernel, *, strides, padding, groups) -> tuple[int, ...]
 
 
 def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) -> jax.Array:
-    """The einsum of two arrays, `axes` their letters and the result's: see `is_matrix_product`."""
+    """Runs an einsum of two arrays as a matrix product.
+
+    Args:
+      first, second: The operands.
+      axes: Subscripts of both operands and of the result, for which `is_matrix_product` holds.
+    """
     sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
     layouts, order = _matrix_product(axes, sizes)
     result = [sizes[letter] for letter in axes[2]]
@@ -104,11 +110,11 @@ def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) 
 
 
 def _split(batch: int, products: int) -> tuple[int, int]:
-    """Into how many parts a batch is cut, and how many threads work on each.
+    """The number of parts into which a batch is split, and the number of threads for each.
 
-    Convolutions are cut along the batch, a part for each core: XLA does other operations at the
-    same time, and OpenMP's threads would wait for the one whose core is taken (GoogLeNet's step: a
-    tenth). Matrix products gained nothing by it.
+    Convolutions are split along the batch, with one part per core: XLA runs other operations at the
+    same time, and OpenMP's threads would wait for the one whose core is taken (a tenth of
+    GoogLeNet's training step). Matrix products gained nothing by it.
     """
     most = cores()
     if batch % most or most > MOST_PARTS:
@@ -118,24 +124,24 @@ def _split(batch: int, products: int) -> tuple[int, int]:
 
 def _call(layouts, order, operands, result, offsets, parts, threads, **attributes) -> jax.Array:
     for name, (shape, strides) in zip(("source", "weights", "destination"), layouts, strict=True):
-        attributes |= {name: _numbers(shape), f"{name}_strides": _numbers(strides)}
-    attributes |= dict(order=_numbers(order), offsets=_numbers(offsets))
+        attributes |= {name: _int64s(shape), f"{name}_strides": _int64s(strides)}
+    attributes |= dict(order=_int64s(order), offsets=_int64s(offsets))
     attributes |= dict(parts=np.int64(parts), threads=np.int64(threads))
     output = jax.ShapeDtypeStruct(tuple(result), jnp.float32)
     return jax.ffi.ffi_call(extension.ONEDNN, output)(*operands, **attributes)
 
 
-def _numbers(values) -> np.ndarray:
+def _int64s(values) -> np.ndarray:
     return np.array([*values], np.int64)
 
 
-_NO_WINDOW = {name: _numbers(()) for name in ("window_strides", "padding_low", "padding_high")}
+_NO_WINDOW = {name: _int64s(()) for name in ("window_strides", "padding_low", "padding_high")}
 _MATMUL = {"operation": "matmul"} | _NO_WINDOW
 
 
 # Convolutions.
 
-# What both operands and the result are.
+# The roles of both operands and of the result.
 _ORDERS = {
     "conv2d": (_SOURCE, _WEIGHTS, _DESTINATION),
     "conv2d_input_gradient": (_WEIGHTS, _DESTINATION, _SOURCE),
@@ -165,26 +171,26 @@ def _hwio(rows: int, columns: int, inner: int, features: int, groups: int) -> La
 
 
 def is_matrix_product(axes: Sequence[str]) -> bool:
-    """Whether oneDNN can run the einsum of these letters without rearranging arrays.
+    """Whether oneDNN can run the einsum of these subscripts without transposing arrays.
 
-    Letters that all three have are batches. Of the others, those that the same two have are one
-    axis of a matrix: they must stand side by side, in the same order in both. None of these three
+    Letters in all three subscripts are batch axes. Of the others, those that the same two share are
+    one axis of a matrix: they must be adjacent, and in the same order in both. None of these three
     axes may be missing, and the result must end in one of them.
     """
     first, second, result = axes
     batch, rows, columns, inner = _matrices(axes)
-    side_by_side = (
+    adjacent = (
         rows in first and rows in result,
         columns in second and columns in result,
         inner in first and inner in second,
     )
-    counted = all(sum(letter in name for name in axes) >= 2 for letter in "".join(axes))
+    paired = all(sum(letter in name for name in axes) >= 2 for letter in "".join(axes))
     complete = bool(rows and columns and inner) and result[-1] not in batch
-    return all(side_by_side) and counted and complete
+    return all(adjacent) and paired and complete
 
 
 def _matrices(axes: Sequence[str]) -> tuple[str, str, str, str]:
-    """The letters of the batch, of the rows, of the columns and of the axis that is summed."""
+    """The letters of the batch, of the rows, of the columns and of the contracted axis."""
     first, second, result = axes
     batch = "".join(letter for letter in result if letter in first and letter in second)
 
@@ -195,16 +201,16 @@ def _matrices(axes: Sequence[str]) -> tuple[str, str, str, str]:
 
 
 def _matrix_product(axes, sizes: dict[str, int]) -> tuple[list[Layout], tuple[int, ...]]:
-    """The layouts of source, weights and destination, and what both operands and the result are."""
+    """The layouts of source, weights and destination, and the roles of operands and result."""
     first, second, result = axes
     batch, rows, columns, inner = _matrices(axes)
 
-    def layout(letters: str, across: str, along: str) -> Layout:
+    def layout(letters: str, row_axes: str, column_axes: str) -> Layout:
         strides = dict(zip(letters, _strides([sizes[letter] for letter in letters]), strict=True))
         shape = [sizes[letter] for letter in batch]
-        shape += [math.prod(sizes[letter] for letter in side) for side in (across, along)]
-        steps = [strides[letter] for letter in (*batch, across[-1], along[-1])]
-        return shape, steps
+        shape += [math.prod(sizes[letter] for letter in side) for side in (row_axes, column_axes)]
+        last = (*batch, row_axes[-1], column_axes[-1])
+        return shape, [strides[letter] for letter in last]
 
     if result[-1] in rows:  # the transposed product, whose columns are the result's last axis
         order = (_WEIGHTS, _SOURCE, _DESTINATION)
@@ -215,5 +221,5 @@ def _matrix_product(axes, sizes: dict[str, int]) -> tuple[list[Layout], tuple[in
 
 
 def _strides(shape: Sequence[int]) -> list[int]:
-    """The strides of an array in row-major order, in elements."""
+    """Strides of a row-major array, in elements."""
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]

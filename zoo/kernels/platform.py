@@ -1,4 +1,4 @@
-"""Which form an operation takes in the program that is being traced."""
+"""Choice of the form that operations take in the program that is being traced."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ NATIVE, PORTABLE, CPU = "native", "portable", "cpu"
 
 @contextlib.contextmanager
 def portable() -> Iterator[None]:
-    """Models traced inside consist of JAX's own operations only, whatever the platform.
+    """Context manager in which models are traced to JAX's own operations only, on any platform.
 
     By default a model traced for CPU holds primitives of the zoo's own: they call oneDNN, and carry
     faster gradients. Other interpreters of jaxprs do not know these. (`jax.export` needs no switch:
@@ -33,9 +33,10 @@ def portable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def tracing(form: str) -> Iterator[None]:
-    """Programs traced inside take this form: `NATIVE` (for an accelerator), `PORTABLE` or `CPU`.
+    """Context manager in which programs are traced in this form.
 
-    Functions compiled in another form are traced anew inside, as JAX's caches tell the two apart.
+    `NATIVE` is the form for accelerators; the others are `PORTABLE` and `CPU`. Functions compiled
+    in another form are traced again inside, since the form is part of the keys of JAX's caches.
     """
     with _requested()(form):
         yield
@@ -47,21 +48,21 @@ def form(*arrays: jax.Array) -> str:
         return requested
     if os.environ.get("ZOO_PORTABLE", "0").lower() not in ("", "0", "false", "no"):
         return PORTABLE
-    # An operation that JAX does not know has no rule for shardings in types.
+    # Our primitives have no rule for shardings in types.
     if any(has_explicit_sharding(array) for array in arrays):
         return NATIVE
     return CPU if _default_platform() == "cpu" else NATIVE
 
 
 def has_explicit_sharding(array: jax.Array) -> bool:
-    """Whether the sharding of an array is part of its type: it lies on a mesh of explicit axes."""
+    """Whether the sharding of an array is part of its type, as on a mesh with explicit axes."""
     mesh = jax.typeof(array).sharding.mesh
     return any(kind == jax.sharding.AxisType.Explicit for kind in mesh.axis_types)
 
 
 @functools.cache
 def _requested():
-    # Not at import: JAX traces all functions anew when a context is added.
+    # Not at import: JAX traces all functions again when a context is added.
     return jax.make_user_context(None)
 
 

@@ -1,4 +1,4 @@
-"""Pooling: maximum and average in the platform's best form, and PyTorch's adaptive average."""
+"""Maximum, average and PyTorch's adaptive average pooling, in the platform's best form."""
 
 import functools
 from collections.abc import Callable
@@ -14,11 +14,16 @@ from zoo.kernels.materialize import materialize
 def max_pool(
     images: jax.Array, window: int, strides: int, padding: str | int = 0, ceil_mode: bool = False
 ) -> jax.Array:
-    """Maximum over square windows, [B, H, W, C] -> [B, H', W', C].
+    """Maximum pooling over square windows, [B, H, W, C] -> [B, H', W', C].
 
-    Padding, "SAME" or a number of pixels on every side, is never the maximum. With `ceil_mode` a
-    last window that reaches over the end counts too, as in Caffe and PyTorch. The gradient goes to
-    the first of equal maxima, row by row, as in PyTorch.
+    The gradient goes to the first of equal maxima in row-major order, as in PyTorch.
+
+    Args:
+      images: Images, [B, H, W, C].
+      window: Side of the window.
+      strides: Stride of the window in both directions.
+      padding: "SAME" or a number of pixels on every side; padding is never the maximum.
+      ceil_mode: Whether a last window that reaches over the end counts, as in Caffe and PyTorch.
     """
     pads = _pads(images, window, strides, padding)
     if ceil_mode:
@@ -26,14 +31,14 @@ def max_pool(
         pads = tuple((low, high + beyond) for (low, high), beyond in zip(pads, over, strict=True))
 
     def on_cpu(images):
-        # Columns before rows: so the first of equal maxima is the first row by row.
+        # First over the columns, so that the first of equal maxima in row-major order wins.
         across = _max_of_taps(window, strides, pads[1], 2, images)  # [B, H, W', C]
         return _max_of_taps(window, strides, pads[0], 1, across)
 
     def native(images):
         windows, steps = (1, window, window, 1), (1, strides, strides, 1)
-        everywhere = ((0, 0), *pads, (0, 0))
-        return jax.lax.reduce_window(images, -np.inf, jax.lax.max, windows, steps, everywhere)
+        pads_of_axes = ((0, 0), *pads, (0, 0))
+        return jax.lax.reduce_window(images, -np.inf, jax.lax.max, windows, steps, pads_of_axes)
 
     return _by_platform(images, on_cpu, native)
 
@@ -62,7 +67,7 @@ def _overhang(length: int, window: int, strides: int, padding: int) -> int:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _max_of_taps(window: int, strides: int, pads, axis: int, images: jax.Array) -> jax.Array:
-    """Maximum pooling along one axis. XLA's own gradient takes many times as long on CPU."""
+    """Maximum pooling along one axis. XLA's own gradient is many times slower on CPU."""
     return functools.reduce(jnp.maximum, _taps(window, strides, pads, axis, images, -np.inf))
 
 
@@ -74,7 +79,7 @@ def _max_of_taps_jvp(window, strides, pads, axis, primals, tangents):
         is_larger = (tap > largest) | jnp.isnan(tap)
         largest = jnp.where(is_larger, tap, largest)
         position = jnp.where(is_larger, np.uint8(i), position)
-    position = materialize(position)  # or each tap would look for it anew
+    position = materialize(position)  # otherwise it would be computed again for each tap
     # Linear in the tangent. Transposed, a tap is a pad, and their sum compiles to one loop.
     moved = _taps(window, strides, pads, axis, tangents[0], 0)
     chosen = (jnp.where(position == i, tap, 0) for i, tap in enumerate(moved))
@@ -82,7 +87,7 @@ def _max_of_taps_jvp(window, strides, pads, axis, primals, tangents):
 
 
 def _taps(window: int, strides: int, pads, axis: int, images, fill: float) -> list[jax.Array]:
-    """For each place in a window, what all windows see there along the axis."""
+    """For each position in a window along the axis, the slice that all windows see there."""
     padding = [(*pads, 0) if i == axis else (0, 0, 0) for i in range(images.ndim)]
     padded = jax.lax.pad(images, jnp.array(fill, images.dtype), padding)
     reach = (padded.shape[axis] - window) // strides * strides + 1
@@ -92,21 +97,26 @@ def _taps(window: int, strides: int, pads, axis: int, images, fill: float) -> li
 def average_pool(
     images: jax.Array, window: int, strides: int = 1, padding: str | int = 0, *, counted=True
 ) -> jax.Array:
-    """Average over square windows, [B, H, W, C] -> [B, H', W', C].
+    """Average pooling over square windows, [B, H, W, C] -> [B, H', W', C].
 
-    Padding is "SAME" or a number of pixels on every side; its zeros count if `counted`.
+    Args:
+      images: Images, [B, H, W, C].
+      window: Side of the window.
+      strides: Stride of the window in both directions.
+      padding: "SAME" or a number of pixels on every side.
+      counted: Whether the zeros of the padding count in the average.
     """
     pads = _pads(images, window, strides, padding)
 
-    def on_cpu(images):  # as sums of taps, several times faster than a window's sum and gradient
+    def on_cpu(images):  # sums of taps are several times faster than reduce_window, backward too
         for axis in (1, 2):
             images = sum(_taps(window, strides, pads[axis - 1], axis, images, 0))
         return images
 
     def native(images):
         windows, steps = (1, window, window, 1), (1, strides, strides, 1)
-        everywhere = ((0, 0), *pads, (0, 0))
-        return jax.lax.reduce_window(images, 0.0, jax.lax.add, windows, steps, everywhere)
+        pads_of_axes = ((0, 0), *pads, (0, 0))
+        return jax.lax.reduce_window(images, 0.0, jax.lax.add, windows, steps, pads_of_axes)
 
     sums = _by_platform(images, on_cpu, native)
     if counted:
@@ -118,7 +128,7 @@ def average_pool(
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
-    """Averages over size x size bins that cover any image, [B, H, W, C] -> [B, size, size, C].
+    """Averages over size x size bins that cover the image, [B, H, W, C] -> [B, size, size, C].
 
     Bin i reaches from floor(i * H / size) to ceil((i + 1) * H / size), as in PyTorch.
     """

@@ -1,7 +1,7 @@
-"""Shapes that change along the batch, also where its sharding is part of its type.
+"""Operations that reshape along the batch, also where the sharding is part of the type.
 
-On a mesh with explicit axes, which `jax.make_mesh` gives by default, JAX asks for the sharding of a
-result that it cannot infer. The batch is the only axis that networks leave split.
+On a mesh with explicit axes, which `jax.make_mesh` makes by default, JAX asks for the sharding of a
+result that it cannot infer. The batch is the only axis that networks leave sharded.
 """
 
 import math
@@ -15,9 +15,9 @@ from zoo.kernels import platform
 
 
 def reshape_batch(x: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """`x.reshape(shape)` where the first axis gains or loses factors: [B * n, ...] and [B, n, ...].
+    """`x.reshape(shape)` that splits or merges the batch axis, such as [B * n, ...] -> [B, n, ...].
 
-    Devices that share the batch of `x` share the new first axis too.
+    The new first axis is sharded as the batch of `x` is.
     """
     if not platform.has_explicit_sharding(x):
         return x.reshape(shape)
@@ -27,7 +27,7 @@ def reshape_batch(x: jax.Array, shape: Sequence[int]) -> jax.Array:
 
 
 def broadcast_batch(x: jax.Array, like: jax.Array) -> jax.Array:
-    """[1, ...] -> [B, ...], for the batch of `like`, on the devices that share it."""
+    """Broadcasts [1, ...] -> [B, ...] to the batch of `like`, sharded as that is."""
     shape = (like.shape[0], *x.shape[1:])
     if not platform.has_explicit_sharding(like):
         return jnp.broadcast_to(x, shape)
@@ -35,7 +35,7 @@ def broadcast_batch(x: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def shard_batch(x: jax.Array, like: jax.Array) -> jax.Array:
-    """x, [B, ...], shared between devices as the batch of `like` is."""
+    """Reshards x, [B, ...], as the batch of `like` is sharded."""
     if not platform.has_explicit_sharding(like):
         return x
     return jax.sharding.reshard(x, _batch_spec(like, x.ndim))

@@ -18,14 +18,14 @@ xavier = initializers.xavier_uniform()
 
 
 class SelfAttention(nn.Module):
-    """Tokens attend to each other, [B, N, C] -> [B, N, C].
+    """Multi-head self-attention, [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: divides C.
-      qkv_bias: whether queries, keys and values have biases.
-      dropout: rate after the output projection.
-      dtype: of the computation; the softmax is in float32 or wider.
-      kernel_init: of both layers.
+      num_heads: Number of attention heads; divides C.
+      qkv_bias: Whether queries, keys and values have biases.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
+      kernel_init: Initializer of both dense kernels.
     """
 
     num_heads: int
@@ -45,20 +45,20 @@ class SelfAttention(nn.Module):
 
 
 def split_heads(x: jax.Array, num_heads: int) -> jax.Array:
-    """[B, N, C] -> [B, N, heads, C / heads]."""
+    """Splits the channels into heads, [B, N, C] -> [B, N, heads, C / heads]."""
     return x.reshape(*x.shape[:-1], num_heads, -1)
 
 
 def split_qkv(qkv: jax.Array, num_heads: int) -> list[jax.Array]:
-    """Query, key and value of a joint projection.
+    """Splits a joint projection into query, key and value, each split into heads.
 
     [B, N, 3 * C] -> three of [B, N, heads, C / heads].
     """
-    return [split_heads(part, num_heads) for part in jnp.split(qkv, 3, axis=-1)]
+    return [split_heads(x, num_heads) for x in jnp.split(qkv, 3, axis=-1)]
 
 
 def merge_heads(x: jax.Array) -> jax.Array:
-    """[B, N, heads, C / heads] -> [B, N, C]."""
+    """Joins the heads' channels, [B, N, heads, C / heads] -> [B, N, C]."""
     return x.reshape(*x.shape[:-2], -1)
 
 
@@ -71,20 +71,23 @@ def attend(
     bias: jax.Array | None = None,
     scale: float | None = None,
 ) -> jax.Array:
-    """softmax(query key^T * scale + bias) value, [B, N, heads, D] -> [B, N, heads, D].
+    """Scaled dot-product attention: softmax(query key^T * scale + bias) value.
 
     Args:
-      module: the layer that calls; its attention map is sown where `zoo.features` asks for it.
-      query: [B, N, heads, D].
-      key, value: [B, M, heads, D].
-      bias: added to the logits, broadcast to [B, heads, N, M]; -inf (or very negative) masks.
-      scale: of the logits, 1 / sqrt(D) by default.
+      module: The calling layer; its attention map is sown where `zoo.features` asks for it.
+      query: Queries, [B, N, heads, D].
+      key, value: Keys and values, [B, M, heads, D].
+      bias: Added to the logits, broadcast to [B, heads, N, M]; -inf (or very negative) masks.
+      scale: Factor of the logits, 1 / sqrt(D) by default.
+
+    Returns:
+      [B, N, heads, D].
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if query.dtype == jnp.float16 and platform.form(query) != platform.NATIVE:
         # XLA on CPU has no product of float16 that is summed in float32.
         query, key = query.astype(jnp.float32), key.astype(jnp.float32)
-    # The library's kernels are for half precision; the softmax of float64 they take in float32.
+    # JAX's own function is for half precision; it computes the softmax of float64 in float32.
     if query.dtype.itemsize < 4 and not _maps_wanted(module):
         return jax.nn.dot_product_attention(query, key, value, bias=bias, scale=scale)
     logits_dtype = jnp.promote_types(query.dtype, jnp.float32)
@@ -95,7 +98,7 @@ def attend(
 
 
 def sow_map(module: nn.Module, weights: jax.Array) -> None:
-    """Leaves an attention map [B, heads, N, M] to `zoo.features(..., at="attention")`."""
+    """Sows an attention map [B, heads, N, M] for `zoo.features(..., at="attention")`."""
     if _maps_wanted(module):
         module.sow("attention", "map", weights)
 

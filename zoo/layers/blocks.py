@@ -25,19 +25,23 @@ def run_blocks(
     scan: bool = False,
     remat: bool = False,
 ) -> list[Any]:
-    """The outputs of blocks in a row, one for each of `rates`, or x alone; the last is the row's.
+    """Applies blocks one after the other, one for each of `rates`.
 
     Args:
-      blocks: block constructors, applied cyclically, each called with `drop_path` and `name`. One
-        where all are alike; their number divides that of `rates`.
-      x: the first block's input.
-      rates: drop path's, of each block.
-      train: passed on.
-      prefix: the blocks are called `prefix`block1, `prefix`block2, ...
-      start: or from this number on, where those before are of another kind.
-      scan: compile the blocks once for all turns. Their parameters are stacked then, under
-        `prefix`blocks/block1 (and block2, ... where several take turns).
-      remat: rematerialize the blocks' activations in the backward pass; only their inputs are kept.
+      blocks: Block constructors, applied cyclically, each called with `drop_path` and `name`. One
+        where all blocks are alike; their number divides that of `rates`.
+      x: Input of the first block.
+      rates: Drop path rate of each block.
+      train: Passed on to the blocks.
+      prefix: Prefix of the blocks' names: `prefix`block1, `prefix`block2, ...
+      start: Number of the first block, above 1 where blocks of another kind come before.
+      scan: Whether to compile the blocks once, as a scan over stacked parameters, which lie under
+        `prefix`blocks/block1 (and block2, ... where there are several constructors).
+      remat: Whether to rematerialize block activations in the backward pass; only the blocks'
+        inputs are kept.
+
+    Returns:
+      The output of each block; the last is that of the whole sequence. [x] without `rates`.
     """
     if not rates:
         return [x]
@@ -48,20 +52,20 @@ def run_blocks(
             x = _call(block, x, train, remat)
             outputs.append(x)
         return outputs
-    turns = len(rates) // len(blocks)
+    length = len(rates) // len(blocks)
     scanned = nn.scan(
         _ScanBody,
         variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0, "attention": 0},
         split_rngs={"params": True, "dropout": True},
-        length=turns,
+        length=length,
     )
-    turn = scanned(tuple(blocks), start, train, remat, name=f"{prefix}blocks")
+    body = scanned(tuple(blocks), start, train, remat, name=f"{prefix}blocks")
     # Without drop path there is nothing to scan over, and no random numbers are asked for.
-    per_turn = jnp.asarray(rates).reshape(turns, len(blocks)) if any(rates) else None
-    _, outputs = turn(x, per_turn)
+    per_step = jnp.asarray(rates).reshape(length, len(blocks)) if any(rates) else None
+    _, outputs = body(x, per_step)
     return [
         jax.tree.map(lambda leaf, at=at: leaf[at], output)
-        for at in range(turns)
+        for at in range(length)
         for output in outputs
     ]
 
@@ -75,16 +79,16 @@ def run_stage(
     prefix: str = "",
     **settings,
 ) -> Any:
-    """The output of the last block of a stage. Arguments as for `run_blocks`.
+    """Applies the blocks of a stage and returns the output of the last.
 
     Args:
-      blocks: constructors of the blocks, applied cyclically.
-      x: the stage's input.
-      rates: drop path rate of each block.
-      first: constructor of the first block where that is of a kind of its own, as in stages that
+      blocks: Block constructors, applied cyclically, as for `run_blocks`.
+      x: Input of the stage.
+      rates: Drop path rate of each block.
+      first: Constructor of the first block where it is of a kind of its own, as in stages that
         begin with a stride. It is neither scanned nor rematerialized.
-      prefix: the blocks are called `prefix`block1, `prefix`block2, ...
-      **settings: `train`, `scan` and `remat`.
+      prefix: Prefix of the blocks' names: `prefix`block1, `prefix`block2, ...
+      **settings: `train`, `scan` and `remat`, as for `run_blocks`.
     """
     if first is None:
         return run_blocks(blocks, x, rates, prefix=prefix, **settings)[-1]
@@ -93,7 +97,7 @@ def run_stage(
 
 
 class _ScanBody(nn.Module):
-    """The body of the scan: each kind of block once."""
+    """The body of the scan: one block of each constructor."""
 
     blocks: Sequence[Callable[..., nn.Module]]
     start: int
@@ -119,7 +123,12 @@ def _call(block: nn.Module, x: Any, train: bool, remat: bool) -> Any:
 
 
 def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables of a model without `scan` in the shapes of one with it, `like`."""
+    """Converts variables of a model without `scan` to those of the same model with it.
+
+    Args:
+      variables: Variables of the model without `scan`.
+      like: Variables, or their shapes, of the model with `scan`.
+    """
     values = traverse_util.flatten_dict(dict(variables), sep="/")
     stacked = {}
     for path, shape in traverse_util.flatten_dict(dict(like), sep="/").items():
@@ -129,7 +138,7 @@ def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[
 
 
 def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `stack_blocks`; variables without stacked blocks stay as they are."""
+    """Inverse of `stack_blocks`; variables without stacked blocks are returned as they are."""
     unstacked = {}
     for path, value in traverse_util.flatten_dict(dict(variables), sep="/").items():
         names = _unstacked(path, len(value), variables) if np.ndim(value) else None
@@ -145,16 +154,16 @@ def _unstacked(path: str, length: int, variables: Mapping[str, Any]) -> list[str
     siblings = variables
     for key in f"{match['prefix']}blocks".split("/"):
         siblings = siblings[key]
-    start, turns = int(match["at"]), len(siblings)
+    start, cycle = int(match["at"]), len(siblings)
     return [
-        f"{match['prefix']}block{start + turn * turns}/{match['rest']}" for turn in range(length)
+        f"{match['prefix']}block{start + step * cycle}/{match['rest']}" for step in range(length)
     ]
 
 
 def stage_ends(depth: int, stages: int = 4) -> list[int]:
-    """Where the stages of equal blocks end, as nearly equal as can be: 12 -> [3, 6, 9, 12].
+    """Divides equal blocks into stages of nearly equal length and returns the stages' last blocks.
 
-    Networks of one resolution have no stages of their own; `zoo.features` gives their quarters, as
-    dense-prediction heads use them.
+    `stage_ends(12)` is `[3, 6, 9, 12]`. Networks of one resolution have no stages of their own;
+    `zoo.features` returns the outputs of their quarters, as dense-prediction heads use them.
     """
     return [round(depth * stage / stages) for stage in range(1, stages + 1)]

@@ -27,18 +27,18 @@ def square_conv(
     kernel_init: Callable[..., jax.Array] = initializers.kaiming_fan_out,
     **settings,
 ) -> nn.Module:
-    """A convolution of residual networks: a square window, no bias, He initialization by fan-out.
+    """A convolution of residual networks: square kernel, no bias, He initialization by fan-out.
 
     Args:
-      features: number of output channels.
-      kernel_size: side of the window.
-      strides: stride in both directions.
-      groups: number of groups of channels, each of which is convolved by itself.
+      features: Number of output channels.
+      kernel_size: Side of the kernel.
+      strides: Stride in both directions.
+      groups: Number of groups of channels, each of which is convolved by itself.
       padding: None for `kernel_size // 2` pixels on every side, as in PyTorch; "SAME" for
         TensorFlow's padding, which has the odd pixel at the end.
-      use_bias: whether biases are added.
-      kernel_init: initializer of the kernel.
-      **settings: further arguments of `Conv`, such as `dtype` and `name`.
+      use_bias: Whether biases are added.
+      kernel_init: Initializer of the kernel.
+      **settings: Further arguments of `Conv`, such as `dtype` and `name`.
     """
     return Conv(
         features,
@@ -53,10 +53,10 @@ def square_conv(
 
 
 def window(kernel_size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a window given by one side or by both."""
+    """Returns (height, width) of a kernel given by one side or by both."""
     return kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
 
 
 def same_symmetric(kernel_size: int | tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Padding by half the window on each side, which keeps an odd window's image as large."""
+    """Padding by half the kernel on each side; with an odd kernel the image keeps its size."""
     return tuple((side // 2, side // 2) for side in window(kernel_size))

@@ -13,18 +13,18 @@ conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
 class ConvNorm(nn.Module):
-    """[B, H, W, C] -> [B, H / strides, W / strides, features].
+    """Convolution, BatchNorm, ReLU, [B, H, W, C] -> [B, H / strides, W / strides, features].
 
     Attributes:
-      features: of the convolution.
-      kernel_size: side of the window, or (height, width).
-      strides: of the window.
-      padding: "same_symmetric" for half the window on each side, or "valid" for none.
-      relu: False for none.
-      use_bias: of the convolution, besides BatchNorm's.
-      epsilon: of BatchNorm.
-      train: normalise by the batch's statistics.
-      dtype: of the computation.
+      features: Number of output channels.
+      kernel_size: Side of the kernel, or (height, width).
+      strides: Stride of the convolution.
+      padding: "same_symmetric" for half the kernel on each side, or "valid" for none.
+      relu: Whether a ReLU follows.
+      use_bias: Whether the convolution has biases besides BatchNorm's.
+      epsilon: Epsilon of BatchNorm.
+      train: Whether to normalise by the statistics of the batch.
+      dtype: Dtype of the computation.
     """
 
     features: int

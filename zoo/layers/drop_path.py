@@ -14,7 +14,7 @@ from zoo.kernels.sharding import shard_batch
 class DropPath(nn.Module):
     """Drops the branch of each example with probability `rate`, [B, ...] -> the same shape.
 
-    What is kept is divided by the probability of keeping it, so that the expectation stays and
+    Kept branches are divided by the probability of keeping them, so that the expectation stays and
     evaluation is the identity. Examples are independent, and so are all `DropPath`s of a network.
 
     In training it draws from the rng stream "dropout", as `nn.Dropout` does; there is no stream
@@ -24,7 +24,7 @@ class DropPath(nn.Module):
         model.apply(variables, images, train=True, rngs={"dropout": jax.random.key(0)})
 
     Attributes:
-      rate: in [0, 1); it may be a traced scalar, as in a scan over blocks.
+      rate: Drop rate in [0, 1); may be a traced scalar, as in a scan over blocks.
     """
 
     rate: float | jax.Array

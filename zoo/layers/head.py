@@ -33,18 +33,18 @@ def classify(
     use_bias: bool = True,
     dropout: nn.Dropout | None = None,
 ) -> jax.Array:
-    """The end of a classifier, [B, C] -> [B, num_classes]; call it inside a compact module.
+    """The head of a classifier, [B, C] -> [B, num_classes]; call it inside a compact module.
 
     It sows "embedding" for `zoo.features` and adds the layer "head" to `module`.
 
     Args:
-      module: the network.
-      embedding: the pooled features, [B, C].
-      num_classes: 0 removes the head; the embedding is returned.
-      dtype: the network's; the logits are float32 or wider.
-      kernel_init: initializer of the head's kernel.
-      use_bias: whether the head has biases.
-      dropout: applied between the embedding and the head.
+      module: The network.
+      embedding: Pooled features, [B, C].
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the network; the logits are float32 or wider.
+      kernel_init: Initializer of the head's kernel.
+      use_bias: Whether the head has biases.
+      dropout: Layer applied between the embedding and the head; None for none.
     """
     module.sow("intermediates", "embedding", embedding)
     if not num_classes:
@@ -62,10 +62,11 @@ def classify_maps(
     kernel_init: Callable[..., jax.Array],
     dropout: nn.Dropout | None = None,
 ) -> jax.Array:
-    """One map for each class, averaged (Lin et al. 2013), [B, H, W, C] -> [B, num_classes].
+    """Global average pooling of class maps, [B, H, W, C] -> [B, num_classes].
 
-    The head is a 1x1 convolution with ReLU, so that no layer is fully connected. The embedding is
-    the average of `x`. Arguments as for `classify`.
+    The head is a 1x1 convolution with ReLU that makes a map of each class, and a logit is the mean
+    of its map (Lin et al. 2013, arXiv:1312.4400, section 3.2), so that no layer is fully connected.
+    The embedding is the average of `x`. The other arguments are those of `classify`.
     """
     embedding = jnp.mean(x, axis=(1, 2))
     module.sow("intermediates", "embedding", embedding)

@@ -1,6 +1,6 @@
-"""The check of a network's input while it is traced: what came, what is expected, what to do.
+"""Checks of a network's input at trace time, whose errors say what is expected and what to do.
 
-Only shapes and types are looked at, so the check costs nothing when the network runs. It cannot
+Only shapes and dtypes are checked, so the check costs nothing when the network runs. It cannot
 see whether the pixels were normalised: images in 0..255 pass, and give useless logits.
 """
 
@@ -37,11 +37,11 @@ def takes_images(
             def __call__(self, images, *, train=False): ...
 
     Args:
-      at_least: the smallest side, in pixels.
-      exactly: the only side, in pixels; None for any.
-      multiples_of: the step of the sides, in pixels; None for any.
-      missing: so many pixels fewer than a multiple will do as well.
-      advice: a sentence at the end of the message for `exactly`.
+      at_least: Smallest side, in pixels.
+      exactly: The only side allowed, in pixels; None for any.
+      multiples_of: Number of pixels that divides both sides; None for any.
+      missing: Number of pixels by which a side may fall short of a multiple.
+      advice: Sentence at the end of the message for `exactly`.
     """
 
     def decorate(call: Call) -> Call:
@@ -96,14 +96,15 @@ def check_images(images: jax.Array, network: str) -> None:
 
 
 def _parameter_channels(model: nn.Module, images: jax.Array) -> int | None:
-    """The number of channels for which more of the model's parameters fit than for these images'.
+    """Number of image channels for which the model's parameters fit, or None if not found.
 
-    None if there is none. Flax's error names the first layer that does not fit, but not why.
+    It is one for which more parameters fit than for these images. Flax's error names the first
+    layer that does not fit, but not why.
     """
     existing = _shapes(model.variables)
     unbound = model.clone(parent=None, name=None)
 
-    def misfits(channels: int) -> dict[str, tuple[int, ...]]:
+    def mismatches(channels: int) -> dict[str, tuple[int, ...]]:
         like = jax.ShapeDtypeStruct((*images.shape[:3], channels), images.dtype)
         try:
             expected = _shapes(jax.eval_shape(unbound.init, jax.random.key(0), like))
@@ -111,11 +112,11 @@ def _parameter_channels(model: nn.Module, images: jax.Array) -> int | None:
             return existing
         return {path: shape for path, shape in expected.items() if existing.get(path) != shape}
 
-    now = misfits(images.shape[-1])
+    now = mismatches(images.shape[-1])
     pairs = [(existing.get(path, ()), shape) for path, shape in now.items()]
     candidates = {a for old, new in pairs for a, b in zip(old, new, strict=False) if a != b}
     for channels in sorted(candidates | {1, 3}):
-        if len(misfits(channels)) < len(now):
+        if len(mismatches(channels)) < len(now):
             return channels
     return None
 

@@ -1,10 +1,10 @@
-"""Initial values as `jax.nn.initializers` makes them, without a program for each shape.
+"""Initializers as in `jax.nn.initializers`, without compiling a program for each shape.
 
-Inside a program these are JAX's own random numbers. Outside, where each array is made by itself, a
-program would be compiled for every shape, which takes longer than all that follows up to the first
-training step. There an array is the start of a vector whose length is a power of two, so that a few
-programs serve all: by default JAX's random numbers are functions of the key and the position alone.
-Both ways give the same values up to the rounding of their scale.
+Under `jax.jit` these are JAX's own random numbers. Called eagerly, they would compile a program for
+every shape, which takes longer than all that follows up to the first training step. There an array
+is the start of a vector whose length is a power of two, so that a few programs serve all: by
+default JAX's random numbers are functions of the key and the position alone. Both ways give the
+same values up to the rounding of their scale.
 """
 
 import math
@@ -22,7 +22,7 @@ from zoo.kernels import platform
 
 Initializer = Callable[..., jax.Array]
 
-SHORTEST = 2**12  # to draw less takes no less time
+MIN_LENGTH = 2**12  # drawing fewer numbers takes no less time
 
 _distributions = {
     "normal": jax.random.normal,
@@ -33,10 +33,11 @@ _deviations = {"normal": 1.0, "truncated_normal": 0.87962566103423978, "uniform"
 
 
 def variance_scaling(scale: float, mode: str, distribution: str) -> Initializer:
-    """Kernels [..., features in, features out] whose variance is scale / fan.
+    """Initializer of kernels [..., features in, features out] with variance scale / fan.
 
     Args:
-      mode: "fan_in", "fan_out" or "fan_avg".
+      scale: Variance times fan, above 0.
+      mode: The fan: "fan_in", "fan_out" or "fan_avg".
       distribution: "normal", "truncated_normal" (at two standard deviations) or "uniform".
     """
 
@@ -49,12 +50,15 @@ def variance_scaling(scale: float, mode: str, distribution: str) -> Initializer:
 
 
 def normal(stddev: float) -> Initializer:
-    """Values with this standard deviation."""
+    """Initializer from a normal distribution with mean 0 and this standard deviation."""
     return _initializer("normal", lambda shape: stddev)
 
 
 def truncated_normal(stddev: float) -> Initializer:
-    """Values of a normal distribution of this standard deviation that lie within two of them."""
+    """Initializer from a normal distribution of mean 0, truncated at two standard deviations.
+
+    `stddev` is the standard deviation before truncation.
+    """
     return _initializer("truncated_normal", lambda shape: stddev)
 
 
@@ -70,41 +74,41 @@ def _initializer(distribution: str, factor: Callable) -> Initializer:
         if platform.form(data) == platform.CPU:
             return _draw.bind(data, **settings)
         is_traced = isinstance(data, jax.core.Tracer)
-        return (_in_a_program if is_traced else _by_itself)(data, **settings)
+        return (_draw_traced if is_traced else _draw_eagerly)(data, **settings)
 
     return init
 
 
-def _in_a_program(data, *, kind, distribution, factor, shape, dtype) -> jax.Array:
+def _draw_traced(data, *, kind, distribution, factor, shape, dtype) -> jax.Array:
     key = jax.random.wrap_key_data(data, impl=kind)
     return _distributions[distribution](key, shape=shape, dtype=dtype) * jnp.asarray(factor, dtype)
 
 
 _compiled = jax.jit(
-    _in_a_program, static_argnames=("kind", "distribution", "factor", "shape", "dtype")
+    _draw_traced, static_argnames=("kind", "distribution", "factor", "shape", "dtype")
 )
 
 
-def _by_itself(data, *, factor, shape, dtype, **settings) -> jax.Array:
+def _draw_eagerly(data, *, factor, shape, dtype, **settings) -> jax.Array:
     if settings["kind"] != "threefry2x32" or not jax.config.jax_threefry_partitionable:
         return _compiled(data, factor=factor, shape=shape, dtype=dtype, **settings)
     size = math.prod(shape)
-    length = max(SHORTEST, 1 << (size - 1).bit_length())
+    length = max(MIN_LENGTH, 1 << (size - 1).bit_length())
     values = np.asarray(_compiled(data, factor=1.0, shape=(length,), dtype=dtype, **settings))
     return jnp.asarray((values[:size] * dtype.type(factor)).reshape(shape))
 
 
 _draw = Primitive("draw")
-_draw.def_impl(_by_itself)
+_draw.def_impl(_draw_eagerly)
 _draw.def_abstract_eval(lambda data, *, shape, dtype, **settings: ShapedArray(shape, dtype))
 batching.primitive_batchers[_draw] = lambda arrays, axes, **settings: (
-    jax.vmap(partial(_in_a_program, **settings), in_axes=axes)(*arrays),
+    jax.vmap(partial(_draw_traced, **settings), in_axes=axes)(*arrays),
     0,
 )
-mlir.register_lowering(_draw, mlir.lower_fun(_in_a_program, multiple_results=False))
+mlir.register_lowering(_draw, mlir.lower_fun(_draw_traced, multiple_results=False))
 
-# PyTorch's, which its networks start from: `kaiming_normal_` with either mode, and the default of
-# `torch.nn.Linear` and `torch.nn.Conv2d`.
+# PyTorch's initializers: `kaiming_normal_` with either mode, and the default of `torch.nn.Linear`
+# and `torch.nn.Conv2d`.
 kaiming_fan_in = variance_scaling(2.0, "fan_in", "normal")
 kaiming_fan_out = variance_scaling(2.0, "fan_out", "normal")
 torch_default = variance_scaling(1 / 3, "fan_in", "uniform")

@@ -1,6 +1,6 @@
-"""Where a block's branch meets its input: the sum of residual networks, and DenseNet's chain.
+"""Where a block's branch joins its input: residual sums, and DenseNet's concatenation.
 
-Both store what they return. In a long chain of such blocks XLA on CPU would compute each sum, and
+Both materialize their result. In a long chain of such blocks XLA on CPU would compute each sum, and
 each sum of gradients, again for every reader.
 """
 
@@ -12,12 +12,12 @@ from zoo.kernels.materialize import materialize
 
 
 def residual_sum(shortcut: jax.Array, *branches: jax.Array, relu: bool = True) -> jax.Array:
-    """relu(shortcut + branches), arrays of one shape [B, H, W, C]; without `relu` the sum alone."""
+    """relu(shortcut + branches) of arrays of the same shape; without `relu` the sum alone."""
     for branch in branches:
         shortcut = shortcut + branch
     return materialize(nn.relu(shortcut) if relu else shortcut)
 
 
 def append_features(x: jax.Array, new: jax.Array) -> jax.Array:
-    """[B, H, W, C] and [B, H, W, D] side by side, [B, H, W, C + D]."""
+    """Concatenates [B, H, W, C] and [B, H, W, D] along the channels, [B, H, W, C + D]."""
     return materialize(jnp.concatenate([x, new], axis=-1))

@@ -9,9 +9,9 @@ def local_response_norm(
 ) -> jax.Array:
     """Divides each activation by a power of the energy in `size` neighbouring channels.
 
-    `x / (k + alpha / size * sum of squares) ** beta`, [B, H, W, C] -> the same; channels beyond the
-    ends count as zero. Defaults and the division of alpha are Caffe's and PyTorch's; the paper has
-    k = 2 and does not divide alpha.
+    `x / (k + alpha / size * sum of squares) ** beta`, [B, H, W, C] -> [B, H, W, C]. Channels beyond
+    the ends count as zero. The defaults and the division of alpha by `size` are those of Caffe and
+    PyTorch; the paper has k = 2 and does not divide alpha.
     """
     low = (size - 1) // 2
     squares = jnp.pad(jnp.square(x), ((0, 0), (0, 0), (0, 0), (low, size - 1 - low)))

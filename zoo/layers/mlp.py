@@ -1,4 +1,4 @@
-"""The two dense layers of a transformer's block."""
+"""The MLP of a transformer block."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,12 +19,12 @@ class Mlp(nn.Module):
     """Dense, activation, dense, [..., C] -> [..., features or C].
 
     Attributes:
-      hidden: width between the two layers.
-      features: of the output; None for those of the input.
-      act: the activation.
-      dropout: rate after each layer.
-      dtype: of the computation.
-      kernel_init: of both layers.
+      hidden: Number of features of the hidden layer.
+      features: Number of output features; None for as many as the input has.
+      act: Activation function.
+      dropout: Dropout rate after each layer.
+      dtype: Dtype of the computation.
+      kernel_init: Initializer of both dense kernels.
     """
 
     hidden: int

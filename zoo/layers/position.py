@@ -1,4 +1,4 @@
-"""Position embeddings: as parameters, and resampled for images or windows of another size."""
+"""Position embeddings as parameters, and their resampling for other image and window sizes."""
 
 import math
 from collections.abc import Callable
@@ -21,14 +21,17 @@ def add_positions(
     init: Callable[..., jax.Array] = trunc_normal,
     trained: bool = True,
 ) -> jax.Array:
-    """Tokens [B, N, C] plus an embedding [1, N, C], the parameter `name` of `module`.
+    """Adds a position embedding to tokens, [B, N, C] -> [B, N, C].
 
-    It starts as `init` makes it, and stays so, without gradients, if it is not `trained`.
-
-    Also tokens in W windows, [B, W, N, C] plus [1, W, N, C].
+    Args:
+      module: The calling module, which owns the parameter.
+      tokens: Tokens [B, N, C], or tokens in W windows, [B, W, N, C].
+      name: Name of the parameter, [1, N, C] or [1, W, N, C].
+      init: Initializer of the parameter.
+      trained: Whether the parameter gets gradients; otherwise it keeps its initial values.
 
     Raises:
-      ValueError: the parameter belongs to another number of tokens.
+      ValueError: The parameter belongs to another number of tokens.
     """
     shape = (1, *tokens.shape[1:])
     if module.has_variable("params", name):
@@ -47,13 +50,13 @@ def add_positions(
 
 
 def resample_tokens(value: np.ndarray, shape: tuple[int, ...], **settings) -> np.ndarray:
-    """Embeddings of a square grid of tokens, and of class tokens before it, for another grid.
+    """Resamples embeddings of a square grid of tokens, and of class tokens before it.
 
-    [1, p + n * n, C] -> [1, p + m * m, C] = `shape`, bicubic as in timm. The p embeddings that are
-    not of the grid, at most three, stay as they are. `settings` are as of `resample_grid`.
+    [1, p + n * n, C] -> [1, p + m * m, C] = `shape`, bicubic as in timm. The p embeddings before
+    the grid, at most three, stay as they are. `settings` are those of `resample_grid`.
 
     Raises:
-      ValueError: the two grids cannot be told from these numbers of tokens.
+      ValueError: These numbers of tokens are not p class tokens and a square grid.
     """
     for prefix in range(4):
         old, new = (math.isqrt(n[1] - prefix) for n in (value.shape, shape))
@@ -68,13 +71,16 @@ def resample_tokens(value: np.ndarray, shape: tuple[int, ...], **settings) -> np
 def resample_grid(
     value: np.ndarray, shape: tuple[int, ...], method: str = "cubic", **settings
 ) -> np.ndarray:
-    """[1, n, n, C] -> [1, m, m, C] = `shape`, bicubic or as `jax.image.resize` is told."""
+    """Resamples a square grid, [1, n, n, C] -> [1, m, m, C] = `shape`.
+
+    `method` and `settings` are arguments of `jax.image.resize`.
+    """
     resized = jax.image.resize(jnp.asarray(value), shape, method, **settings)
     return np.asarray(resized, value.dtype)
 
 
 def resample_bias_table(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Relative-position biases of windows of another size, [(2n - 1)^2, heads] -> `shape`."""
+    """Resamples relative-position biases to another window, [(2n - 1)^2, heads] -> `shape`."""
     old, new = math.isqrt(value.shape[0]), math.isqrt(shape[0])
     grid = resample_grid(value.reshape(1, old, old, -1), (1, new, new, shape[1]))
     return grid.reshape(shape)

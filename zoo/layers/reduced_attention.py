@@ -14,14 +14,14 @@ from zoo.layers.position import trunc_normal
 
 
 class ReducedAttention(nn.Module):
-    """Tokens attend to patches of their grid, [B, N, C] -> [B, N, C].
+    """Spatial-reduction attention: tokens attend to patches of their grid, [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: divides C.
-      ratio: side of the patches, each of which makes one key and value; 1 for one of each token.
-      grid: (H, W) where the tokens are a grid of H * W; needed for ratios above 1 only.
-      dropout: rate after the output projection.
-      dtype: of the computation; the softmax is in float32 or wider.
+      num_heads: Number of attention heads; divides C.
+      ratio: Side, in tokens, of the patches that give one key and value each; 1 for no reduction.
+      grid: (H, W) of the tokens, N = H * W; needed for ratios above 1 only.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
     """
 
     num_heads: int
@@ -34,7 +34,7 @@ class ReducedAttention(nn.Module):
     def __call__(
         self, x: jax.Array, source: jax.Array | None = None, *, train: bool = False
     ) -> jax.Array:
-        """`source`, [B, M, C], are other tokens to take keys and values from."""
+        """Keys and values come from `source`, [B, M, C], or from `x` where it is None."""
         batch, _, width = x.shape
         source = x if source is None else source
         if self.ratio > 1:
@@ -47,7 +47,7 @@ class ReducedAttention(nn.Module):
             source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         query, key_value = dense(width, name="q")(x), dense(2 * width, name="kv")(source)
-        parts = (query, *jnp.split(key_value, 2, axis=-1))
-        x = merge_heads(attend(self, *(split_heads(part, self.num_heads) for part in parts)))
+        projections = (query, *jnp.split(key_value, 2, axis=-1))
+        x = merge_heads(attend(self, *(split_heads(y, self.num_heads) for y in projections)))
         x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -1,4 +1,4 @@
-"""Shapes that change along the batch, for meshes with explicit axes as well."""
+"""Reshapes along the batch that also work on meshes with explicit axes."""
 
 from zoo.kernels.sharding import reshape_batch
 

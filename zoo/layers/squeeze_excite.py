@@ -11,13 +11,13 @@ from zoo.layers.conv import Conv
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by a function of all channels' means, [B, H, W, C] -> the same.
+    """Scales each channel by a function of all channels' means, [B, H, W, C] -> [B, H, W, C].
 
     Attributes:
-      features: of the bottleneck, C / 16 in the paper.
-      act: after the first layer.
-      gate: after the second.
-      dtype: of the computation.
+      features: Number of features of the bottleneck, C / 16 in the paper.
+      act: Activation function after the first layer.
+      gate: Activation function after the second layer.
+      dtype: Dtype of the computation.
     """
 
     features: int

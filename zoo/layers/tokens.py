@@ -1,4 +1,4 @@
-"""From images to tokens: patches, and learned tokens such as the class token."""
+"""Patch embeddings, and learned tokens such as the class token."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,18 @@ lecun_normal = initializers.lecun_normal()
 
 
 def patch_embedding(images: jax.Array, patch: int, width: int, dtype: Any) -> jax.Array:
-    """A linear map of each patch, [B, H, W, C] -> [B, H / patch, W / patch, width].
+    """Linear embedding of patches, [B, H, W, C] -> [B, H / patch, W / patch, width].
 
     Call it inside a compact module; its layer is "stem_conv".
 
+    Args:
+      images: Images, [B, H, W, C].
+      patch: Side of a patch in pixels.
+      width: Width of a token.
+      dtype: Dtype of the computation.
+
     Raises:
-      ValueError: the patches do not cover the image exactly.
+      ValueError: The patches do not cover the image exactly.
     """
     require_multiples(images, patch, f"A network of {patch}x{patch} patches")
     conv = Conv(width, (patch, patch), patch, padding="VALID", dtype=dtype, name="stem_conv")
@@ -39,20 +45,20 @@ def normalized_patches(
     padding: int = 0,
     kernel_init: Callable[..., jax.Array] = lecun_normal,
 ) -> jax.Array:
-    """A linear map of each patch and a LayerNorm: the way into a stage of a pyramid.
+    """Patch embedding with a LayerNorm, which begins a stage of a pyramid.
 
     Patches overlap where `size` exceeds `strides`. Call it inside a compact module; its layers are
     `name`_conv and `name`_norm.
 
     Args:
-      x: [B, H, W, C].
-      features: width of a token.
-      size: side of a patch.
-      strides: distance between patches.
-      name: prefix of the layers' names.
-      dtype: of the computation.
-      padding: zeros on every side of `x`.
-      kernel_init: initializer of the linear map.
+      x: Image or grid of tokens, [B, H, W, C].
+      features: Width of a token.
+      size: Side of a patch.
+      strides: Distance between patches.
+      name: Prefix of the layers' names.
+      dtype: Dtype of the computation.
+      padding: Number of zeros on every side of `x`.
+      kernel_init: Initializer of the convolution.
 
     Returns:
       [B, H / strides, W / strides, features].
@@ -70,9 +76,9 @@ def normalized_patches(
 
 
 def prepend_tokens(module: nn.Module, x: jax.Array, *names: str) -> jax.Array:
-    """Learned tokens, the parameters `names` of `module`, before x.
+    """Prepends learned tokens, [B, N, C] -> [B, len(names) + N, C].
 
-    [B, N, C] -> [B, len(names) + N, C].
+    Each name is that of a parameter [1, 1, C] of `module`.
     """
     shape = (1, 1, x.shape[-1])
     tokens = [module.param(name, initializers.normal(0.02), shape) for name in names]

@@ -19,15 +19,15 @@ class TransformerBlock(nn.Module):
     x + attention(norm1(x)), then x + mlp(norm2(x)).
 
     Attributes:
-      num_heads: number of attention heads; divides C.
-      mlp_ratio: width of the MLP's hidden layer over C.
-      qkv_bias: whether queries, keys and values have biases.
-      branch_scale: factor of either branch.
-      epsilon: of the LayerNorms.
-      kernel_init: initializer of all dense layers.
-      drop_path: drop path rate of either branch.
-      dropout: dropout rate after attention and in the MLP.
-      dtype: of the computation; the softmax is in float32 or wider.
+      num_heads: Number of attention heads; divides C.
+      mlp_ratio: Width of the MLP's hidden layer over C.
+      qkv_bias: Whether queries, keys and values have biases.
+      branch_scale: Factor of either branch.
+      epsilon: Epsilon of the LayerNorms.
+      kernel_init: Initializer of all dense kernels.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
     """
 
     num_heads: int

@@ -1,10 +1,11 @@
-"""Width multipliers: numbers of features, scaled and rounded to what hardware likes."""
+"""Width multipliers: numbers of features, scaled and rounded to multiples that hardware likes."""
 
 
 def scaled(features: float, width: float = 1.0, divisor: int = 8) -> int:
-    """`features * width` to the nearest multiple of `divisor`, at least one and never 10 % less.
+    """Rounds `features * width` to the nearest multiple of `divisor`, but never by 10 % down.
 
-    As in all MobileNets and EfficientNets since the authors' MobileNetV2.
+    The result is at least `divisor`. `scaled(32, 0.75)` is 24. This is `make_divisible` of the
+    MobileNetV2 authors' code, which all MobileNets and EfficientNets since use.
     """
     exact = features * width
     rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)

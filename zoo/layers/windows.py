@@ -1,4 +1,4 @@
-"""An image cut into square windows, and put together again."""
+"""Partition of images into square windows, and its inverse."""
 
 import jax
 import jax.numpy as jnp
@@ -7,19 +7,22 @@ from zoo.kernels.sharding import reshape_batch
 
 
 def to_windows(x: jax.Array, side: int) -> jax.Array:
-    """[B, H, W, C] -> [B * windows, side * side, C], row by row; `side` divides H and W."""
+    """Partitions into windows, [B, H, W, C] -> [B * windows, side * side, C], in row-major order.
+
+    `side` divides H and W.
+    """
     batch, height, width, channels = x.shape
     x = reshape_batch(x, (batch, height // side, side, width // side, side, channels))
     return reshape_batch(x.swapaxes(2, 3), (-1, side * side, channels))
 
 
 def from_windows(windows: jax.Array, height: int, width: int, side: int) -> jax.Array:
-    """The inverse of `to_windows`: [B * windows, side * side, C] -> [B, H, W, C]."""
+    """Inverse of `to_windows`, [B * windows, side * side, C] -> [B, H, W, C]."""
     channels = windows.shape[-1]
     x = reshape_batch(windows, (-1, height // side, width // side, side, side, channels))
     return reshape_batch(x.swapaxes(2, 3), (-1, height, width, channels))
 
 
 def pad_to_multiples(x: jax.Array, side: int) -> jax.Array:
-    """Zeros at the bottom and on the right, so that `side` divides both sides of [B, H, W, C]."""
+    """Pads [B, H, W, C] with zeros at the bottom and right to multiples of `side`."""
     return jnp.pad(x, ((0, 0), (0, -x.shape[1] % side), (0, -x.shape[2] % side), (0, 0)))

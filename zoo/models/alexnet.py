@@ -30,13 +30,13 @@ normal_001 = initializers.normal(0.01)  # section 5
 
 
 class AlexNet(nn.Module):
-    """Images [B, 227, 227, C] -> logits [B, num_classes].
+    """AlexNet with grouped convolutions, images [B, 227, 227, C] -> logits [B, num_classes].
 
     Attributes:
-      gpus: groups of the second, fourth and fifth convolution, one for each of the two GPUs.
-      num_classes: 0 for no classifier; the 4096 features of fc7 come out.
-      dropout: rate after fc6 and fc7.
-      dtype: of the computation; parameters and logits stay float32.
+      gpus: Number of groups of the second, fourth and fifth convolution: the paper's two GPUs.
+      num_classes: Number of classes; 0 removes the head and returns the features of fc7 [B, 4096].
+      dropout: Dropout rate after fc6 and fc7.
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     gpus: int = 2
@@ -75,12 +75,12 @@ class AlexNet(nn.Module):
 
 
 class AlexNetOneTower(nn.Module):
-    """Images [B, H, W, C] of any size from 63 up -> logits [B, num_classes].
+    """AlexNet without groups, images [B, H, W, C] of any size from 63 up -> [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the 4096 features of fc7 come out.
-      dropout: rate before fc6 and fc7.
-      dtype: of the computation; parameters and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the features of fc7 [B, 4096].
+      dropout: Dropout rate before fc6 and fc7.
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     num_classes: int = 1000
@@ -160,7 +160,12 @@ def alexnet_owt(**kwargs) -> AlexNetOneTower:
 
 
 def sequential_names(convs: tuple[int, ...], denses: tuple[int, ...]) -> list[tuple[str, str]]:
-    """Positions in the reference's `features` and `classifier`, in the order of our layers."""
+    """Checkpoint keys of a reference whose layers are numbered.
+
+    Args:
+      convs: Positions of the convolutions in the reference's `features`.
+      denses: Positions of fc6, fc7 and the head in its `classifier`.
+    """
     names = [(f"^conv{i}$", f"features/{at}") for i, at in enumerate(convs, 1)]
     layers = ("fc6", "fc7", "head")
     return names + [
@@ -169,6 +174,7 @@ def sequential_names(convs: tuple[int, ...], denses: tuple[int, ...]) -> list[tu
 
 
 def pytorch_names(model: AlexNet | AlexNetOneTower) -> list[tuple[str, str]]:
+    """Checkpoint keys of torchvision's `alexnet`, or of AlexNet as a PyTorch model like it."""
     if isinstance(model, AlexNetOneTower):
         return sequential_names((0, 3, 6, 8, 10), (1, 4, 6))
     return sequential_names((0, 4, 8, 10, 12), (0, 3, 6))

@@ -1,13 +1,14 @@
-"""CaiT: deep vision transformers, whose class token comes late and alone attends.
+"""CaiT: deep vision transformers with layer scale, talking heads and late class attention.
 
 Going deeper with Image Transformers, Touvron et al. 2021, arXiv:2103.17239, Tables 3 and 5. Talking
 heads: Shazeer et al. 2020, arXiv:2003.02436. Reference: timm `cait_xxs24_224`, `cait_xxs36_224`,
 `cait_xs24_384`, `cait_s24_224`, `cait_s36_384`, which are the authors' too; XS-24 and S-36 have
 published weights for 384 pixels only.
 
-Three ideas: each branch is scaled per channel from near zero (layer scale), so that depth trains;
-the heads are mixed before and after the softmax (talking heads); patches attend to each other
-first, without a class token, which then gathers from them in two blocks of its own.
+Three ideas: each branch has a learned scale per channel that starts near zero (layer scale), so
+that deep networks train; the heads are mixed before and after the softmax (talking heads); patches
+attend to each other without a class token, which then attends to them in two blocks of its own
+(class attention).
 
 Differences from the paper: none.
 """
@@ -34,10 +35,15 @@ from zoo.registry import Family
 
 
 class TalkingHeads(nn.Module):
-    """Self-attention whose heads hear each other, [B, N, C] -> [B, N, C].
+    """Talking-heads self-attention, [B, N, C] -> [B, N, C].
 
-    The logits, and after the softmax the weights, are linear maps of those of all heads. Both are
-    in float32 or wider; the attention map for `zoo.features` is the softmax itself.
+    Linear maps mix the heads' logits, and after the softmax their weights. Both are in float32 or
+    wider; the attention map for `zoo.features` is the softmax itself.
+
+    Attributes:
+      num_heads: Number of attention heads; divides C.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -62,7 +68,13 @@ class TalkingHeads(nn.Module):
 
 
 class ClassAttention(nn.Module):
-    """The first token attends to all, [B, 1 + N, C] -> [B, 1, C]."""
+    """Class attention: the first token attends to all tokens, [B, 1 + N, C] -> [B, 1, C].
+
+    Attributes:
+      num_heads: Number of attention heads; divides C.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
+    """
 
     num_heads: int
     dropout: float = 0.0
@@ -79,17 +91,17 @@ class ClassAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, scaled per channel, each beside a shortcut. [B, N, C] -> [B, N, C].
+    """Pre-norm residual attention and MLP with layer scale, [B, N, C] -> [B, N, C].
 
     Only the first tokens change, as many as attention returns: all, or the class token.
 
     Attributes:
       attention: `TalkingHeads` or `ClassAttention`.
-      num_heads: of attention.
-      layer_scale: the branches' scale at first.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      layer_scale: Initial scale of the branches.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     attention: Callable[..., nn.Module]
@@ -115,25 +127,29 @@ class Block(nn.Module):
         return jnp.concatenate([changed, kept], axis=1)
 
     def scaled(self, y: jax.Array, name: str) -> jax.Array:
+        """Layer scale: multiplies a branch by the parameter `name`, one factor per channel."""
         init = nn.initializers.constant(self.layer_scale)
         return y * self.param(name, init, y.shape[-1:]).astype(y.dtype)[None, None]
 
 
 class CaiT(nn.Module):
-    """Images [B, H, W, C], sides multiples of 16 -> logits [B, num_classes].
+    """CaiT, images [B, H, W, C] whose sides are multiples of 16 -> logits [B, num_classes].
 
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      width: of a token, C.
-      depth: number of blocks of the patches; two blocks of the class token follow.
-      num_heads: of each block's attention.
-      layer_scale: scale of the branches at first; the deeper the net, the smaller.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate after the position embedding, after attention and in the MLPs.
-      drop_path: rate of stochastic depth, the same in all blocks of the patches.
-      scan, remat: of the blocks of the patches, see `zoo.layers.blocks`.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      width: Width of a token, C.
+      depth: Number of blocks of the patches; two blocks of the class token follow.
+      num_heads: Number of attention heads in each block.
+      layer_scale: Initial scale of the branches; the deeper the network, the smaller.
+      num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
+      dropout: Dropout rate after the position embedding, after attention and in the MLPs.
+      drop_path: Stochastic depth rate, the same in all blocks of the patches.
+      scan: Whether to compile the blocks of the patches once, as a scan over stacked parameters;
+        see zoo.layers.blocks.
+      remat: Whether to rematerialize activations of the blocks of the patches in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     width: int
@@ -161,14 +177,14 @@ class CaiT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks of the patches, whose quarters are the stages, and of the class token
-        among_patches = partial(block, TalkingHeads)
-        rates, how = [self.drop_path] * self.depth, dict(scan=self.scan, remat=self.remat)
-        outputs = run_blocks([among_patches], x, rates, train=train, **how)
+        patch_block = partial(block, TalkingHeads)
+        rates, flags = [self.drop_path] * self.depth, dict(scan=self.scan, remat=self.remat)
+        outputs = run_blocks([patch_block], x, rates, train=train, **flags)
         for i, end in enumerate(stage_ends(self.depth), 1):
             self.sow("intermediates", f"stage{i}", outputs[end - 1].reshape(grid))
         x = prepend_tokens(self, outputs[-1], "class_token")  # [B, 1 + N, C]
-        of_class = partial(block, ClassAttention)
-        x = run_stage([of_class], x, [0.0, 0.0], train=train, prefix="class_")
+        class_block = partial(block, ClassAttention)
+        x = run_stage([class_block], x, [0.0, 0.0], train=train, prefix="class_")
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x[:, 0])  # [B, C]

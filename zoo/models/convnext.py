@@ -26,12 +26,12 @@ from zoo.registry import Family
 
 
 class Block(nn.Module):
-    """7x7 depthwise convolution and MLP beside a shortcut. [B, H, W, C] -> [B, H, W, C].
+    """Residual block of a 7x7 depthwise convolution and an MLP, [B, H, W, C] -> [B, H, W, C].
 
     Attributes:
-      layer_scale: of the branch at the start, a learned factor for each channel.
-      drop_path: rate of the branch.
-      dtype: of the computation.
+      layer_scale: Initial scale of the branch, a learned factor per channel.
+      drop_path: Drop path rate of the branch.
+      dtype: Dtype of the computation.
     """
 
     layer_scale: float = 1e-6
@@ -52,7 +52,12 @@ class Block(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Normalisation and a 2x2 convolution. [B, H, W, C] -> [B, H/2, W/2, features]."""
+    """LayerNorm and a 2x2 convolution with stride 2, [B, H, W, C] -> [B, H/2, W/2, features].
+
+    Attributes:
+      features: Number of output channels.
+      dtype: Dtype of the computation.
+    """
 
     features: int
     dtype: Any = jnp.float32
@@ -65,17 +70,18 @@ class Downsample(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+    """ConvNeXt, images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      dims: width of each stage.
-      layer_scale: of every block's branch at the start.
-      num_classes: 0 for no classifier; the embedding comes out.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile each stage's block once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      dims: Width of each stage.
+      layer_scale: Initial scale of every block's branch.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depths: Sequence[int]

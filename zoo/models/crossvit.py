@@ -1,4 +1,4 @@
-"""CrossViT: two transformers on patches of two sizes, whose class tokens visit the other's patches.
+"""CrossViT: two transformers on patches of two sizes, fused by cross-attention of class tokens.
 
 CrossViT: Cross-Attention Multi-Scale Vision Transformer for Image Classification, Chen et al. 2021,
 arXiv:2103.14899, section 3 and Table 1. Reference: timm `crossvit_tiny_240`, `crossvit_small_240`,
@@ -7,8 +7,9 @@ arXiv:2103.14899, section 3 and Table 1. Reference: timm `crossvit_tiny_240`, `c
 Differences from the paper: none. The second branch sees the image at 14/15 of its size (224 of 240
 pixels), to the nearest multiple of its patch, through PyTorch's bicubic interpolation.
 
-Beside the names of all families: "stem" and "stage1" ... "stage3" are the second, main branch's
-(patches of 16 pixels); the first one's (12 pixels) are "branch1_stem", "branch1_stage1", ...
+Names of `zoo.features`: "stem" and "stage1" ... "stage3", which all families have, are outputs of
+the second, main branch (patches of 16 pixels); those of the first branch (12 pixels) are
+"branch1_stem", "branch1_stage1", ...
 """
 
 from collections.abc import Sequence
@@ -40,9 +41,15 @@ MAIN = 2
 
 
 class Fusion(nn.Module):
-    """A branch's class token attends to the other's patches. [B, 1, C], [B, N, C'] -> [B, 1, C].
+    """Cross-attention of a branch's class token to the other branch's patches.
 
-    The token is projected to the other branch's width, and back.
+    [B, 1, C], [B, N, C'] -> [B, 1, C]. The token is projected to the other branch's width and back.
+
+    Attributes:
+      num_heads: Number of attention heads; divides C'.
+      drop_path: Drop path rate of the attention.
+      dropout: Dropout rate after the attention's output projection.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
     """
 
     num_heads: int
@@ -67,20 +74,22 @@ class Fusion(nn.Module):
 
 
 class CrossViT(nn.Module):
-    """Images [B, H, W, C], sides multiples of 12 -> logits [B, num_classes].
+    """CrossViT, images [B, H, W, C] whose sides are multiples of 12 -> logits [B, num_classes].
 
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
-    The logits are the mean of both branches' classifiers.
+    The logits are the mean of both branches' logits.
 
     Attributes:
-      widths: of a token in each branch.
-      depths: number of blocks of each branch in a stage.
-      num_heads: of attention, in both branches.
-      stages: how often the class tokens cross over.
-      num_classes: 0 for no classifier; the embedding comes out, both class tokens side by side.
-      dropout: rate after the position embeddings, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      widths: Width of a token in each branch.
+      num_heads: Number of attention heads in each block, in both branches.
+      depths: Number of blocks of each branch in a stage.
+      stages: Number of stages, each of which ends with a fusion.
+      num_classes: Number of classes; 0 removes the heads and returns the concatenated class tokens
+        [B, C + C'].
+      dropout: Dropout rate after the position embeddings, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     widths: Sequence[int]
@@ -96,12 +105,12 @@ class CrossViT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: patches, class token and positions of each branch
-        views = dict(zip(BRANCHES, two_sizes(images), strict=True))
+        views = dict(zip(BRANCHES, branch_inputs(images), strict=True))
         branches, grids = {}, {}
         for i, width, patch in zip(BRANCHES, self.widths, PATCHES, strict=True):
             conv = partial(Conv, strides=patch, padding="VALID", dtype=self.dtype)
             x = conv(width, (patch, patch), name=f"branch{i}_stem_conv")(views[i])
-            self.sow("intermediates", sown_name(i, "stem"), x)  # [B, H/p, W/p, C]
+            self.sow("intermediates", output_name(i, "stem"), x)  # [B, H/p, W/p, C]
             grids[i] = x.shape
             x = x.reshape(x.shape[0], -1, width)  # [B, N, C]
             x = prepend_tokens(self, x, f"branch{i}_class_token")  # [B, 1 + N, C]
@@ -112,20 +121,20 @@ class CrossViT(nn.Module):
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         block = partial(TransformerBlock, self.num_heads, **settings)
         rates = stage_drop_path_rates(self.drop_path, self.stages * (max(self.depths),))
-        for stage, here in enumerate(rates, 1):
+        for stage, stage_rates in enumerate(rates, 1):
             for i, depth in zip(BRANCHES, self.depths, strict=True):
                 prefix = f"stage{stage}_branch{i}_"
                 run = partial(run_stage, [block], train=train, prefix=prefix)
-                branches[i] = run(branches[i], here[:depth])
+                branches[i] = run(branches[i], stage_rates[:depth])
             tokens = {}
             for i, other in zip(BRANCHES, reversed(BRANCHES), strict=True):
                 name = f"stage{stage}_branch{i}_fusion"
-                fuse = Fusion(self.num_heads, here[-1], **settings, name=name)
+                fuse = Fusion(self.num_heads, stage_rates[-1], **settings, name=name)
                 tokens[i] = fuse(branches[i][:, :1], branches[other][:, 1:], train=train)
             for i in BRANCHES:
                 patches = branches[i][:, 1:]
                 branches[i] = jnp.concatenate([tokens[i], patches], axis=1)
-                name = sown_name(i, f"stage{stage}")
+                name = output_name(i, f"stage{stage}")
                 self.sow("intermediates", name, patches.reshape(grids[i]))  # [B, H/p, W/p, C]
 
         # Head
@@ -142,27 +151,30 @@ class CrossViT(nn.Module):
         return (logits[0] + logits[1]) / 2
 
 
-def sown_name(branch: int, name: str) -> str:
-    """What an output of a branch is called: the main one has the names of all families."""
+def output_name(branch: int, name: str) -> str:
+    """Name of a sown output: the main branch's has no prefix, the other's "branch1_"."""
     return name if branch == MAIN else f"branch{branch}_{name}"
 
 
-def two_sizes(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What the two branches see: the images, and the same at about 14/15 of their size.
+def branch_inputs(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Inputs of the two branches: the images, and the same resized to about 14/15 of their size.
 
     Raises:
-      ValueError: the first branch's patches do not cover the image exactly.
+      ValueError: The first branch's patches do not cover the image exactly.
     """
     patch, other = PATCHES
     require_multiples(images, patch, "CrossViT", example=240)
     smaller = images
     for axis in (1, 2):
-        smaller = resized(smaller, other * round(images.shape[axis] * 14 / 15 / other), axis)
+        smaller = resize_axis(smaller, other * round(images.shape[axis] * 14 / 15 / other), axis)
     return images, smaller
 
 
-def resized(images: jax.Array, size: int, axis: int) -> jax.Array:
-    """Bicubic interpolation along one axis as in PyTorch: a = -0.75, edges repeated, no filter."""
+def resize_axis(images: jax.Array, size: int, axis: int) -> jax.Array:
+    """Bicubic interpolation along one axis as in PyTorch.
+
+    a = -0.75, edges are repeated, and there is no antialiasing filter.
+    """
     old = images.shape[axis]
     centres = (np.arange(size) + 0.5) * old / size - 0.5
     first = np.floor(centres).astype(int) - 1
@@ -177,7 +189,7 @@ def resized(images: jax.Array, size: int, axis: int) -> jax.Array:
 
 
 def cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
-    """The kernel of cubic convolution (Keys 1981) at distances from 0 to 2."""
+    """Kernel of cubic convolution interpolation (Keys 1981) at distances in [0, 2]."""
     near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
     far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
     return np.where(distance <= 1, near, far)

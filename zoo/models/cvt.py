@@ -1,4 +1,4 @@
-"""CvT: a pyramid of transformers whose patches and queries, keys and values are convolutions.
+"""CvT: pyramid transformers with convolutional token embeddings and attention projections.
 
 CvT: Introducing Convolutions to Vision Transformers, Wu et al. 2021, arXiv:2103.15808, Table 2.
 Reference: the authors' microsoft/CvT `lib/models/cls_cvt.py`, configurations `cvt-13-224x224` and
@@ -31,17 +31,20 @@ from zoo.registry import Family
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
+    """The approximation x * sigmoid(1.702 x) of GELU."""
     return x * nn.sigmoid(1.702 * x)
 
 
 class ConvAttention(nn.Module):
-    """Attention between tokens that a depthwise convolution has mixed, [B, N, C] -> [B, N, C].
+    """Self-attention with convolutional projections, [B, N, C] -> [B, N, C].
+
+    Queries, keys and values are depthwise convolutions of the grid of tokens, then a dense layer.
 
     Attributes:
-      num_heads: divides C.
-      grid: (H, W) of the tokens at the end; a class token before it passes the convolutions by.
-      dropout: rate after the output projection.
-      dtype: of the computation; the softmax is in float32 or wider.
+      num_heads: Number of attention heads; divides C.
+      grid: (H, W) of the last H * W tokens; a class token before them skips the convolutions.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
     """
 
     num_heads: int
@@ -60,7 +63,10 @@ class ConvAttention(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
     def project(self, x: jax.Array, name: str, *, strides: int, train: bool) -> jax.Array:
-        """Depthwise 3x3, BatchNorm, dense: [B, N, C] -> [B, N or about N / 4, heads, C / heads]."""
+        """Depthwise 3x3 convolution, BatchNorm, dense layer.
+
+        [B, N, C] -> [B, N or about N / 4, heads, C / heads].
+        """
         (height, width), (batch, _, features) = self.grid, x.shape
         tokens, grid = jnp.split(x, [x.shape[1] - height * width], axis=1)
         grid = grid.reshape(batch, height, width, features)
@@ -73,14 +79,14 @@ class ConvAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
+    """Attention and MLP as pre-norm residual branches, [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: of attention.
-      grid: (H, W) of the tokens at the end.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      grid: (H, W) of the last H * W tokens.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -103,19 +109,21 @@ class Block(nn.Module):
 
 
 class CvT(nn.Module):
-    """Images [B, H, W, C], 3 pixels each way and more -> logits [B, num_classes].
+    """CvT, images [B, H, W, C] of any size from 3 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the three stages.
-      dims: width of their tokens.
-      num_heads: of their attention.
-      num_classes: 0 for no classifier; the embedding, a class token's, comes out.
-      dropout: rate before the blocks, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first of
+      depths: Number of blocks in each of the three stages.
+      dims: Width of a token in each stage.
+      num_heads: Number of attention heads in each block, by stage.
+      num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
+      dropout: Dropout rate before the blocks, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first of
         the last stage; the other stages have none.
-      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]

@@ -4,14 +4,14 @@ Training data-efficient image transformers & distillation through attention, Tou
 arXiv:2012.12877, Table 1. Reference: timm `deit_tiny_patch16_224`, `deit_small_patch16_224`,
 `deit_base_patch16_224` and `deit_tiny_distilled_patch16_224` ..., which are the authors' too.
 
-Without distillation the network is ViT's; training is what differs. A distilled one has a second
-token and classifier that learn the teacher's predictions. Both classifiers' logits are sown, as
+Without distillation the network is ViT; only its training differs. A distilled network has a second
+token and head that learn the teacher's predictions. The logits of both heads are sown, as
 "class_logits" and "distilled_logits", for the two terms of the loss.
 
 Differences from the paper:
-- the classifiers' logits are averaged, not their probabilities (as in the authors' code), and that
-  average is what comes out in training too (as in timm);
-- the layers of the blocks start as ViT's in this package, not as truncated normals.
+- the heads' logits are averaged, not their probabilities (as in the authors' code), and the network
+  returns that average in training too (as in timm);
+- the kernels of the blocks are initialised as in this package's ViT, not as truncated normals.
 """
 
 from functools import partial
@@ -33,19 +33,24 @@ from zoo.registry import Family
 
 
 class DistilledViT(nn.Module):
-    """Images [B, H, W, C], sides multiples of 16 -> the two classifiers' mean [B, num_classes].
+    """Distilled DeiT, images [B, H, W, C] -> the mean of two heads' logits [B, num_classes].
 
+    The sides of the images are multiples of 16.
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      width: of a token, C.
-      depth: number of blocks.
-      num_heads: of each block's attention.
-      num_classes: 0 for no classifiers; the mean of the two tokens comes out.
-      dropout: rate after the position embedding, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan, remat: of the blocks, see `zoo.layers.blocks`.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      width: Width of a token, C.
+      depth: Number of blocks.
+      num_heads: Number of attention heads in each block.
+      num_classes: Number of classes; 0 removes the heads and returns the mean of the class and the
+        distillation token [B, C].
+      dropout: Dropout rate after the position embedding, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""DenseNet: every layer reads the outputs of all layers before it.
+"""DenseNet: the input of every layer is the outputs of all layers before it.
 
 Densely Connected Convolutional Networks, Huang et al. 2016, arXiv:1608.06993, Tables 1 and 2.
 References: torchvision `densenet121` ... `densenet201`; for CIFAR andreasveit/densenet-pytorch,
@@ -27,7 +27,15 @@ from zoo.registry import CIFAR, Family
 
 
 class DenseLayer(nn.Module):
-    """Appends `features` new features to the old ones. [B, H, W, C] -> [B, H, W, C + features]."""
+    """Appends new features to its input, [B, H, W, C] -> [B, H, W, C + features].
+
+    Attributes:
+      features: Number of new features.
+      bottleneck: Whether a 1x1 convolution to 4 * features comes before the 3x3 convolution.
+      conv: Constructor of a convolution.
+      norm: Constructor of a BatchNorm.
+      drop: Constructor of a dropout layer.
+    """
 
     features: int
     bottleneck: bool
@@ -47,18 +55,20 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """Images [B, H, W, C] of any size from 29 up (CIFAR: from 4 up) -> logits [B, num_classes].
+    """DenseNet, images [B, H, W, C] of any size from 29 up (CIFAR: 4) -> logits [B, num_classes].
 
     Attributes:
-      depths: number of layers in each dense block.
-      growth_rate: features that a layer adds, k.
-      stem_width: features of the first convolution.
-      bottleneck: a 1x1 convolution to 4k features before each 3x3 (the B of DenseNet-BC).
-      compression: share of the features that a transition keeps (the C of DenseNet-BC: 0.5).
-      cifar: the stem is one 3x3 convolution at full resolution.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate after every convolution but the first; 0.2 in the paper without augmentation.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depths: Number of layers in each dense block.
+      growth_rate: Number of features that a layer adds, k.
+      stem_width: Number of features of the first convolution.
+      bottleneck: Whether a 1x1 convolution to 4k features comes before each 3x3 (the B of
+        DenseNet-BC).
+      compression: Fraction of the features that a transition keeps (the C of DenseNet-BC: 0.5).
+      cifar: Whether the stem is one 3x3 convolution at full resolution.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after every convolution but the first; 0.2 in the paper without
+        augmentation.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depths: Sequence[int]

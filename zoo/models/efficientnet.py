@@ -1,4 +1,4 @@
-"""EfficientNet: depth, width and resolution scaled together, from one searched network.
+"""EfficientNet: depth, width and resolution of one searched network, scaled together.
 
 EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, Tan and Le 2019,
 arXiv:1905.11946, Table 1 and section 3.3. Reference: torchvision `efficientnet_b0` ... `b7`.
@@ -31,7 +31,16 @@ dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 
 class Stage(NamedTuple):
-    """A row of the papers' tables. `fused`: the expansion and the depthwise convolution are one."""
+    """A stage: one row of the papers' tables.
+
+    Attributes:
+      expand: Factor by which a block expands its features.
+      kernel: Side of the depthwise (or fused) convolution's kernel.
+      strides: Stride of the first block.
+      features: Number of output channels.
+      depth: Number of blocks.
+      fused: Whether one convolution replaces the expansion and the depthwise convolution.
+    """
 
     expand: int
     kernel: int
@@ -53,19 +62,28 @@ B0 = (
 
 
 def compound_scaling(phi: float) -> tuple[float, float, float]:
-    """Depth, width and image size for 2**phi times the work of B0 (equation 3).
+    """Depth and width factors and image size for 2**phi times the FLOPs of B0 (equation 3).
 
-    Work grows as depth * width**2 * size**2, and 1.2 * 1.1**2 * 1.15**2 is about 2. B1 to B7 are
+    FLOPs grow as depth * width**2 * size**2, and 1.2 * 1.1**2 * 1.15**2 is about 2. B1 to B7 are
     phi = 0.5, 1, 2, 3.5, 5, 6, 7, rounded by hand.
     """
     return 1.2**phi, 1.1**phi, 224 * 1.15**phi
 
 
 class Block(nn.Module):
-    """Inverted bottleneck. [B, H, W, C] -> [B, H / strides, W / strides, stage.features].
+    """Inverted bottleneck, [B, H, W, C] -> [B, H / strides, W / strides, stage.features].
 
     1x1 expansion (if any), depthwise convolution, squeeze-and-excitation, 1x1 projection. Fused: a
-    plain convolution that expands, and the projection; where nothing expands, the former alone.
+    plain convolution that expands, and the projection; without expansion the convolution alone.
+
+    Attributes:
+      stage: The stage of the block.
+      strides: Stride of the depthwise (or fused) convolution.
+      drop_path: Drop path rate of the residual branch.
+      squeeze: Whether the block has squeeze-and-excitation.
+      act: Activation function.
+      conv: Constructor of a convolution, such as a partial `square_conv`.
+      norm: Constructor of a BatchNorm.
     """
 
     stage: Stage
@@ -100,21 +118,23 @@ class Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+    """EfficientNet, images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      stages: rows of the table.
-      stem_features, head_features: of the first and the last convolution.
-      lite: ReLU6 for SiLU, and no squeeze-and-excitation.
-      same_padding: as in TensorFlow: where sides differ, one pixel more at the end.
-      epsilon, momentum: of BatchNorm.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      drop_path: rate of stochastic depth: block i of n, from 0, has `drop_path * i / n`.
-      scan: compile what follows a stage's first block once, with stacked parameters: see
-        `zoo.layers.blocks`.
-      remat: compute these blocks' inner values again in the backward pass, not keeping them.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      stages: The stages, rows of the paper's table.
+      stem_features: Number of features of the first convolution.
+      head_features: Number of features of the last convolution.
+      lite: Whether to use ReLU6 in place of SiLU and no squeeze-and-excitation.
+      same_padding: Whether to pad as TensorFlow does, with the odd pixel at the end.
+      epsilon: Epsilon of BatchNorm.
+      momentum: Momentum of BatchNorm's running statistics.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the head.
+      drop_path: Stochastic depth rate; block i of n, counted from 0, has `drop_path * i / n`.
+      scan: Whether to compile the blocks after a stage's first once, as a scan over stacked
+        parameters; see zoo.layers.blocks.
+      remat: Whether to rematerialize activations of these blocks in the backward pass.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     stages: Sequence[Stage]
@@ -170,7 +190,14 @@ class EfficientNet(nn.Module):
 
 
 def efficientnet(width: float, depth: float, rate: float, **kwargs) -> EfficientNet:
-    """B0 with `width` times its features and `depth` times its blocks; `rate` of dropout."""
+    """EfficientNet-B0 with scaled width and depth.
+
+    Args:
+      width: Factor of the features, which are rounded to multiples of 8.
+      depth: Factor of the number of blocks in each stage, which is rounded up.
+      rate: Dropout rate before the head.
+      **kwargs: Further attributes of `EfficientNet`.
+    """
     stages = tuple(
         stage._replace(features=scaled(stage.features, width), depth=math.ceil(depth * stage.depth))
         for stage in B0
@@ -248,7 +275,7 @@ def efficientnet_b7(**kwargs) -> EfficientNet:
 
 
 def layers(stage: Stage) -> list[str]:
-    """What a block of this stage is made of, in order."""
+    """Names of the layers of a block of this stage, in order."""
     if stage.fused:
         return ["fused", "project"] if stage.expand > 1 else ["fused"]
     whole = ["expand", "depthwise", "se", "project"]
@@ -256,7 +283,10 @@ def layers(stage: Stage) -> list[str]:
 
 
 def torchvision_names(model: EfficientNet) -> list[tuple[str, str]]:
-    """Stem, stages and head count as `features`; a block's layers count from 0."""
+    """Checkpoint keys of torchvision.
+
+    Stem, stages and head are numbered in `features`, and a block's layers from 0.
+    """
     names = [("^stem", "features/0"), ("^head_", f"features/{len(model.stages) + 1}_")]
     for i, stage in enumerate(model.stages, 1):
         for at, layer in enumerate(layers(stage)):
@@ -266,7 +296,7 @@ def torchvision_names(model: EfficientNet) -> list[tuple[str, str]]:
 
 
 def timm_names(model: EfficientNet) -> list[tuple[str, str]]:
-    """Convolutions have names of their own, BatchNorms count from 1 in each block."""
+    """Checkpoint keys of timm: convolutions have names, BatchNorms numbers from 1 in each block."""
     names = [("^(stem|head)_conv$", r"conv_\1"), ("^stem_norm$", "bn1"), ("^head_norm$", "bn2")]
     for i, stage in enumerate(model.stages, 1):
         convs = dict(expand="conv_pw", depthwise="conv_dw", fused="conv_exp", project="conv_pwl")
@@ -280,7 +310,7 @@ def timm_names(model: EfficientNet) -> list[tuple[str, str]]:
 
 
 def efficientnet_pytorch_names(model: EfficientNet) -> list[tuple[str, str]]:
-    """Blocks count through all stages."""
+    """Checkpoint keys of efficientnet_pytorch, whose blocks are numbered through all stages."""
     names = [("^(stem|head)_conv$", r"_conv_\1"), ("^stem_norm$", "_bn0"), ("^head_norm$", "_bn1")]
     before = 0
     for i, stage in enumerate(model.stages, 1):

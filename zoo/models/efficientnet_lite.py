@@ -17,7 +17,14 @@ from zoo.registry import Family
 
 
 def efficientnet_lite(width: float, depth: float, rate: float, **kwargs) -> EfficientNet:
-    """B0 scaled, but for stem, head and the depth of the first and last stage."""
+    """EfficientNet-Lite: B0 scaled, except for stem, head and the depth of the outer stages.
+
+    Args:
+      width: Factor of the features, which are rounded to multiples of 8.
+      depth: Factor of the number of blocks, except in the first and the last stage.
+      rate: Dropout rate before the head.
+      **kwargs: Further attributes of `EfficientNet`.
+    """
     first, *middle, last = efficientnet(width, depth, rate).stages
     stages = (first._replace(depth=1), *middle, last._replace(depth=1))
     settings = {"dropout": rate, "same_padding": True, "epsilon": 1e-3} | kwargs

@@ -1,4 +1,4 @@
-"""GoogLeNet: inception modules, four kinds of filters side by side behind cheap 1x1 bottlenecks.
+"""GoogLeNet: inception modules, four parallel branches with cheap 1x1 bottlenecks.
 
 Going Deeper with Convolutions, Szegedy et al. 2014, arXiv:1409.4842, Table 1.
 
@@ -6,10 +6,11 @@ Going Deeper with Convolutions, Szegedy et al. 2014, arXiv:1409.4842, Table 1.
 - `googlenet_bn`: with BatchNorm. Reference: torchvision `googlenet`, whose "5x5" branch is 3x3 and
   whose last pooling before stage 3 is 2x2.
 
-Two auxiliary classifiers, "aux1" and "aux2", look at the third and sixth module. Differences from
-the paper: local response normalisation is Caffe's (k = 1, alpha / 5); for images of other sizes
-than 224 the auxiliary classifiers pool to 4x4 adaptively, as torchvision's do. The weights of
-`googlenet` take images in BGR order.
+Two auxiliary classifiers, "aux1" and "aux2", take the outputs of the third and sixth module.
+
+Differences from the paper: local response normalisation is Caffe's (k = 1, alpha / 5); for images
+of other sizes than 224 the auxiliary classifiers pool to 4x4 adaptively, as torchvision's do. The
+weights of `googlenet` take images in BGR order.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,9 +50,13 @@ AUXILIARY = {"stage2_block1": "aux1", "stage2_block4": "aux2"}
 
 
 class ConvRelu(nn.Module):
-    """A convolution with biases, and ReLU. [B, H, W, C] -> [B, H / strides, W / strides, features].
+    """Convolution with biases, ReLU, [B, H, W, C] -> [B, H / strides, W / strides, features].
 
-    Attributes: those of `ConvNorm` that it needs.
+    Attributes:
+      features: Number of output channels.
+      kernel_size: Side of the kernel.
+      strides: Stride of the convolution.
+      dtype: Dtype of the computation.
     """
 
     features: int
@@ -68,13 +73,14 @@ class ConvRelu(nn.Module):
 
 
 class Inception(nn.Module):
-    """[B, H, W, C] -> [B, H, W, features of 1x1 + 3x3 + 5x5 + pool proj].
+    """Inception module, [B, H, W, C] -> [B, H, W, features of 1x1 + 3x3 + 5x5 + pool proj].
 
     Attributes:
-      features: of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj.
-      size: of the window of the branch called 5x5.
-      naive: without the bottlenecks, Figure 2 (a): filters see all channels, pooling keeps them.
-      conv: a convolution with what follows it.
+      features: Numbers of features of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj.
+      size: Side of the kernel in the branch called 5x5.
+      naive: Whether to omit the bottlenecks (Figure 2 (a)): filters see all channels, and pooling
+        keeps them.
+      conv: Constructor of a convolution with normalisation and activation.
     """
 
     features: Sequence[int]
@@ -84,35 +90,36 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        ones, reduce3, threes, reduce5, fives, pooled = self.features
+        width_1x1, reduce_3x3, width_3x3, reduce_5x5, width_5x5, pool_proj = self.features
         chain = partial(branch, self.conv)
         pool = max_pool(x, 3, 1, padding=1)
         if self.naive:
             branches = [
-                chain("branch1", x, (ones, 1)),
-                chain("branch2", x, (threes, 3)),
-                chain("branch3", x, (fives, self.size)),
+                chain("branch1", x, (width_1x1, 1)),
+                chain("branch2", x, (width_3x3, 3)),
+                chain("branch3", x, (width_5x5, self.size)),
                 pool,
             ]
         else:
             branches = [
-                chain("branch1", x, (ones, 1)),
-                chain("branch2", x, (reduce3, 1), (threes, 3)),
-                chain("branch3", x, (reduce5, 1), (fives, self.size)),
-                chain("branch_pool", pool, (pooled, 1)),
+                chain("branch1", x, (width_1x1, 1)),
+                chain("branch2", x, (reduce_3x3, 1), (width_3x3, 3)),
+                chain("branch3", x, (reduce_5x5, 1), (width_5x5, self.size)),
+                chain("branch_pool", pool, (pool_proj, 1)),
             ]
         return jnp.concatenate(branches, axis=-1)
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier on the way. [B, H, W, C] -> logits [B, num_classes].
+    """Auxiliary classifier on intermediate features, [B, H, W, C] -> logits [B, num_classes].
 
     Attributes:
-      num_classes: of the logits.
-      dropout: rate before the last layer.
-      overlap: average 5x5 windows where 4x4 of them cover the image; False: bins, adaptively.
-      conv: a convolution with what follows it.
-      dtype: of the computation.
+      num_classes: Number of classes.
+      dropout: Dropout rate before the last layer.
+      overlap: Whether to average over overlapping 5x5 windows where 4x4 of them cover the image, as
+        in the paper, rather than adaptively over bins.
+      conv: Constructor of a convolution with normalisation and activation.
+      dtype: Dtype of the computation.
     """
 
     num_classes: int
@@ -134,16 +141,18 @@ class AuxiliaryHead(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
+    """GoogLeNet, images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      auxiliary: with the auxiliary classifiers; many published weights come without them.
-      batch_norm: torchvision's network: BatchNorm in place of local response normalisation.
-      naive: modules without bottlenecks, to see what these save.
-      num_classes: 0 for no classifier, and no auxiliary ones; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      aux_dropout: rate in the auxiliary classifiers.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      auxiliary: Whether to have auxiliary classifiers; many published weights lack them.
+      batch_norm: Whether to be torchvision's network, with BatchNorm in place of local response
+        normalisation.
+      naive: Whether modules have no bottlenecks, to see what these save.
+      num_classes: Number of classes; 0 removes the head and the auxiliary classifiers and returns
+        the pooled features [B, C].
+      dropout: Dropout rate before the head.
+      aux_dropout: Dropout rate in the auxiliary classifiers.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     auxiliary: bool = True
@@ -170,10 +179,10 @@ class GoogLeNet(nn.Module):
             dtype=self.dtype,
         )
 
-        # Caffe's network runs its auxiliary heads in evaluation too, torchvision's only to train.
-        watched = train or self.is_initializing() or self.is_mutable_collection("intermediates")
-        wanted = self.auxiliary and self.num_classes and (watched or not self.batch_norm)
-        auxiliaries = AUXILIARY if wanted else {}
+        # Caffe's network runs its auxiliary heads in evaluation too, torchvision's does not.
+        is_used = train or self.is_initializing() or self.is_mutable_collection("intermediates")
+        has_auxiliary = self.auxiliary and self.num_classes and (is_used or not self.batch_norm)
+        auxiliaries = AUXILIARY if has_auxiliary else {}
 
         # Stem
         x = conv(64, 7, 2, name="stem_conv1")(images)  # [B, H/2, W/2, 64]
@@ -239,7 +248,7 @@ def googlenet_bn(**kwargs) -> GoogLeNet:
 
 
 def reference_names(model: GoogLeNet) -> list[tuple[str, str]]:
-    """torchvision's names, or Caffe's, which have slashes of their own."""
+    """Checkpoint keys of torchvision, or of Caffe, whose names contain slashes."""
     letters = ((3, "ab"), (4, "abcde"), (5, "ab"))
     modules = [
         (f"^stage{i - 2}_block{j}/", f"{i}{letter}/")

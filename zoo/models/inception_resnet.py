@@ -1,4 +1,4 @@
-"""Inception-ResNet: inception modules as the residual branch, added in small measure.
+"""Inception-ResNet: inception modules as residual branches, scaled down before the sum.
 
 Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning, Szegedy et al.
 2016, arXiv:1602.07261, Figure 15. References: facenet-pytorch `InceptionResnetV1`, with the paper's
@@ -7,10 +7,10 @@ head in place of its 512-dimensional bottleneck, and timm `inception_resnet_v2`.
 Differences from the paper: the 1x1 convolution that ends a residual branch has no BatchNorm; stage
 3 ends with one more module, neither scaled nor followed by ReLU; v2 has the authors' released
 form, whose stem is Inception v3's with one module more, and whose stages are twice as deep as the
-paper's: 10, 20 and 10. A stage opens with the module that halves the image.
+paper's: 10, 20 and 10. A stage begins with the module that halves the resolution.
 
-`se_inception_resnet_v2` is v2 with squeeze-and-excitation of what each residual module adds: Hu et
-al. 2017, arXiv:1709.01507, Table 2. Its authors' network is not public.
+`se_inception_resnet_v2` is v2 with squeeze-and-excitation of each residual branch: Hu et al. 2017,
+arXiv:1709.01507, Table 2. Its authors' network is not public.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import Family
 
 
-def opening(conv, x):
-    """In v2 only."""
+def opening(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the first module of stage 1, in v2 only, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (96, 1)),
         branch(conv, "branch2", x, (48, 1), (64, 5)),
@@ -42,8 +42,10 @@ def opening(conv, x):
     ]
 
 
-def module_a(conv, x, widths):
-    """Figures 10 and 16."""
+def module_a(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the residual module of Figures 10 and 16, each [B, H, W, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (32, 1)),
@@ -52,8 +54,10 @@ def module_a(conv, x, widths):
     ]
 
 
-def reduction_a(conv, x, widths):
-    """Figure 7."""
+def reduction_a(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the reduction of Figure 7, each [B, ~H/2, ~W/2, features]."""
     reduce, middle, last = widths
     return [
         branch(conv, "branch1", x, (384, 3, 2, "valid")),
@@ -62,8 +66,10 @@ def reduction_a(conv, x, widths):
     ]
 
 
-def module_b(conv, x, widths):
-    """Figures 11 and 17."""
+def module_b(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the residual module of Figures 11 and 17, each [B, H, W, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (last, 1)),
@@ -71,8 +77,10 @@ def module_b(conv, x, widths):
     ]
 
 
-def reduction_b(conv, x, widths):
-    """Figures 12 and 18."""
+def reduction_b(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the reduction of Figures 12 and 18, each [B, ~H/2, ~W/2, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (256, 1), (384, 3, 2, "valid")),
@@ -82,8 +90,10 @@ def reduction_b(conv, x, widths):
     ]
 
 
-def module_c(conv, x, widths):
-    """Figures 13 and 19."""
+def module_c(
+    conv: Callable[..., nn.Module], x: jax.Array, widths: Sequence[int]
+) -> list[jax.Array]:
+    """Branches of the residual module of Figures 13 and 19, each [B, H, W, features]."""
     middle, last = widths
     return [
         branch(conv, "branch1", x, (192, 1)),
@@ -91,7 +101,7 @@ def module_c(conv, x, widths):
     ]
 
 
-# Of each stage: the module that opens it, the residual one, how often, and its scale.
+# For each stage its first module or None, its residual module, their number and scale.
 V1_STAGES = (
     (None, partial(module_a, widths=(32, 32)), 5, 0.17),
     (partial(reduction_a, widths=(192, 192, 256)), partial(module_b, widths=(128, 128)), 10, 0.10),
@@ -105,15 +115,15 @@ V2_STAGES = (
 
 
 class Residual(nn.Module):
-    """x + scale * (1x1 convolution of the branches), and ReLU. [B, H, W, C] -> the same.
+    """relu(x + scale * 1x1 convolution of the branches), [B, H, W, C] -> [B, H, W, C].
 
     Attributes:
-      branches: a function of `conv` and the input that gives the outputs of the branches.
-      scale: of what is added.
-      relu: False for none.
-      conv: a convolution with what follows it.
-      squeeze_excite: a gate on the channels of what is added.
-      dtype: of the computation.
+      branches: Function of `conv` and the input that returns the outputs of the branches.
+      scale: Factor of the residual branch.
+      relu: Whether a ReLU follows the sum.
+      conv: Constructor of a convolution with normalisation and activation.
+      squeeze_excite: Whether the residual branch ends with squeeze-and-excitation.
+      dtype: Dtype of the computation.
     """
 
     branches: Callable[[Callable[..., nn.Module], jax.Array], list[jax.Array]]
@@ -134,16 +144,16 @@ class Residual(nn.Module):
 
 
 class InceptionResNet(nn.Module):
-    """Images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
+    """Inception-ResNet, images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
 
     Attributes:
-      stages: of each, the module that opens it, the residual one, how often, and its scale.
-      stem_width: features of a further convolution that ends the stem; 0 for a pooling.
-      final_width: features of a 1x1 convolution after the last stage; 0 for none.
-      squeeze_excite: a gate on the channels of what each residual module adds.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      stages: For each stage its first module or None, its residual module, their number and scale.
+      stem_width: Number of features of a convolution that ends the stem; 0 for a pooling instead.
+      final_width: Number of features of a 1x1 convolution after the last stage; 0 for none.
+      squeeze_excite: Whether each residual branch ends with squeeze-and-excitation.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the head.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     stages: Sequence[tuple]
@@ -265,7 +275,7 @@ V2_NAMES = (
 
 
 def reference_names(model: InceptionResNet) -> list[tuple[str, str]]:
-    """facenet-pytorch's for v1, timm's for v2."""
+    """Checkpoint keys of facenet-pytorch for v1, of timm for v2."""
     stem = enumerate(("1a", "2a", "2b", "3b", "4a", "4b"), 1)
     return [
         *((f"^stem_conv{i}/", f"conv2d_{theirs}/") for i, theirs in stem),

@@ -1,4 +1,4 @@
-"""Inception v2, or BN-Inception: GoogLeNet with BatchNorm, and two 3x3 filters for one of 5x5.
+"""Inception v2, or BN-Inception: GoogLeNet with BatchNorm, and two 3x3 filters for one 5x5 filter.
 
 Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift, Ioffe
 and Szegedy 2015, arXiv:1502.03167, Figure 5. Reference: pretrainedmodels `bninception`, which is
@@ -9,9 +9,10 @@ the Caffe model; its weights take images in BGR order.
 
 Differences from the paper: the pooling of modules 4c and 4d is projected to 128 features, not 96;
 convolutions have biases besides BatchNorm's; there are no auxiliary classifiers.
-A stage opens with the module that halves the image.
+A stage begins with the module that halves the resolution.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.branches import average, branch, in_a_row
+from zoo.layers.branches import average, branch, run_modules
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
@@ -28,27 +29,32 @@ from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CAFFE, Family
 
 
-def inception(ones, reduce3, threes, reduce_double, double, pooled, pool=average):
-    """Branches of these many features, in the order of Figure 5."""
+def inception(
+    width_1x1, reduce_3x3, width_3x3, reduce_double, double_3x3, pool_proj, pool=average
+) -> Callable[..., list[jax.Array]]:
+    """Branches of a module, each [B, H, W, features]; features in the order of Figure 5."""
 
     def branches(conv, x):
         return [
-            branch(conv, "branch1", x, (ones, 1)),
-            branch(conv, "branch2", x, (reduce3, 1), (threes, 3)),
-            branch(conv, "branch3", x, (reduce_double, 1), (double, 3), (double, 3)),
-            branch(conv, "branch_pool", pool(x), (pooled, 1)),
+            branch(conv, "branch1", x, (width_1x1, 1)),
+            branch(conv, "branch2", x, (reduce_3x3, 1), (width_3x3, 3)),
+            branch(conv, "branch3", x, (reduce_double, 1), (double_3x3, 3), (double_3x3, 3)),
+            branch(conv, "branch_pool", pool(x), (pool_proj, 1)),
         ]
 
     return branches
 
 
-def reduction(reduce3, threes, reduce_double, double):
-    """The same with stride 2, whose pooling keeps its channels and which has no 1x1 branch."""
+def reduction(reduce_3x3, width_3x3, reduce_double, double_3x3) -> Callable[..., list[jax.Array]]:
+    """Branches of a module with stride 2, each [B, H/2, W/2, features].
+
+    There is no 1x1 branch, and the pooling keeps its channels.
+    """
 
     def branches(conv, x):
         return [
-            branch(conv, "branch2", x, (reduce3, 1), (threes, 3, 2)),
-            branch(conv, "branch3", x, (reduce_double, 1), (double, 3), (double, 3, 2)),
+            branch(conv, "branch2", x, (reduce_3x3, 1), (width_3x3, 3, 2)),
+            branch(conv, "branch3", x, (reduce_double, 1), (double_3x3, 3), (double_3x3, 3, 2)),
             max_pool(x, 3, 2, ceil_mode=True),
         ]
 
@@ -56,6 +62,7 @@ def reduction(reduce3, threes, reduce_double, double):
 
 
 def maximum(x: jax.Array) -> jax.Array:
+    """3x3 maximum pooling with stride 1, [B, H, W, C] -> [B, H, W, C]."""
     return max_pool(x, 3, 1, padding=1)
 
 
@@ -77,12 +84,15 @@ STAGES = (
 
 
 class InceptionV2(nn.Module):
-    """Images [B, H, W, C] whose sides are multiples of 32 -> logits [B, num_classes].
+    """Inception v2, images [B, H, W, C] -> logits [B, num_classes].
+
+    The sides of the images are multiples of 32, or up to 7 pixels less.
 
     Attributes:
-      squeeze_excite: a gate on the channels of each module; then convolutions have no biases.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      squeeze_excite: Whether each module ends with squeeze-and-excitation; then convolutions have
+        no biases.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     squeeze_excite: bool = False
@@ -106,7 +116,7 @@ class InceptionV2(nn.Module):
 
         # Stages
         for i, modules in enumerate(STAGES, 1):
-            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block", gate=gate)
+            x = run_modules(modules, conv, x, prefix=f"stage{i}_block", gate=gate)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
 
         # Head

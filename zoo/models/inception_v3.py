@@ -1,13 +1,15 @@
-"""Inception v3: the 7x7 filter becomes 1x7 and 7x1.
+"""Inception v3: 7x7 filters factorized into 1x7 and 7x1.
 
 Rethinking the Inception Architecture for Computer Vision, Szegedy et al. 2015, arXiv:1512.00567,
 Table 1. Reference: torchvision `inception_v3`; timm has the same names.
 
-An auxiliary classifier, "aux", looks at stage 2. Differences from the paper: it pools adaptively
-where its window of 5x5 would not fit, which is so below 299 pixels.
-A stage opens with the module that halves the image.
+An auxiliary classifier, "aux", takes the output of stage 2.
+
+Differences from the paper: the auxiliary classifier pools adaptively where its windows of 5x5 would
+not fit, which is so below 299 pixels. A stage begins with the module that halves the resolution.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers import initializers
-from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
+from zoo.layers.branches import average, branch, fork, inception_stem, run_modules
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify, logits_layer
 from zoo.layers.image_input import takes_images
@@ -27,18 +29,18 @@ dense_init = initializers.truncated_normal(0.1)
 aux_init = initializers.truncated_normal(0.001)
 
 
-def module_a(conv, x, pooled):
-    """Figure 5."""
+def module_a(conv: Callable[..., nn.Module], x: jax.Array, pool_proj: int) -> list[jax.Array]:
+    """Branches of the module of Figure 5, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (64, 1)),
         branch(conv, "branch2", x, (48, 1), (64, 5)),
         branch(conv, "branch3", x, (64, 1), (96, 3), (96, 3)),
-        branch(conv, "branch_pool", average(x), (pooled, 1)),
+        branch(conv, "branch_pool", average(x), (pool_proj, 1)),
     ]
 
 
-def reduction_a(conv, x):
-    """Figure 10."""
+def reduction_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the reduction of Figure 10, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (384, 3, 2, "valid")),
         branch(conv, "branch2", x, (64, 1), (96, 3), (96, 3, 2, "valid")),
@@ -46,8 +48,8 @@ def reduction_a(conv, x):
     ]
 
 
-def module_b(conv, x, features):
-    """Figure 6."""
+def module_b(conv: Callable[..., nn.Module], x: jax.Array, features: int) -> list[jax.Array]:
+    """Branches of the module of Figure 6, each [B, H, W, features]."""
     wide, high, last_wide, last_high = (
         *((features, (1, 7)), (features, (7, 1))),
         *((192, (1, 7)), (192, (7, 1))),
@@ -60,7 +62,8 @@ def module_b(conv, x, features):
     ]
 
 
-def reduction_b(conv, x):
+def reduction_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of torchvision's `InceptionD`, a reduction, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (192, 1), (320, 3, 2, "valid")),
         branch(conv, "branch2", x, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2, "valid")),
@@ -68,8 +71,8 @@ def reduction_b(conv, x):
     ]
 
 
-def module_c(conv, x):
-    """Figure 7."""
+def module_c(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 7, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (320, 1)),
         *fork(conv, "branch2_2", conv(384, 1, name="branch2_1")(x), 384),
@@ -79,17 +82,23 @@ def module_c(conv, x):
 
 
 STAGES = (
-    tuple(partial(module_a, pooled=features) for features in (32, 64, 64)),
+    tuple(partial(module_a, pool_proj=features) for features in (32, 64, 64)),
     (reduction_a, *(partial(module_b, features=features) for features in (128, 160, 160, 192))),
     (reduction_b, module_c, module_c),
 )
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier on the way. [B, 17, 17, C] -> logits [B, num_classes]."""
+    """Auxiliary classifier on stage 2, [B, 17, 17, C] -> logits [B, num_classes].
+
+    Attributes:
+      num_classes: Number of classes.
+      conv: Constructor of a convolution with normalisation and activation.
+      dtype: Dtype of the computation.
+    """
 
     num_classes: int
-    conv: Any
+    conv: Callable[..., nn.Module]
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -103,13 +112,14 @@ class AuxiliaryHead(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
+    """Inception v3, images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
 
     Attributes:
-      auxiliary: with the auxiliary classifier; many published weights come without it.
-      num_classes: 0 for no classifier, and no auxiliary one; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      auxiliary: Whether to have the auxiliary classifier; many published weights lack it.
+      num_classes: Number of classes; 0 removes the head and the auxiliary classifier and returns
+        the pooled features [B, C].
+      dropout: Dropout rate before the head.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     auxiliary: bool = True
@@ -122,9 +132,9 @@ class InceptionV3(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         conv = partial(ConvNorm, train=train, dtype=self.dtype)
 
-        # The auxiliary head is for training, and for those who look.
-        watched = train or self.is_initializing() or self.is_mutable_collection("intermediates")
-        wanted = self.auxiliary and self.num_classes and watched
+        # The auxiliary head runs in training, and where its output is collected.
+        is_used = train or self.is_initializing() or self.is_mutable_collection("intermediates")
+        has_auxiliary = self.auxiliary and self.num_classes and is_used
 
         # Stem, with sizes for images of 299 pixels
         x = inception_stem(conv, images)  # [B, 147, 147, 64]
@@ -136,9 +146,9 @@ class InceptionV3(nn.Module):
 
         # Stages: [B, 35, 35, 288], [B, 17, 17, 768], [B, 8, 8, 2048]
         for i, modules in enumerate(STAGES, 1):
-            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
+            x = run_modules(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
-            if i == 2 and wanted:
+            if i == 2 and has_auxiliary:
                 aux = AuxiliaryHead(self.num_classes, conv, self.dtype, name="aux_head")(x)
                 self.sow("intermediates", "aux", aux)
 

@@ -3,9 +3,10 @@
 Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning, Szegedy et al.
 2016, arXiv:1602.07261, Figure 9. Reference: timm `inception_v4`.
 
-Differences from the paper: none known. A stage opens with the module that halves the image.
+Differences from the paper: none known. A stage begins with the module that halves the resolution.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.branches import average, branch, fork, in_a_row, inception_stem
+from zoo.layers.branches import average, branch, fork, inception_stem, run_modules
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
@@ -21,23 +22,26 @@ from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
 
-def stem_1(conv, x):
+def stem_1(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """The first fork of the stem (Figure 3), [B, ~H/2, ~W/2, C] and [B, ~H/2, ~W/2, 96]."""
     return [max_pool(x, 3, 2), conv(96, 3, 2, "valid", name="conv")(x)]
 
 
-def stem_2(conv, x):
+def stem_2(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """The second fork of the stem (Figure 3), both branches [B, H - 2, W - 2, 96]."""
     return [
         branch(conv, "branch1", x, (64, 1), (96, 3, 1, "valid")),
         branch(conv, "branch2", x, (64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1, "valid")),
     ]
 
 
-def stem_3(conv, x):
+def stem_3(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """The third fork of the stem (Figure 3), [B, ~H/2, ~W/2, 192] and [B, ~H/2, ~W/2, C]."""
     return [conv(192, 3, 2, "valid", name="conv")(x), max_pool(x, 3, 2)]
 
 
-def module_a(conv, x):
-    """Figure 4."""
+def module_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 4, each [B, H, W, features]."""
     return [
         branch(conv, "branch1", x, (96, 1)),
         branch(conv, "branch2", x, (64, 1), (96, 3)),
@@ -46,8 +50,8 @@ def module_a(conv, x):
     ]
 
 
-def reduction_a(conv, x):
-    """Figure 7."""
+def reduction_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the reduction of Figure 7, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (384, 3, 2, "valid")),
         branch(conv, "branch2", x, (192, 1), (224, 3), (256, 3, 2, "valid")),
@@ -55,8 +59,8 @@ def reduction_a(conv, x):
     ]
 
 
-def module_b(conv, x):
-    """Figure 5."""
+def module_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 5, each [B, H, W, features]."""
     third = ((192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))
     return [
         branch(conv, "branch1", x, (384, 1)),
@@ -66,8 +70,8 @@ def module_b(conv, x):
     ]
 
 
-def reduction_b(conv, x):
-    """Figure 8."""
+def reduction_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the reduction of Figure 8, each [B, ~H/2, ~W/2, features]."""
     return [
         branch(conv, "branch1", x, (192, 1), (192, 3, 2, "valid")),
         branch(conv, "branch2", x, (256, 1), (256, (1, 7)), (320, (7, 1)), (320, 3, 2, "valid")),
@@ -75,8 +79,8 @@ def reduction_b(conv, x):
     ]
 
 
-def module_c(conv, x):
-    """Figure 6."""
+def module_c(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of the module of Figure 6, each [B, H, W, features]."""
     third = branch(conv, "branch3", x, (384, 1), (448, (3, 1)), (512, (1, 3)))
     return [
         branch(conv, "branch1", x, (256, 1)),
@@ -91,12 +95,12 @@ STAGES = (4 * (module_a,), (reduction_a, *7 * (module_b,)), (reduction_b, *3 * (
 
 
 class InceptionV4(nn.Module):
-    """Images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
+    """Inception v4, images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the head.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     num_classes: int = 1000
@@ -111,12 +115,12 @@ class InceptionV4(nn.Module):
         # Stem, with sizes for images of 299 pixels
         x = inception_stem(conv, images)  # [B, 147, 147, 64]
         # 160 features of 73x73, 192 of 71x71, 384 of 35x35
-        x = in_a_row(STEM, conv, x, prefix="stem_block")
+        x = run_modules(STEM, conv, x, prefix="stem_block")
         self.sow("intermediates", "stem", x)
 
         # Stages: [B, 35, 35, 384], [B, 17, 17, 1024], [B, 8, 8, 1536]
         for i, modules in enumerate(STAGES, 1):
-            x = in_a_row(modules, conv, x, prefix=f"stage{i}_block")
+            x = run_modules(modules, conv, x, prefix=f"stage{i}_block")
             self.sow("intermediates", f"stage{i}", x)
 
         # Head

@@ -1,11 +1,11 @@
-"""LeNet-5: the network that read the digits, as it is taught today and as it was published.
+"""LeNet-5: the network that read handwritten digits, as it is taught today and as published.
 
 Gradient-Based Learning Applied to Document Recognition, LeCun et al. 1998, section II, Figure 2 and
 Table I. No reference implementation has both; `lenet5_1998` follows the paper's text.
 
-`lenet5` differs from the paper: ReLU, max-pooling, C3 sees all maps of S2, softmax classifier.
-`lenet5_1998` is the paper's: scaled tanh, trainable sub-sampling, the sparse table of C3, and
-outputs that are distances to fixed 7x12 drawings of the digits.
+`lenet5` differs from the paper: ReLU, max-pooling, C3 connected to all maps of S2, softmax outputs.
+`lenet5_1998` is the paper's: scaled tanh, trainable sub-sampling, the sparse table of C3, and RBF
+outputs, which are distances to fixed 7x12 bitmaps of the digits.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from zoo.layers.pool import max_pool
 from zoo.layers.sharding import reshape_batch
 from zoo.registry import Family
 
-# Table I: the maps of S2 that each map of C3 sees.
+# Table I: the maps of S2 to which each map of C3 is connected.
 C3_TABLE = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
@@ -31,8 +31,8 @@ C3_TABLE = (
     (0, 1, 2, 3, 4, 5),
 )
 
-# Figure 3: the target of the 84 units of F6 for each digit, 12 rows of 7. Old-style figures, so
-# some have descenders; as transcribed in public re-implementations of the paper.
+# Figure 3: the target of the 84 units of F6 for each digit, 12 rows of 7. They are text figures,
+# so some have descenders; as transcribed in public re-implementations of the paper.
 DIGITS = """
 .#####. ...##.. .#####. ####### .#####. .#####. ..####. ####### .#####. .#####.
 ....... ..###.. ....... .....## ....... ....... .##.... .....## ##...## ##..###
@@ -50,11 +50,11 @@ DIGITS = """
 
 
 class LeNet5(nn.Module):
-    """Images [B, 32, 32, C] -> logits [B, num_classes].
+    """LeNet-5 as it is taught today, images [B, 32, 32, C] -> logits [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the 84 features of F6 come out.
-      dtype: of the computation; parameters and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the features of F6 [B, 84].
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     num_classes: int = 10
@@ -78,15 +78,16 @@ class LeNet5(nn.Module):
         return classify(self, x, self.num_classes, self.dtype)
 
 
-class LeNet5Of1998(nn.Module):
-    """Images [B, 32, 32, C], ink at 1.175 and paper at -0.1 -> logits [B, num_classes].
+class OriginalLeNet5(nn.Module):
+    """LeNet-5 as published, images [B, 32, 32, C] -> logits [B, num_classes].
 
-    A logit is minus the squared distance of F6 to the drawing of that class: the nearest wins.
-    Classes beyond the ten digits have random codes, the paper's other choice.
+    Ink is 1.175 and paper -0.1 in the images. A logit is minus the squared distance of F6 to the
+    bitmap of that class: the nearest wins. Classes beyond the ten digits have random codes, the
+    paper's other choice.
 
     Attributes:
-      num_classes: 0 for no output layer; the 84 features of F6 come out.
-      dtype: of the computation; parameters and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the features of F6 [B, 84].
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     num_classes: int = 10
@@ -120,7 +121,13 @@ class LeNet5Of1998(nn.Module):
 
 
 class Subsample(nn.Module):
-    """S2, S4: the sum of 2x2 inputs times a coefficient, plus a bias, squashed; both trainable."""
+    """S2 and S4: trainable sub-sampling, [B, H, W, C] -> [B, H/2, W/2, C].
+
+    The sum of 2x2 inputs times a trainable coefficient, plus a trainable bias, then the sigmoid.
+
+    Attributes:
+      dtype: Dtype of the computation.
+    """
 
     dtype: Any
 
@@ -137,7 +144,11 @@ class Subsample(nn.Module):
 
 
 class TableConv(nn.Module):
-    """C3: a 5x5 convolution with the connections of `C3_TABLE` only. [B, 14, 14, 6] -> [.., 16]."""
+    """C3: 5x5 convolution with the connections of `C3_TABLE`, [B, 14, 14, 6] -> [B, 10, 10, 16].
+
+    Attributes:
+      dtype: Dtype of the computation.
+    """
 
     dtype: Any
 
@@ -159,23 +170,23 @@ def squash(x: jax.Array) -> jax.Array:
 
 
 def uniform_by_fan_in(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """Appendix A: uniform in +-2.4 / fan-in."""
+    """Initializer of Appendix A: uniform in [-2.4 / fan-in, 2.4 / fan-in]."""
     bound = 2.4 / np.prod(shape[:-1])
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def table_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """As `uniform_by_fan_in`; the fan-in of a map of C3 is 25 times the maps it sees."""
+    """`uniform_by_fan_in` for C3, where the fan-in of a map is 25 times the maps it connects to."""
     bound = jnp.asarray([2.4 / (25 * len(sources)) for sources in C3_TABLE for _ in sources], dtype)
     return jax.random.uniform(key, shape, dtype, -1, 1) * bound.reshape(1, 1, -1)
 
 
 def output_codes(num_classes: int) -> np.ndarray:
-    """[num_classes, 84] of -1 and +1: the digits' drawings, then random codes."""
+    """Targets of F6, [num_classes, 84] of -1 and +1: bitmaps of the digits, then random codes."""
     columns = np.array([line.split() for line in DIGITS.split("\n") if line])  # [12, 10]
-    drawings = [[1 if pixel == "#" else -1 for pixel in "".join(digit)] for digit in columns.T]
+    bitmaps = [[1 if pixel == "#" else -1 for pixel in "".join(digit)] for digit in columns.T]
     others = np.random.RandomState(1998).choice([-1, 1], (max(0, num_classes - 10), 84))
-    return np.concatenate([np.array(drawings), others])[:num_classes]
+    return np.concatenate([np.array(bitmaps), others])[:num_classes]
 
 
 family = Family(
@@ -200,9 +211,9 @@ def lenet5(**kwargs) -> LeNet5:
 
 # Paper at -0.1 and ink at 1.175: (x - mean) / std of images in [0, 1].
 @family.variant(mean=(0.1 / 1.275,), std=(1 / 1.275,))
-def lenet5_1998(**kwargs) -> LeNet5Of1998:
+def lenet5_1998(**kwargs) -> OriginalLeNet5:
     """60,000 parameters, as Figure 2 adds up; 0.95 % error on MNIST."""
-    return LeNet5Of1998(**kwargs)
+    return OriginalLeNet5(**kwargs)
 
 
 family.checkpoint_keys("torch", ((r"^head$", "fc3"),))

@@ -1,12 +1,12 @@
-"""LocalViT: vision transformers whose feed-forward layers are inverted residuals.
+"""LocalViT: vision transformers whose MLPs are inverted residuals.
 
 LocalViT: Bringing Locality to Vision Transformers, Li et al. 2021, arXiv:2104.05707. Reference: the
 authors' ofsoundof/LocalViT `localvit_tiny_mlp4_act3_r192`, `localvit_small_mlp4_act3_r384` (DeiT
 with it) and `localvit_pvt_tiny` (PVT with it).
 
 Differences from the paper: none known. As in the reference there is no LayerNorm before the
-convolutions, no drop path around them, and the class token passes them by; so the logits do not
-depend on those of the last block.
+convolutions and no drop path around them, and the class token skips them; so the logits do not
+depend on the convolutions of the last block.
 """
 
 from functools import partial
@@ -31,13 +31,14 @@ from zoo.registry import Family
 
 
 class LocalFeedForward(nn.Module):
-    """1x1 to `ratio * C` features, depthwise 3x3, squeeze and excitation, 1x1 back, and a shortcut.
+    """Inverted residual with squeeze-and-excitation, [B, H, W, C] -> [B, H, W, C].
 
-    [B, H, W, C] -> [B, H, W, C].
+    1x1 to `ratio * C` features, depthwise 3x3, squeeze-and-excitation, 1x1 to C features, and a
+    shortcut.
 
     Attributes:
-      ratio: as above; the squeezed features are as many.
-      dtype: of the computation.
+      ratio: Expansion of the features; also the number of squeezed features.
+      dtype: Dtype of the computation.
     """
 
     ratio: int
@@ -61,16 +62,16 @@ class LocalFeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention after a LayerNorm and beside a shortcut, and convolutions. [B, N, C] -> [B, N, C].
+    """Pre-norm residual attention, and an inverted residual, [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: of attention.
-      mlp_ratio: width of the feed-forward layer's hidden features over C.
-      ratio: side of the patches that make one key each, in tokens; 0 for plain self-attention.
-      grid: (H, W) of the tokens at the end; those before them pass the convolutions by.
-      drop_path: rate of the attention.
-      dropout: rate after attention.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      mlp_ratio: Width of the inverted residual's hidden features over C.
+      ratio: Side, in tokens, of the patches that give one key each; 0 for plain self-attention.
+      grid: (H, W) of the last H * W tokens; those before them skip the convolutions.
+      drop_path: Drop path rate of the attention.
+      dropout: Dropout rate after attention.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -99,20 +100,22 @@ class Block(nn.Module):
 
 
 class LocalViT(nn.Module):
-    """Images [B, H, W, C], sides multiples of 16 -> logits [B, num_classes].
+    """LocalViT, images [B, H, W, C] whose sides are multiples of 16 -> logits [B, num_classes].
 
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      width: of a token, C.
-      num_heads: of each block's attention.
-      depth: number of blocks.
-      num_classes: 0 for no classifier; the embedding, a class token's, comes out.
-      dropout: rate after the position embedding and after attention.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile the blocks once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      width: Width of a token, C.
+      num_heads: Number of attention heads in each block.
+      depth: Number of blocks.
+      num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
+      dropout: Dropout rate after the position embedding and after attention.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     width: int
@@ -196,6 +199,7 @@ FEED_FORWARD = (
 
 
 def reference_names(model: LocalViT | pvt.PVT) -> tuple[tuple[str, str], ...]:
+    """Checkpoint keys of the authors: those of PVT or timm's ViT, and of the inverted residuals."""
     return (*(pvt.NAMES if isinstance(model, pvt.PVT) else vit.TIMM), *FEED_FORWARD)
 
 

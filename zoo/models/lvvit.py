@@ -4,15 +4,16 @@ All Tokens Matter: Token Labeling for Training Better Vision Transformers, Jiang
 arXiv:2104.10858, Tables 1 and 2. Reference: the authors' `lvvit_t`, `lvvit_s`, `lvvit_m`
 (github.com/zihangJiang/TokenLabeling).
 
-A second classifier labels each patch; its logits are sown as "token_logits", [B, H/16, W/16,
-num_classes], for the loss on token labels. In training the class token's logits come out alone. In
-evaluation half of the token logits' maximum over all patches is added to them.
+A second head classifies each patch; its logits are sown as "token_logits", [B, H/16, W/16,
+num_classes], for the loss on token labels. In training the network returns the class token's logits
+alone. In evaluation half of the token logits' maximum over all patches is added to them.
 
-MixToken mixes images behind the stem: with `mixed`, a mask [H/16, W/16], the tokens where it is
-True come from the image at the mirrored place in the batch. Their logits go back to that image.
+MixToken mixes images after the stem: with `mixed`, a boolean mask [H/16, W/16], the tokens where it
+is True come from the image at the mirrored position in the batch. Their logits go back to that
+image.
 
-Differences from the paper: the evaluation above, the authors' code's; what the mask is and whether
-tokens are mixed is up to the caller.
+Differences from the paper: evaluation is as above, as in the authors' code; the caller chooses the
+mask and whether tokens are mixed.
 """
 
 from functools import partial
@@ -38,20 +39,23 @@ Block = partial(TransformerBlock, qkv_bias=False, epsilon=1e-5, kernel_init=trun
 
 
 class LVViT(nn.Module):
-    """Images [B, H, W, C], sides multiples of 16 -> logits [B, num_classes].
+    """LV-ViT, images [B, H, W, C] whose sides are multiples of 16 -> logits [B, num_classes].
 
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      width: of a token, C.
-      depth: number of blocks.
-      num_heads: of each block's attention.
-      divisor: of the blocks' branches.
-      num_classes: 0 for no classifiers; the embedding comes out.
-      dropout: rate after the position embedding, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan, remat: of the blocks, see `zoo.layers.blocks`.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      width: Width of a token, C.
+      depth: Number of blocks.
+      num_heads: Number of attention heads in each block.
+      divisor: Number by which the blocks' residual branches are divided.
+      num_classes: Number of classes; 0 removes the heads and returns the class token [B, C].
+      dropout: Dropout rate after the position embedding, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     width: int
@@ -74,7 +78,7 @@ class LVViT(nn.Module):
         x = self.stem(images, train)  # [B, H/16, W/16, C]
         self.sow("intermediates", "stem", x)
         batch, height, width, _ = x.shape
-        x = exchanged(x, mixed).reshape(batch, height * width, self.width)  # [B, N, C]
+        x = mix_tokens(x, mixed).reshape(batch, height * width, self.width)  # [B, N, C]
         x = add_positions(self, prepend_tokens(self, x, "class_token"))  # [B, 1 + N, C]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -94,12 +98,15 @@ class LVViT(nn.Module):
             return x[:, 0]
         head = partial(logits_layer, self.num_classes, self.dtype, kernel_init=trunc_normal)
         logits, token_logits = head(name="head")(x[:, 0]), head(name="token_head")(x[:, 1:])
-        grid = exchanged(token_logits.reshape(batch, height, width, -1), mixed)
+        grid = mix_tokens(token_logits.reshape(batch, height, width, -1), mixed)
         self.sow("intermediates", "token_logits", grid)  # [B, H/16, W/16, num_classes]
         return logits if train else logits + 0.5 * jnp.max(token_logits, axis=1)
 
     def stem(self, images: jax.Array, train: bool) -> jax.Array:
-        """Three convolutions at half the resolution, then patches of 8x8 of their pixels."""
+        """Three convolutions and a patch embedding, [B, H, W, C] -> [B, H/16, W/16, width].
+
+        The convolutions have half the resolution, so the patches are 8x8 of their pixels.
+        """
         conv = partial(Conv, kernel_init=torch_default, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         x = images
@@ -110,8 +117,11 @@ class LVViT(nn.Module):
         return conv(self.width, (8, 8), 8, padding="VALID", name="stem_patches")(x)
 
 
-def exchanged(grid: jax.Array, mixed: jax.Array | None) -> jax.Array:
-    """[B, h, w, C] with the places of the mask [h, w] taken from the batch in reverse order."""
+def mix_tokens(grid: jax.Array, mixed: jax.Array | None) -> jax.Array:
+    """Mixes tokens [B, h, w, C] of a batch with those of the reversed batch where `mixed` is True.
+
+    `mixed` is a boolean mask [h, w]; None for no mixing. The function is its own inverse.
+    """
     return grid if mixed is None else jnp.where(mixed[None, :, :, None], grid[::-1], grid)
 
 

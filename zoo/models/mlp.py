@@ -1,4 +1,4 @@
-"""A multilayer perceptron on the flattened image, to compare convolutional networks with.
+"""A multilayer perceptron on the flattened image, a baseline for convolutional networks.
 
 Gradient-Based Learning Applied to Document Recognition, LeCun et al. 1998, section III-B.4: the
 28x28-300-100-10 network, 3.05 % error on MNIST without distortions.
@@ -20,12 +20,12 @@ from zoo.registry import Family
 
 
 class MLP(nn.Module):
-    """Images [B, H, W, C] of any one size -> logits [B, num_classes].
+    """Multilayer perceptron, images [B, H, W, C] of any one size -> logits [B, num_classes].
 
     Attributes:
-      widths: features of the hidden layers.
-      num_classes: 0 for no classifier; the last hidden layer comes out.
-      dtype: of the computation; parameters and logits stay float32.
+      widths: Numbers of features of the hidden layers.
+      num_classes: Number of classes; 0 removes the head and returns the last hidden layer [B, C].
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     widths: Sequence[int] = (300, 100)

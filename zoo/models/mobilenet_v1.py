@@ -1,11 +1,11 @@
-"""MobileNet (v1): depthwise separable convolutions, and two knobs for the size of the network.
+"""MobileNet (v1): depthwise separable convolutions, with width and resolution multipliers.
 
 MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications, Howard et al.
 2017, arXiv:1704.04861, Table 1. Reference: timm `mobilenetv1_100`.
 
 Differences from the paper: ReLU6 instead of ReLU, as in the authors' code.
 
-The paper's Tables 6 and 7, the knobs one at a time:
+The paper's Tables 6 and 7, with one multiplier changed at a time:
 
 | `width`      | parameters | top-1 % |   | `resolution` | pixels | top-1 % |
 | ------------ | ---------- | ------- | - | ------------ | ------ | ------- |
@@ -33,14 +33,20 @@ from zoo.registry import Family
 
 dense_init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
-# Features and number of blocks of each stage; all but the first begin with stride 2.
+# Number of features and of blocks in each stage; all but the first begin with stride 2.
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
 
 
 class SeparableBlock(nn.Module):
-    """A 3x3 convolution of each channel, then a 1x1, each with BatchNorm and ReLU6.
+    """Depthwise 3x3 and pointwise 1x1 convolution, each with BatchNorm and ReLU6.
 
     [B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    Attributes:
+      features: Number of output channels.
+      strides: Stride of the depthwise convolution.
+      conv: Constructor of a convolution.
+      norm: Constructor of a BatchNorm.
     """
 
     features: int
@@ -59,13 +65,13 @@ class SeparableBlock(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """Images [B, H, W, C] of any size -> logits [B, num_classes].
+    """MobileNet, images [B, H, W, C] of any size -> logits [B, num_classes].
 
     Attributes:
-      width: multiplies the features of every layer, rounded to multiples of 8.
-      resolution: multiplies height and width of the images, which are resized by it first.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      width: Width multiplier: factor of the features of every layer, rounded to multiples of 8.
+      resolution: Resolution multiplier: factor by which images are resized first, height and width.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     width: float = 1.0
@@ -80,7 +86,7 @@ class MobileNetV1(nn.Module):
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
 
         # Stem
-        x = resized(images, self.resolution)  # [B, resolution * H, resolution * W, C]
+        x = resize(images, self.resolution)  # [B, resolution * H, resolution * W, C]
         x = conv(scaled(32, self.width), (3, 3), 2, padding=1, name="stem_conv")(x)
         x = nn.relu6(norm(name="stem_norm")(x))  # [B, H/2, W/2, 32 * width]
         self.sow("intermediates", "stem", x)
@@ -98,8 +104,11 @@ class MobileNetV1(nn.Module):
         return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 
-def resized(images: jax.Array, factor: float) -> jax.Array:
-    """Images of `factor` times the height and width, rounded; bilinear, smoothed to shrink."""
+def resize(images: jax.Array, factor: float) -> jax.Array:
+    """Resizes images to `factor` times their height and width, rounded.
+
+    Interpolation is bilinear, with antialiasing where images shrink.
+    """
     if factor == 1:
         return images
     batch, height, width, channels = images.shape

@@ -22,7 +22,7 @@ from zoo.registry import Family
 
 dense_init = initializers.normal(0.01)
 
-# A line of Table 2 is a stage: expansion t, features c, number of blocks n, first stride s.
+# Each row of Table 2 is a stage: expansion t, features c, number of blocks n, first stride s.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -35,9 +35,17 @@ STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expansion * C` features, 3x3 of each, 1x1 back, without an activation at the end.
+    """Inverted residual, [B, H, W, C] -> [B, H / strides, W / strides, features].
 
-    [B, H, W, C] -> [B, H / strides, W / strides, features].
+    1x1 to `expansion * C` features, depthwise 3x3, 1x1 to `features`, without an activation at the
+    end; a shortcut where input and output have the same shape.
+
+    Attributes:
+      features: Number of output channels.
+      strides: Stride of the depthwise convolution.
+      expansion: Factor by which the features are expanded; with 1 there is no first convolution.
+      conv: Constructor of a convolution.
+      norm: Constructor of a BatchNorm.
     """
 
     features: int
@@ -61,14 +69,14 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Images [B, H, W, C] of any size -> logits [B, num_classes].
+    """MobileNetV2, images [B, H, W, C] of any size -> logits [B, num_classes].
 
     Attributes:
-      width: multiplies the features of every layer, rounded to multiples of 8; the last
-        convolution keeps its 1280 features where it is less than 1.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      width: Width multiplier: factor of the features of every layer, rounded to multiples of 8. The
+        last convolution keeps its 1280 features where it is less than 1.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the head.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     width: float = 1.0
@@ -122,7 +130,7 @@ def mobilenet_v2(**kwargs) -> MobileNetV2:
 
 
 def torchvision_names(model: MobileNetV2) -> list[tuple[str, str]]:
-    """Positions in torchvision's `features`, which counts blocks through, from the stem at 0."""
+    """Checkpoint keys of torchvision, whose `features` numbers all blocks, with the stem at 0."""
     depths = [depth for _, _, depth, _ in STAGES]
     blocks = [(i, j) for i, depth in enumerate(depths, 1) for j in range(1, depth + 1)]
     places = enumerate(blocks, 1)

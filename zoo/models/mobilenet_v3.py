@@ -1,4 +1,4 @@
-"""MobileNetV3: found by search, with squeeze-and-excitation and hard swish.
+"""MobileNetV3: architecture search, squeeze-and-excitation and hard swish.
 
 Searching for MobileNetV3, Howard et al. 2019, arXiv:1905.02244, Tables 1 and 2. Reference:
 torchvision `mobilenet_v3_large`, `mobilenet_v3_small`.
@@ -26,7 +26,16 @@ dense_init = initializers.normal(0.01)
 
 
 class Stage(NamedTuple):
-    """Lines of Table 1 or 2 with the same output: one block for each of the `expanded` widths."""
+    """A stage: rows of Table 1 or 2 with the same output, one block for each of `expanded`.
+
+    Attributes:
+      features: Number of output channels.
+      strides: Stride of the first block.
+      kernel: Side of the depthwise convolution's kernel.
+      squeeze: Whether the blocks have squeeze-and-excitation.
+      act: Activation function.
+      expanded: Number of expanded features of each block.
+    """
 
     features: int
     strides: int
@@ -54,9 +63,21 @@ SMALL = (
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expanded` features, a convolution of each, (squeeze-and-excitation,) 1x1 back.
+    """Inverted residual, [B, H, W, C] -> [B, H / strides, W / strides, features].
 
-    [B, H, W, C] -> [B, H / strides, W / strides, features].
+    1x1 to `expanded` features, depthwise convolution, squeeze-and-excitation (if any), 1x1 to
+    `features`; a shortcut where input and output have the same shape.
+
+    Attributes:
+      features: Number of output channels.
+      strides: Stride of the depthwise convolution.
+      kernel: Side of the depthwise convolution's kernel.
+      squeeze: Whether there is squeeze-and-excitation.
+      act: Activation function.
+      expanded: Number of expanded features; with C there is no first convolution.
+      conv: Constructor of a convolution.
+      norm: Constructor of a BatchNorm.
+      dtype: Dtype of the computation.
     """
 
     features: int
@@ -88,15 +109,15 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """Images [B, H, W, C] of any size -> logits [B, num_classes].
+    """MobileNetV3, images [B, H, W, C] of any size -> logits [B, num_classes].
 
     Attributes:
-      stages: lines of Table 1 or 2, `LARGE` or `SMALL`.
-      embedding_width: features between the pooling and the classifier.
-      width: multiplies the features of every layer, rounded to multiples of 8.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      stages: Rows of Table 1 or 2, `LARGE` or `SMALL`.
+      embedding_width: Number of features of the layer between pooling and head.
+      width: Width multiplier: factor of the features of every layer, rounded to multiples of 8.
+      num_classes: Number of classes; 0 removes the head and returns the features before it [B, C].
+      dropout: Dropout rate before the head.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     stages: Sequence[Stage]
@@ -168,19 +189,20 @@ def mobilenet_v3_small(**kwargs) -> MobileNetV3:
 
 
 def torchvision_names(model: MobileNetV3) -> list[tuple[str, str]]:
-    """Positions in torchvision's `features`, and in each block, where parts may be missing."""
+    """Checkpoint keys of torchvision, which numbers blocks, and the layers that a block has."""
     names, at = [("^stem_", "features/0/")], 0
     for i, stage in enumerate(model.stages, 1):
         for j in range(1, len(stage.expanded) + 1):
             at += 1
-            parts = ["expand", "depthwise", "squeeze_excite", "project"]
+            layers = ["expand", "depthwise", "squeeze_excite", "project"]
             if at == 1:
-                parts.remove("expand")
+                layers.remove("expand")
             if not stage.squeeze:
-                parts.remove("squeeze_excite")
+                layers.remove("squeeze_excite")
             block = f"^stage{i}_block{j}/"
             names += [
-                (f"{block}{part}[_/]", f"features/{at}/block/{k}/") for k, part in enumerate(parts)
+                (f"{block}{layer}[_/]", f"features/{at}/block/{k}/")
+                for k, layer in enumerate(layers)
             ]
     return names + [
         ("/reduce$", "/fc1"),

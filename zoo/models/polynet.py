@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.layers.branches import Branches, branch, in_a_row, inception_stem
+from zoo.layers.branches import Branches, branch, inception_stem, run_modules
 from zoo.layers.conv import Conv, same_symmetric, window
 from zoo.layers.conv_norm import ConvNorm, conv_init
 from zoo.layers.head import classify
@@ -167,7 +167,7 @@ class PolyNet(nn.Module):
         # Stem, with sizes for images of 331 pixels
         x = inception_stem(conv, images)  # [B, 163, 163, 64]
         # Sides of 81, 79 and 39
-        x = in_a_row((stem_1, stem_2, stem_3), conv, x, prefix="stem_block")
+        x = run_modules((stem_1, stem_2, stem_3), conv, x, prefix="stem_block")
         self.sow("intermediates", "stem", x)  # [B, 39, 39, 384]
 
         # Stages: [B, 39, 39, 384], [B, 19, 19, 1152], [B, 9, 9, 2048]

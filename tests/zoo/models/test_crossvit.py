@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.models.crossvit import CrossViT, cubic, resized, two_sizes
+from zoo.models.crossvit import CrossViT, branch_inputs, cubic, resize_axis
 
 IMAGES = np.random.RandomState(0).standard_normal((1, 48, 48, 3)).astype(np.float32)
 
@@ -24,17 +24,17 @@ def small():
 @pytest.mark.parametrize(("side", "smaller"), [(240, 224), (408, 384), (120, 112), (48, 48)])
 def test_what_the_branches_see(side, smaller):
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    first, second = jax.eval_shape(two_sizes, images)
+    first, second = jax.eval_shape(branch_inputs, images)
     assert first.shape[1] == side and second.shape[1] == smaller
 
 
 def test_interpolation_keeps_constants_and_lines():
     line = np.arange(30.0)[None, :, None, None] * np.ones((1, 30, 2, 1))
-    shorter = np.asarray(resized(jnp.asarray(line), 28, axis=1))[0, :, 0, 0]
+    shorter = np.asarray(resize_axis(jnp.asarray(line), 28, axis=1))[0, :, 0, 0]
     expected = (np.arange(28) + 0.5) * 30 / 28 - 0.5
     # Lines only nearly: with a = -0.75 the kernel is not exact for them.
     np.testing.assert_allclose(shorter[2:-2], expected[2:-2], atol=0.08)
-    constant = np.asarray(resized(jnp.ones((1, 30, 2, 1)), 28, axis=1))
+    constant = np.asarray(resize_axis(jnp.ones((1, 30, 2, 1)), 28, axis=1))
     np.testing.assert_allclose(constant, 1, rtol=1e-6)
     np.testing.assert_allclose(cubic(np.array([0.0, 1.0, 2.0])), [1, 0, 0], atol=1e-12)
 
