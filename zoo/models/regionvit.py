@@ -9,7 +9,8 @@ Differences from the paper, all from the reference:
 - where local tokens do not fill the regions, they are padded on the right and at the bottom. The
   padding is kept apart, but in the last region of all it is so only where both ways are padded.
 
-Beside the names of all families, "stage1_regions", ... are the regional tokens [B, H/28, W/28, C].
+Besides the names that all families share, "stage1_regions", ... are the regional tokens
+[B, H/28, W/28, C].
 """
 
 from collections.abc import Sequence

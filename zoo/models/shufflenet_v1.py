@@ -269,7 +269,7 @@ def reference_names(model: ShuffleNetV1) -> list[tuple[str, str]]:
     """Returns the reference's names; its `features` number the units of all stages."""
     units = [(i, j) for i, depth in enumerate(DEPTHS, 1) for j in range(1, depth + 1)]
     return [
-        *((f"^stage{i}_block{j}/", f"features/{at}/") for at, (i, j) in enumerate(units)),
+        *((f"^stage{i}_block{j}/", f"features/{index}/") for index, (i, j) in enumerate(units)),
         ("/pointwise1_conv$", "/branch_main_1/0"),
         ("/pointwise1_norm$", "/branch_main_1/1"),
         ("/depthwise_conv$", "/branch_main_1/3"),

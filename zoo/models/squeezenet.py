@@ -155,7 +155,7 @@ def torchvision_names(model: SqueezeNet) -> list[tuple[str, str]]:
     positions = (
         (3, 4, 5, 7, 8, 9, 10, 12) if model.version == "1.0" else (3, 4, 6, 7, *range(9, 13))
     )
-    fires = [(f"^fire{i}/", f"features/{at}/") for i, at in enumerate(positions, 2)]
+    fires = [(f"^fire{i}/", f"features/{index}/") for i, index in enumerate(positions, 2)]
     return [("^stem_conv$", "features/0"), *fires, ("^head$", "classifier/1")]
 
 

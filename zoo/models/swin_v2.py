@@ -43,11 +43,12 @@ class CosineWindowAttention(WindowAttention):
         qkv = qkv + qkv_bias.astype(qkv.dtype).reshape(1, 1, -1)
         query, key, value = split_qkv(qkv, self.num_heads)  # [B * n, N, heads, C / heads] each
 
-        # The logits are cosines over a temperature, a parameter of each head.
+        # The logits are cosines times an inverse temperature, whose logarithm is a parameter.
         initializer = nn.initializers.constant(math.log(10))
-        log_scale = self.param("logit_scale", initializer, (self.num_heads,))
-        scale = jnp.exp(jnp.minimum(log_scale, math.log(100))).reshape(1, 1, self.num_heads, 1)
-        query = (scale * l2_normalize(query)).astype(x.dtype)
+        log_inverse = self.param("logit_scale", initializer, (self.num_heads,))
+        inverse_temperature = jnp.exp(jnp.minimum(log_inverse, math.log(100)))
+        inverse_temperature = inverse_temperature.reshape(1, 1, self.num_heads, 1)
+        query = (inverse_temperature * l2_normalize(query)).astype(x.dtype)
         key = l2_normalize(key).astype(x.dtype)
         bias = self.relative_bias()  # [1, heads, N, N]
         bias = bias if mask is None else bias + mask  # [B * n, heads, N, N]

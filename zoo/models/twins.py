@@ -1,4 +1,4 @@
-"""Twins: attention in windows and to a coarser grid; a convolution tells positions.
+"""Twins: attention in windows and to a coarser grid; a convolution encodes positions.
 
 Twins: Revisiting the Design of Spatial Attention in Vision Transformers, Chu et al. 2021,
 arXiv:2104.13840, with windows (SVT) and without (PCPVT). Reference: timm `twins_svt_small`,
@@ -115,7 +115,7 @@ class Twins(nn.Module):
     @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        # Stages: patches, blocks, and a convolution that tells positions after the first of these
+        # Stages: patches, blocks, and a position encoding after the first block
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)

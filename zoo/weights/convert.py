@@ -17,7 +17,7 @@ from zoo import registry
 from zoo.layers.blocks import stack_blocks, unstack_blocks
 from zoo.weights import torch_file
 
-# Our leaf -> the reference's, by the kind of layer. Kernels are OIHW (or OI) there, HWIO (IO) here.
+# Our name of a parameter -> PyTorch's. Kernels are OIHW (or OI) in PyTorch and HWIO (IO) here.
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -207,7 +207,9 @@ def _layer_path(path: str) -> str:
 def _expand_groups(match: re.Match, replacement: str) -> str:
     """Fills in the groups; `\\2-1` is group 2 less one, as references count from zero."""
     shifted = re.sub(
-        r"\\(\d)([+-]\d+)", lambda at: str(int(match[int(at[1])]) + int(at[2])), replacement
+        r"\\(\d)([+-]\d+)",
+        lambda group: str(int(match[int(group[1])]) + int(group[2])),
+        replacement,
     )
     return match.expand(shifted)
 
@@ -227,7 +229,7 @@ def _from_torch_layout(tensor: Any, path: str, shape: tuple[int, ...]) -> np.nda
     if value.dtype.itemsize == 2:
         value = value.astype(np.float32)
     if value.ndim == len(shape) + 2 and value.shape[-2:] == (1, 1):
-        value = value[..., 0, 0]  # a 1x1 convolution there, a dense layer here
+        value = value[..., 0, 0]  # a 1x1 convolution in PyTorch, a dense layer here
     if len(shape) == 1 and value.shape == (1, *shape, 1, 1):
         value = value.reshape(shape)
     if path.endswith("/kernel"):

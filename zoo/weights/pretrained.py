@@ -34,7 +34,7 @@ class PretrainedModel:
       variables: Variables of the module, nested dictionaries of numpy arrays.
       info: What the zoo knows about the model, see `zoo.info`. The attributes below are those of
         these weights, which may differ.
-      preprocessing: Function from an image to the model's input.
+      preprocessing: Preprocessing that turns an image into the model's input.
       class_names: One name per class, in the order of the logits; () if unknown.
       step: Number of training steps, or None if unknown.
       metrics: Figures of the last evaluation: "loss", "top1" and "top5" in [0, 1], "examples".
@@ -107,7 +107,7 @@ def save(
       name: Name of a registered model.
       overrides: Arguments with which `zoo.create` made the model.
       variables: Variables of the model, nested dictionaries of arrays.
-      preprocessing: Function from an image to the model's input.
+      preprocessing: Preprocessing that turns an image into the model's input.
       class_names: One name per class, in the order of the logits; () if unknown.
       step: Number of training steps, or None if unknown.
       metrics: Figures of the last evaluation, see `PretrainedModel`.

@@ -147,7 +147,7 @@ class _Unpickler(pickle._Unpickler):
     def load_build(self):
         if not isinstance(self.stack[-2], collections.OrderedDict):
             raise pickle.UnpicklingError("it sets attributes of something else than a state dict")
-        self.stack.pop()  # the state dict's versions of its layers
+        self.stack.pop()  # `_metadata` of the state dict: versions of its layers
 
     dispatch[pickle.BUILD[0]] = load_build
 
