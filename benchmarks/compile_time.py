@@ -2,11 +2,12 @@
 
     python benchmarks/compile_time.py [--models=...] [--rounds=3] [--batch=2] [--size=224]
 
-float32, SGD with momentum, no compile cache. Each figure is the least of the rounds, whose programs
-take turns, each in a process of its own. "plain" is the same model on flax's own convolution, dense
-layer and pooling, its blocks one by one; "ours" as `zoo.create` makes it, and where there is one
-also with its blocks in a scan. Parameters are made as `python -m train` does, one after the other,
-and those of "plain" by `jax.jit(model.init)` without optimisation.
+float32, SGD with momentum, no compile cache. Each figure is the minimum over the rounds, in which
+the programs alternate, each in a process of its own. "plain" is the same model on flax's own
+convolution, dense layer and pooling, with its blocks one after the other; "ours" is the model as
+`zoo.create` makes it, and "scan", where the model has it, with its blocks in a scan. Parameters are
+initialized as `python -m train` does, one after the other, and those of "plain" by
+`jax.jit(model.init)` without optimisation.
 """
 
 import argparse
@@ -27,8 +28,15 @@ MODELS = [
 ]
 
 
-def measure(name: str, way: str, batch: int, size: int) -> None:
-    """Prints the seconds of tracing and lowering, and of compiling the step, in this process."""
+def measure(name: str, layers: str, batch: int, size: int) -> None:
+    """Prints the seconds of tracing and lowering, and of compiling the step, in this process.
+
+    Args:
+      name: Registered model.
+      layers: "plain", "ours" or "scan", see above.
+      batch: Number of images.
+      size: Side of the images in pixels.
+    """
     import jax
     import jax.numpy as jnp
     import optax
@@ -38,9 +46,9 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
     from train.memory import keep_freed_memory
 
     keep_freed_memory()
-    if way == "plain":
+    if layers == "plain":
         use_plain_layers()
-    model = zoo.create(name, **({"scan": True} if way == "scan" else {}))
+    model = zoo.create(name, **({"scan": True} if layers == "scan" else {}))
     images, labels = jnp.ones((batch, size, size, 3)), jnp.zeros(batch, int)
     optimizer = optax.sgd(0.01, momentum=0.9)
 
@@ -48,7 +56,7 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
         variables = model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))
         return variables, optimizer.init(variables["params"])
 
-    if way == "plain":
+    if layers == "plain":
         quick = {"xla_backend_optimization_level": 0}
         variables, state = jax.jit(init).lower().compile(compiler_options=quick)()
     else:
@@ -57,32 +65,33 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
     def step(variables, state, images):
         def loss(params):
             rngs = {"dropout": jax.random.key(0)}
-            everything = {**variables, "params": params}
+            all_variables = {**variables, "params": params}
             settings = dict(train=True, mutable=["batch_stats"], rngs=rngs)
-            logits, updates = model.apply(everything, images, **settings)
+            logits, updates = model.apply(all_variables, images, **settings)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates
 
         params = variables["params"]
         gradients, updates = jax.grad(loss, has_aux=True)(params)
-        changes, state = optimizer.update(gradients, state, params)
-        return {"params": optax.apply_updates(params, changes), **updates}, state
+        steps, state = optimizer.update(gradients, state, params)
+        return {"params": optax.apply_updates(params, steps), **updates}, state
 
     start = time.perf_counter()
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(variables, state, images)
-    middle = time.perf_counter()
+    lowered_at = time.perf_counter()
     compiled = lowered.compile()
-    end = time.perf_counter()
+    compiled_at = time.perf_counter()
     jax.block_until_ready(compiled(variables, state, images))
-    print(middle - start, end - middle, flush=True)
+    print(lowered_at - start, compiled_at - lowered_at, flush=True)
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--only", nargs=2, help="a model and a way, in this process")
+    parser.add_argument("--only", nargs=2, help="a model and plain, ours or scan, in this process")
     options = parser.parse_args()
     if options.only:
         measure(*options.only, options.batch, options.size)
@@ -90,19 +99,19 @@ def main() -> None:
     columns = ["model", "layers", "to the first step, s", "trace and lower, s", "compile, s"]
     print("| " + " | ".join([*columns, "of plain"]) + " |\n|" + " --- |" * 6, flush=True)
     for name in options.models.split(","):
-        ways = ["plain", "ours", *(["scan"] if hasattr(zoo.create(name), "scan") else [])]
-        least = {way: [math.inf] * 3 for way in ways}
+        kinds = ["plain", "ours", *(["scan"] if hasattr(zoo.create(name), "scan") else [])]
+        minima = {layers: [math.inf] * 3 for layers in kinds}
         for _ in range(options.rounds):
-            for way in ways:
-                command = [sys.executable, *sys.argv, "--only", name, way]
+            for layers in kinds:
+                command = [sys.executable, *sys.argv, "--only", name, layers]
                 start = time.perf_counter()
                 run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 figures = [time.perf_counter() - start, *map(float, run.stdout.split())]
-                least[way] = list(map(min, least[way], figures))
-        for way, figures in least.items():
+                minima[layers] = list(map(min, minima[layers], figures))
+        for layers, figures in minima.items():
             cells = [f"{figure:.1f}" for figure in figures]
-            cells.append(f"{figures[0] / least['plain'][0]:.2f}")
-            print(f"| {name} | {way} | " + " | ".join(cells) + " |", flush=True)
+            cells.append(f"{figures[0] / minima['plain'][0]:.2f}")
+            print(f"| {name} | {layers} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

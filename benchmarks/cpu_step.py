@@ -3,8 +3,8 @@
     python benchmarks/cpu_step.py --torch_python=PATH [--models=...] [--rounds=3] [--mode=train]
 
 float32, SGD with momentum, batch 8 at 224 pixels (--mode=infer: forward at --batch images). The
-programs take turns, each in a process of its own that stays; a figure is the minimum over the
-rounds' runs. PyTorch runs in channels-last and in contiguous format; the better counts. Memory is
+programs alternate, each in a process of its own that stays; a figure is the minimum over the
+rounds' runs. PyTorch runs in channels-last and in contiguous format; the faster counts. Memory is
 the largest resident size of a process after its runs, its compilation included. `--plain` adds the
 model on flax's own convolution, dense layer and pooling.
 """
@@ -14,7 +14,7 @@ import math
 import subprocess
 import sys
 
-MODELS = {  # ours: theirs (torchvision's, or timm's with a slash)
+MODELS = {  # our name: torchvision's, or "timm/" and timm's
     "resnet50": "resnet50",
     "resnext50_32x4d": "resnext50_32x4d",
     "vgg16": "vgg16",
@@ -33,7 +33,7 @@ MODELS = {  # ours: theirs (torchvision's, or timm's with a slash)
 
 
 def serve(run) -> None:
-    """Runs once for each line that comes in, and answers with seconds and peak GiB."""
+    """Calls `run` for each line of stdin, and prints its seconds and the peak resident GiB."""
     import resource
     import time
 
@@ -47,6 +47,7 @@ def serve(run) -> None:
 
 
 def serve_ours(name: str, mode: str, batch: int, plain: bool) -> None:
+    """Serves our model, or with `plain` the same on flax's own layers; see `serve`."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -83,20 +84,21 @@ def serve_ours(name: str, mode: str, batch: int, plain: bool) -> None:
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates
 
         gradients, updates = jax.grad(loss, has_aux=True)(params)
-        changes, state = optimizer.update(gradients, state, params)
-        return {"params": optax.apply_updates(params, changes), **updates}, state
+        steps, state = optimizer.update(gradients, state, params)
+        return {"params": optax.apply_updates(params, steps), **updates}, state
 
-    memory = [variables, optimizer.init(variables["params"])]
-    step = jax.jit(step, donate_argnums=(0, 1)).lower(*memory, images).compile()
+    train_state = [variables, optimizer.init(variables["params"])]
+    step = jax.jit(step, donate_argnums=(0, 1)).lower(*train_state, images).compile()
 
     def run():
-        memory[:] = step(*memory, jnp.asarray(images))
-        jax.block_until_ready(memory)
+        train_state[:] = step(*train_state, jnp.asarray(images))
+        jax.block_until_ready(train_state)
 
     serve(run)
 
 
-def serve_theirs(name: str, mode: str, batch: int, channels_last: bool) -> None:
+def serve_torch(name: str, mode: str, batch: int, channels_last: bool) -> None:
+    """Serves torchvision's or timm's model in one of PyTorch's memory formats; see `serve`."""
     import numpy as np
     import torch
 
@@ -124,7 +126,7 @@ def serve_theirs(name: str, mode: str, batch: int, channels_last: bool) -> None:
 
         serve(forward)
         return
-    if hasattr(model, "aux_logits"):  # two heads less to train; ours does not train them either
+    if hasattr(model, "aux_logits"):  # auxiliary heads, which our models do not have
         model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model.train()
@@ -140,7 +142,7 @@ def serve_theirs(name: str, mode: str, batch: int, channels_last: bool) -> None:
 
 
 class Contender:
-    """A process that runs one program whenever it is told to."""
+    """A process that runs one program on demand, and the minimum of its seconds so far."""
 
     def __init__(self, python: str, kind: str, name: str, options: argparse.Namespace):
         command = [python, __file__, "--serve", kind, name]
@@ -151,31 +153,38 @@ class Contender:
         self.seconds, self.memory = math.inf, 0.0
 
     def wait(self) -> None:
+        """Waits until the program is compiled and has run once.
+
+        Raises:
+          RuntimeError: The process ended.
+        """
         while (line := self.process.stdout.readline()) != "ready\n":
             if not line:
                 raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
 
     def run(self) -> None:
+        """Runs the program once."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         seconds, self.memory = map(float, self.process.stdout.readline().split())
         self.seconds = min(self.seconds, seconds)
 
     def stop(self) -> None:
+        """Ends the process."""
         self.process.stdin.close()
         self.process.wait()
 
 
-def compare(name: str, options: argparse.Namespace) -> tuple[float, float | None]:
-    """Prints one row; our time over PyTorch's, and the plain model's over ours."""
+def compare(name: str, options: argparse.Namespace) -> tuple[float | None, float | None]:
+    """Prints one row; returns our time over PyTorch's, and the plain model's over ours."""
     kinds = {"ours": (sys.executable, name)}
     if options.plain:
         kinds["plain"] = (sys.executable, name)
     if options.torch_python:
         kinds |= {kind: (options.torch_python, MODELS[name]) for kind in ("last", "contiguous")}
     contenders = {}
-    for kind, (python, theirs) in kinds.items():  # compile one after the other
-        contenders[kind] = Contender(python, kind, theirs, options)
+    for kind, (python, model) in kinds.items():  # compile one after the other
+        contenders[kind] = Contender(python, kind, model, options)
         contenders[kind].wait()
     for _ in range(options.rounds):
         for contender in contenders.values():
@@ -185,20 +194,22 @@ def compare(name: str, options: argparse.Namespace) -> tuple[float, float | None
         contender.stop()
     ours, plain = contenders["ours"], contenders.get("plain")
     cells = [f"{1e3 * ours.seconds:.0f}", f"{ours.memory:.2f}"]
-    faster = ratio = None
+    ours_over_torch = plain_over_ours = None
     if options.torch_python:
-        better = min(("last", "contiguous"), key=lambda kind: contenders[kind].seconds)
-        theirs = contenders[better]
-        ratio = ours.seconds / theirs.seconds
-        cells += [f"{1e3 * theirs.seconds:.0f} ({better})", f"{theirs.memory:.2f}", f"{ratio:.2f}"]
+        layout = min(("last", "contiguous"), key=lambda kind: contenders[kind].seconds)
+        torch = contenders[layout]
+        ours_over_torch = ours.seconds / torch.seconds
+        cells += [f"{1e3 * torch.seconds:.0f} ({layout})", f"{torch.memory:.2f}"]
+        cells.append(f"{ours_over_torch:.2f}")
     if plain:
-        faster = plain.seconds / ours.seconds
-        cells += [f"{1e3 * plain.seconds:.0f}", f"{faster:.1f}"]
+        plain_over_ours = plain.seconds / ours.seconds
+        cells += [f"{1e3 * plain.seconds:.0f}", f"{plain_over_ours:.1f}"]
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    return ratio, faster
+    return ours_over_torch, plain_over_ours
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--torch_python", help="a Python with torch, torchvision and timm")
@@ -206,25 +217,25 @@ def main() -> None:
     parser.add_argument("--mode", choices=("train", "infer"), default="train")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--serve", nargs=2, help="be one of the programs")
+    parser.add_argument("--serve", nargs=2, help="run as one of the programs")
     options = parser.parse_args()
     if options.serve:
         kind, name = options.serve
         if kind in ("ours", "plain"):
             serve_ours(name, options.mode, options.batch, kind == "plain")
         else:
-            serve_theirs(name, options.mode, options.batch, kind == "last")
+            serve_torch(name, options.mode, options.batch, kind == "last")
         return
     columns = ["model", "ours ms", "GiB"]
     columns += ["PyTorch ms", "GiB", "ours / PyTorch"] if options.torch_python else []
     columns += ["plain ms", "plain / ours"] if options.plain else []
     print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns), flush=True)
     rows = [compare(name, options) for name in options.models.split(",")]
-    for what, figures in zip(
+    for column, figures in zip(
         ("ours / PyTorch", "plain / ours"), zip(*rows, strict=True), strict=True
     ):
         if None not in figures:
-            print(f"Geometric mean of {what}: {math.prod(figures) ** (1 / len(figures)):.2f}")
+            print(f"Geometric mean of {column}: {math.prod(figures) ** (1 / len(figures)):.2f}")
 
 
 if __name__ == "__main__":

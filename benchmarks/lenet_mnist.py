@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(seed: int) -> tuple[float, float]:
-    """(seconds, top-1) of `python -m train --config=configs/lenet.py` with this seed."""
+    """Returns (seconds, top-1) of `python -m train --config=configs/lenet.py` with this seed."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "train", "--config=configs/lenet.py"]
         command += [f"--workdir={folder}/run", f"--config.seed={seed}"]
@@ -34,6 +34,7 @@ def run(seed: int) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     seeds = parser.parse_args().seeds

@@ -6,12 +6,12 @@ Ours, by threads and by worker processes, beside torchvision's DataLoader (PIL: 
 flip, PILToTensor) and tf.data (sample_distorted_bounding_box, decode_and_crop_jpeg, resize, flip),
 on the same JPEGs of about 500x375 pixels and 110 KB, made from scikit-image's photographs. Each
 contender runs in a process of its own, with the Python given for it (torch and torchvision;
-tensorflow-cpu), bound to as many cores as it has workers, in turns. tf.data's default resize does
-not antialias; the row "antialias" does the work that the other contenders do. The table gives the
-medians over the rounds of
-- images/s: by the clock;
-- per core: images for each second of CPU time of all its processes, which other programs on the
-  machine disturb less.
+tensorflow-cpu), bound to as many cores as it has workers; the contenders alternate. tf.data's
+default resize does not antialias; the row "antialias" does the work that the other contenders do.
+The table gives the medians over the rounds of
+- images/s: images per second by the clock;
+- per core: images per second of CPU time of all its processes, which other programs on the machine
+  disturb less.
 """
 
 import argparse
@@ -30,6 +30,7 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "immunohis
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch_python", help="a Python with torch and torchvision")
     parser.add_argument("--tf_python", help="a Python with tensorflow")
@@ -51,6 +52,7 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
+    """Runs all contenders and prints the table."""
     pythons = {
         "ours": sys.executable,
         "ours, processes": sys.executable,
@@ -106,7 +108,7 @@ def write_images(folder: Path, count: int) -> float:
 
 
 def _jpeg_of_size(image, size: int) -> bytes:
-    """The JPEG of the quality that comes closest to the size."""
+    """Encodes an image in the quality whose size in bytes comes closest to `size`."""
     best = b""
     for quality in range(99, 70, -1):
         stream = io.BytesIO()
@@ -119,6 +121,7 @@ def _jpeg_of_size(image, size: int) -> bytes:
 
 
 def ours(folder: str, workers: int, processes: bool = False) -> Iterator[int]:
+    """Yields the sizes of batches from our loader, on threads or on worker processes."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import input_pipeline
     from input_pipeline import loader, transforms
@@ -139,6 +142,7 @@ def ours(folder: str, workers: int, processes: bool = False) -> Iterator[int]:
 
 
 def torchvision(folder: str, workers: int) -> Iterator[int]:
+    """Yields the sizes of batches from torchvision's dataset and PyTorch's DataLoader."""
     import torch
     from torchvision import datasets, transforms
 
@@ -155,6 +159,7 @@ def torchvision(folder: str, workers: int) -> Iterator[int]:
 
 
 def tf_data(folder: str, workers: int, antialias: bool = False) -> Iterator[int]:
+    """Yields the sizes of batches from tf.data."""
     import tensorflow as tf
 
     def example(path):
@@ -192,7 +197,7 @@ CONTENDERS = {
 
 
 def measure(batches: Iterator[int], seconds: float) -> tuple[float, float]:
-    """Images a second by the clock and by CPU time, once the workers have started."""
+    """Returns images per second by the clock and by CPU time, once the workers have started."""
     for _ in range(8):
         next(batches)
     images, start, cpu = 0, time.perf_counter(), cpu_seconds()
@@ -202,7 +207,7 @@ def measure(batches: Iterator[int], seconds: float) -> tuple[float, float]:
 
 
 def cpu_seconds() -> float:
-    """CPU time so far of this process and of all its descendants that are alive."""
+    """Returns the CPU time of this process and of all its living descendants, in seconds."""
     fields = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -210,11 +215,12 @@ def cpu_seconds() -> float:
         except OSError:  # it has ended meanwhile
             continue
         fields[int(path.parent.name)] = after_name
-    family, grown = {os.getpid()}, True
+    descendants, grown = {os.getpid()}, True
     while grown:
-        more = {pid for pid, stat in fields.items() if int(stat[1]) in family} - family
-        family, grown = family | more, bool(more)
-    ticks = sum(int(x) for pid in family for x in fields[pid][11:13])
+        children = {pid for pid, stat in fields.items() if int(stat[1]) in descendants}
+        grown = bool(children - descendants)
+        descendants |= children
+    ticks = sum(int(x) for pid in descendants for x in fields[pid][11:13])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

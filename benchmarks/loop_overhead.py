@@ -2,10 +2,10 @@
 
     python benchmarks/loop_overhead.py [--rounds=5]
 
-Both call the very program that the loop compiled, on data that lies on the device: bare, in a
-Python loop that does nothing else, and through `train.loop.training_loop` with progress bar,
-metrics.jsonl, TensorBoard events and data order. Evaluation, checkpoints and curves.png are left
-out: they are work that was asked for, not overhead. Rounds alternate; the fastest of each counts.
+Both call the same compiled program, on data that lies on the device: bare, in a Python loop that
+does nothing else, and through `train.loop.training_loop` with progress bar, metrics.jsonl,
+TensorBoard events and data order. Evaluation, checkpoints and curves.png are left out: they are
+work that was asked for, not overhead. Rounds alternate; the fastest of each counts.
 Target: at most 3 %, for ResNet-18 at 64x64 (one call per step) and LeNet-5 (one for many steps).
 """
 
@@ -38,24 +38,24 @@ CASES = {
 
 
 class NoCheckpoints:
-    """Checkpoints that are not written."""
+    """Stands for a checkpoint manager, and writes nothing."""
 
     def save(self, step: int, state) -> None:
-        pass
+        """Does nothing."""
 
 
 class Case:
-    """One model, compiled once, whose steps are taken bare or in the loop."""
+    """One model, compiled once, whose steps run bare or in the loop."""
 
-    def __init__(self, model: str, facts: dict):
+    def __init__(self, model: str, settings: dict):
         self.config = base.get_config()
         self.config.model.name = model
-        self.config.data.name = facts["data"]
-        self.config.data.image_size = facts["size"]
-        self.config.batch_size = facts["batch"]
+        self.config.data.name = settings["data"]
+        self.config.data.image_size = settings["size"]
+        self.config.batch_size = settings["batch"]
         self.config.optimizer.options = ConfigDict({"momentum": 0.9})
         self.config.schedule.learning_rate = 1e-3
-        self.steps = facts.get("steps", 200)
+        self.steps = settings.get("steps", 200)
         self.config.log.every = f"{self.steps // 2} steps"
         data = open_data(self.config)
         self.intervals = dataclasses.replace(
@@ -70,31 +70,33 @@ class Case:
         self.state = initial_state(task, shapes)
 
     def bare(self) -> float:
-        """Seconds per step of the compiled program alone."""
+        """Returns the seconds per step of the compiled program alone."""
         runner, batch = self.runner, self.config.batch_size
         program, data = runner.train_program, runner.train_data
         rows = jax.device_put(np.zeros((self.intervals.max_steps_per_call, batch), np.int32))
-        row, count, sums = rows[0], jax.device_put(np.int32(len(rows))), empty_metrics()
-        jax.block_until_ready((rows, row, count, sums, self.state))
+        row, count, metrics = rows[0], jax.device_put(np.int32(len(rows))), empty_metrics()
+        jax.block_until_ready((rows, row, count, metrics, self.state))
         calls = self.steps // len(rows) if runner.multi_step else self.steps
         begin = time.perf_counter()
         for _ in range(calls):
             if runner.multi_step:
-                self.state, sums = program(self.state, data, rows, count)
+                self.state, metrics = program(self.state, data, rows, count)
             else:
-                self.state, sums = program(self.state, sums, data, row)
-        jax.block_until_ready((self.state, sums))
+                self.state, metrics = program(self.state, metrics, data, row)
+        jax.block_until_ready((self.state, metrics))
         return (time.perf_counter() - begin) / self.steps
 
     def in_loop(self) -> float:
-        """Seconds per step in the training loop."""
-        # The counter follows the steps taken so far, bare ones too: start at an event.
+        """Returns the seconds per step in the training loop."""
+        # The step counter includes the bare steps. The loop starts there, at a step that is logged.
         start = int(self.state.step)
         intervals = dataclasses.replace(self.intervals, total=start + self.steps)
         progress = Progress(self.state, start)
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             report = Report(Path(folder), self.config, intervals, start)
-            report.lines.append({"split": "eval", "step": intervals.total})  # as if it were done
+            report.lines.append(
+                {"split": "eval", "step": intervals.total}
+            )  # as if the evaluation were done
             report.draw = lambda: None
             with Interruption() as interruption:
                 begin = time.perf_counter()
@@ -109,11 +111,12 @@ class Case:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    for model, facts in CASES.items():
-        case = Case(model, facts)
+    for model, settings in CASES.items():
+        case = Case(model, settings)
         case.bare(), case.in_loop()  # first calls
         bare, in_loop = zip(*((case.bare(), case.in_loop()) for _ in range(rounds)), strict=True)
         overhead = min(in_loop) / min(bare) - 1

@@ -1,8 +1,8 @@
-"""Flax's own layers under every model, for the benchmarks to compare ours with."""
+"""Every model on flax's own layers, the baseline of the benchmarks."""
 
 from zoo.kernels import platform
 
 
 def use_plain_layers() -> None:
-    """From now on models trace to `nn.Conv`'s, `nn.Dense`'s and `nn.max_pool`'s operations."""
+    """Makes all models trace to the operations of `nn.Conv`, `nn.Dense` and `nn.max_pool`."""
     platform.tracing(platform.NATIVE).__enter__()

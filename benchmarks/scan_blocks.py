@@ -1,11 +1,11 @@
-"""Compile time and memory of a training step: blocks one by one, scanned, scanned with remat.
+"""Compile time and memory of a training step: blocks in a row, scanned, rematerialized.
 
     python benchmarks/scan_blocks.py [--models=vit_l_16,cait_s36,swin_b] [--batch=8] [--size=224]
 
-Each figure is of a process of its own. Seconds are of the CPU, of all threads, which other
+Each figure comes from a process of its own. Seconds are CPU time of all threads, which other
 programs on the machine disturb least: for tracing and lowering, and for XLA's compilation (no
-cache); the memory is what XLA's program needs beside its arguments, by its own account, and with
---run also the largest resident size of the process after a step, by the kernel's.
+cache). The memory is that of XLA's temporaries, as XLA reports it, and with --run also the peak
+resident size of the process after a step, as the kernel reports it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-WAYS = {
+SETTINGS = {
     "one by one": {},
     "remat": {"remat": True},
     "scan": {"scan": True},
@@ -22,14 +22,22 @@ WAYS = {
 }
 
 
-def measure(name: str, way: str, batch: int, size: int, run: bool) -> None:
-    """Prints the figures of one way, in this process."""
+def measure(name: str, setting: str, batch: int, size: int, run: bool) -> None:
+    """Prints the figures of one setting, in this process.
+
+    Args:
+      name: Registered model.
+      setting: Key of `SETTINGS`.
+      batch: Number of images.
+      size: Side of the images in pixels.
+      run: Whether to run a step, too.
+    """
     import jax
     import jax.numpy as jnp
 
     import zoo
 
-    model = zoo.create(name, **WAYS[way])
+    model = zoo.create(name, **SETTINGS[setting])
     images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
 
@@ -44,11 +52,11 @@ def measure(name: str, way: str, batch: int, size: int, run: bool) -> None:
 
     start = time.process_time()
     lowered = jax.jit(step, donate_argnums=0).lower(params, images)
-    middle = time.process_time()
+    lowered_at = time.process_time()
     compiled = lowered.compile()
-    end = time.process_time()
+    compiled_at = time.process_time()
     memory = compiled.memory_analysis()
-    figures = [middle - start, end - middle, memory.temp_size_in_bytes / 2**30]
+    figures = [lowered_at - start, compiled_at - lowered_at, memory.temp_size_in_bytes / 2**30]
     if run:
         arrays = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01), params)
         start = time.perf_counter()
@@ -59,12 +67,13 @@ def measure(name: str, way: str, batch: int, size: int, run: bool) -> None:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="vit_l_16,cait_s36,swin_b")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--run", action="store_true")
-    parser.add_argument("--only", nargs=2, help="a model and a way, in this process")
+    parser.add_argument("--only", nargs=2, help="a model and a setting, in this process")
     options = parser.parse_args()
     if options.only:
         measure(*options.only, options.batch, options.size, options.run)
@@ -73,11 +82,11 @@ def main() -> None:
     columns += ["step s", "peak RSS GiB"] if options.run else []
     print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
     for name in options.models.split(","):
-        for way in WAYS:
-            command = [sys.executable, *sys.argv, "--only", name, way]
+        for setting in SETTINGS:
+            command = [sys.executable, *sys.argv, "--only", name, setting]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             figures = [f"{float(figure):.2f}" for figure in output.split()]
-            print(f"| {name} | {way} | " + " | ".join(figures) + " |", flush=True)
+            print(f"| {name} | {setting} | " + " | ".join(figures) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import jax
 from flax import linen as nn
 from flax import traverse_util
 
-# Collections of what networks leave behind, besides their variables.
-_SOWN = ("intermediates", "attention")
+# Collections that networks sow, which are no variables.
+_SOWN_COLLECTIONS = ("intermediates", "attention")
 
 
 def features(
@@ -20,9 +20,9 @@ def features(
     train: bool = False,
     rngs: Mapping[str, jax.Array] | None = None,
 ) -> Any:
-    """Intermediate outputs of a network: its stages, its embedding, its attention maps.
+    """Returns intermediate outputs of a network: stages, embedding, attention maps.
 
-    Under `jax.jit` whatever the chosen outputs do not need is never computed. Outside of modules:
+    Under `jax.jit` whatever the selected outputs do not need is never computed. Outside of modules:
 
         stages = zoo.features(model, variables, images, at=["stage3", "stage4"])
         one, updates = zoo.features(model, variables, images, at="stage4", train=True, rngs=rngs)
@@ -44,17 +44,18 @@ def features(
                 return [conv(x) for conv, x in zip(self.lateral, stages.values(), strict=True)]
 
     Args:
-      model: from `zoo.create`.
-      variables: its variables; not given within a module.
-      images: [B, H, W, C], normalised as `zoo.info(name)` says.
-      at: "stem", "stage1", "stage2", ... ([B, H, W, C] each; `zoo.info(name).stages` has their
-        strides and channels), "embedding" (the head's input, [B, C]), or what else the family's
-        file sows. A name gives one array, several names a dict in their order, None a dict of all.
-        "attention" gives a dict from the layer's path to its attention map [B, heads, queries,
-        keys], whose rows sum to 1; only when it is named, as maps are large.
-      train: normalise by the statistics of the batch, and drop out.
-      rngs: {"dropout": key} for dropout and drop path in training; within a module they come from
-        its own stream "dropout".
+      model: Module from `zoo.create`.
+      variables: Variables of the module; not given within a module.
+      images: Images [B, H, W, C], normalised as `zoo.info(name)` says.
+      at: Name or names of the outputs: "stem", "stage1", "stage2", ... ([B, H, W, C] each;
+        `zoo.info(name).stages` has their strides and channels), "embedding" (the head's input,
+        [B, C]), or what else the family's file sows. A name gives one array, several names a dict
+        in their order, None a dict of all. "attention" gives a dict from the layer's path to its
+        attention map [B, heads, queries, keys], whose rows sum to 1; only when it is named, as
+        maps are large.
+      train: Whether to normalise by the statistics of the batch, and to apply dropout.
+      rngs: {"dropout": key} for dropout and drop path in training. Within a module they come from
+        the module's own stream "dropout".
 
     Returns:
       An array or a dict, see `at`. In training, outside of modules, a pair: this, and the updated
@@ -62,30 +63,31 @@ def features(
       statistics go where the module's own layers leave theirs.
 
     Raises:
-      ValueError: the network has no output of that name; the message lists those it has.
+      ValueError: The network has no output of that name; the message lists those it has.
+      TypeError: Variables are given within a module, or not given outside of modules.
     """
     named = () if at is None else (at,) if isinstance(at, str) else tuple(at)
     if model.scope is not None:
         if images is not None:
             raise TypeError("Within a module call zoo.features(network, images): no variables.")
-        sown = _of_submodule(model, variables, named, train)
-        return _chosen(model, sown, at, named)
+        sown = _sown_by_submodule(model, variables, named, train)
+        return _select(model, sown, at, named)
     if images is None:
         raise TypeError("Outside of modules call zoo.features(model, variables, images).")
-    sown, updates = _run(model, variables, images, named, train, rngs)
-    chosen = _chosen(model, sown, at, named)
-    return (chosen, updates) if train else chosen
+    sown, updates = _apply(model, variables, images, named, train, rngs)
+    selected = _select(model, sown, at, named)
+    return (selected, updates) if train else selected
 
 
-def _of_submodule(
+def _sown_by_submodule(
     module: nn.Module, images: jax.Array, named: Sequence[str], train: bool
 ) -> dict[str, Any]:
-    """What a bound module sows; its variables are made, and its statistics updated, in place."""
+    """Returns what a bound module sows; makes its variables and updates its statistics in place."""
     if module.is_initializing():
         module(images, train=train)
     unbound, variables = module.unbind()
     rngs = {"dropout": module.make_rng("dropout")} if train and module.has_rng("dropout") else None
-    sown, updates = _run(unbound, variables, images, named, train, rngs)
+    sown, updates = _apply(unbound, variables, images, named, train, rngs)
     if not module.is_initializing():
         for collection, values in updates.items():
             for name, value in values.items():
@@ -93,7 +95,7 @@ def _of_submodule(
     return sown
 
 
-def _run(
+def _apply(
     model: nn.Module,
     variables: Mapping[str, Any],
     images: jax.Array,
@@ -101,11 +103,11 @@ def _run(
     train: bool,
     rngs: Mapping[str, jax.Array] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an unbound network sows, and its updated collections."""
-    wanted = _SOWN if "attention" in named else _SOWN[:1]
+    """Returns what an unbound network sows, and its updated collections."""
+    sown_collections = _SOWN_COLLECTIONS if "attention" in named else _SOWN_COLLECTIONS[:1]
     statistics = [name for name in variables if name != "params"] if train else []
     mode = dict(train=True, rngs=rngs) if train else {}
-    _, state = model.apply(variables, images, **mode, mutable=[*wanted, *statistics])
+    _, state = model.apply(variables, images, **mode, mutable=[*sown_collections, *statistics])
     # Submodules that sow come as nested mappings.
     sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}
     if maps := traverse_util.flatten_dict(state.get("attention", {}), sep="/"):
@@ -113,9 +115,10 @@ def _run(
     return sown, {name: state[name] for name in statistics if name in state}
 
 
-def _chosen(
+def _select(
     model: nn.Module, sown: dict[str, Any], at: str | Sequence[str] | None, named: Sequence[str]
 ) -> Any:
+    """Returns the outputs that `at` names, see `features`."""
     if unknown := [name for name in named if name not in sown]:
         raise ValueError(
             f"{type(model).__name__} has no output {', '.join(unknown)}; "

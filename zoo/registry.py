@@ -49,24 +49,27 @@ class Info:
     """What is known about one model.
 
     Attributes:
-      name: the registered name.
-      family: the family file it lives in.
-      paper: title and where to find it.
-      year: of the paper.
-      image_size: side of the square images it was designed for, in pixels.
-      channels: of those images.
-      reference: the public implementation it equals, with that implementation's name for it.
-      mean, std: per channel, of images scaled to [0, 1]: the input is `(image / 255 - mean) / std`.
-      channel_order: of the input, "RGB", or "BGR" for the weights of Caffe's networks (reverse the
-        channels after normalising: `mean` and `std` are red, green, blue).
-      interpolation: of the resize before evaluation, "bilinear" or "bicubic".
-      crop: share of the shorter side that the evaluation's centre crop keeps.
-      top1, top5: published accuracy in %, on ImageNet-1k (LeNets and MLP: MNIST; those for CIFAR:
-        CIFAR-10); None without one.
-      accuracy_source: where that accuracy was reported.
-      num_params: number of trainable parameters with the native number of classes.
-      gmacs: multiply-adds of one image at `image_size`, in 1e9.
-      stages: name, stride and channels of each stage, a tuple of `zoo.stages.Stage`.
+      name: Name of the model in the registry.
+      family: Name of the file in `zoo/models` that defines the model.
+      paper: Title of the paper and where to find it.
+      year: Year of the paper.
+      image_size: Side of the square images that the model was designed for, in pixels.
+      channels: Number of channels of these images.
+      reference: Public implementation that the model equals, and its name there.
+      mean: Mean of each channel, red first, of images scaled to [0, 1]. The model's input is
+        `(image / 255 - mean) / std`.
+      std: Standard deviation of each channel, red first, of images scaled to [0, 1].
+      channel_order: Order of the input's channels: "RGB", or "BGR" for the weights of Caffe's
+        networks, for which the channels are reversed after normalising.
+      interpolation: Interpolation of the resize before evaluation, "bilinear" or "bicubic".
+      crop: Share of the shorter side that the evaluation's centre crop keeps, in (0, 1].
+      top1: Published top-1 accuracy in %, or None. It is on ImageNet-1k; on MNIST for LeNets and
+        MLP, on CIFAR-10 for the networks for CIFAR.
+      top5: Published top-5 accuracy in %, or None. It is on the same data.
+      accuracy_source: Where this accuracy was reported.
+      num_params: Number of trainable parameters with the native number of classes.
+      gmacs: Multiply-adds of one image at `image_size`, in 1e9.
+      stages: Name, stride and channels of each stage, a tuple of `zoo.stages.Stage`.
 
     The last three are counted from the model's shapes when they are first asked for, in a few
     seconds for the deepest networks; nothing is computed.
@@ -110,7 +113,7 @@ class Info:
 
     @property
     def source(self) -> str:
-        """The old name of `accuracy_source`."""
+        """Old name of `accuracy_source`, which still works, with a warning."""
         warn_renamed("Info.source", "Info.accuracy_source")
         return self.accuracy_source
 
@@ -121,7 +124,10 @@ class Info:
 
 
 class CheckpointKeys(NamedTuple):
-    """How one source names and shapes the parameters of a family, see `Family.checkpoint_keys`."""
+    """How one source names and shapes the parameters of a family.
+
+    See `Family.checkpoint_keys` for the attributes.
+    """
 
     rules: Rules | Callable[[nn.Module], Rules]
     dense_as_conv1x1: Sequence[str]
@@ -133,14 +139,15 @@ class Family:
     """The models of one file.
 
     Attributes:
-      name: of the file.
-      defaults: the fields of `Info` that its variants share.
-      sources: the conversion tables, by whose names they lead to.
-      resampling: for parameters that depend on the image size, (pattern of their paths, function of
-        the array and the shape wanted).
-      ignored_keys: patterns of names in the references' weights that hold nothing of their own:
-        constants, and second names of a tensor. `zoo.load_torch` passes them over.
-      redundant: the old name of `ignored_keys`.
+      name: Name of the file, without ".py".
+      defaults: Fields of `Info` that all variants share.
+      sources: Conversion tables, by the source of the names that they lead to.
+      resampling: Pairs (pattern of parameter paths, function) for parameters that depend on the
+        image size. The function takes the array and the shape wanted, and returns the resampled
+        array.
+      ignored_keys: Patterns of names in the references' weights that hold nothing of their own:
+        constants, and second names of a tensor. `zoo.load_torch` ignores them.
+      redundant: Old name of `ignored_keys`, which still works, with a warning.
     """
 
     name: str
@@ -157,9 +164,13 @@ class Family:
         self.defaults = _renamed_fields(self.defaults)
 
     def variant(self, **metadata) -> Callable:
-        """Decorator: registers a function that builds a module.
+        """Returns a decorator that registers a function which builds a module, under its name.
 
-        `metadata` are fields of `Info`.
+        Args:
+          **metadata: Fields of `Info` that are the variant's own.
+
+        Raises:
+          ValueError: A model of this name is registered already.
         """
 
         def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
@@ -183,16 +194,16 @@ class Family:
         """Adds the conversion table from our parameter paths to the names used by `source`.
 
         Args:
-          source: whose names they are, such as "torchvision" or "timm".
+          source: Implementation whose names these are, such as "torchvision" or "timm".
           rules: (pattern, replacement) pairs of `re.sub`, applied in order to a path such as
-            "stage1_block2/conv1"; in a replacement `\\2-1` is group 2 less one, and `\\/` a slash
+            "stage1_block2/conv1". In a replacement `\\2-1` is group 2 less one, and `\\/` a slash
             that the name itself has. A name that ends in "_" is joined to "weight" or "bias"
             without a dot. Where names depend on the variant, a function from the module to such
             pairs.
-          dense_as_conv1x1: patterns of the paths of our dense layers that are 1x1 convolutions
-            there, and of our vectors [C] that are [C, 1, 1] there.
-          channel_vectors_4d: patterns of the paths of layers whose vectors [C] are [1, C, 1, 1]
-            there.
+          dense_as_conv1x1: Patterns of the paths of dense layers of ours that are 1x1 convolutions
+            in the source, and of vectors [C] of ours that are [C, 1, 1] in the source.
+          channel_vectors_4d: Patterns of the paths of layers whose vectors [C] are [1, C, 1, 1] in
+            the source.
         """
         self.sources[source] = CheckpointKeys(rules, dense_as_conv1x1, channel_vectors_4d)
 
@@ -203,7 +214,7 @@ class Family:
         pointwise: Sequence[str] = (),
         framed: Sequence[str] = (),
     ) -> None:
-        """The old name of `checkpoint_keys`."""
+        """Old name of `checkpoint_keys`, which still works, with a warning."""
         warn_renamed("Family.naming", "Family.checkpoint_keys")
         self.checkpoint_keys(origin, rules, pointwise, framed)
 
@@ -215,7 +226,7 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def _renamed_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of `Info`, of which "source" is the old name of "accuracy_source"."""
+    """Returns fields of `Info`, with "accuracy_source" for its old name "source"."""
     fields = dict(metadata)
     if "source" in fields:
         warn_renamed("source=...", "accuracy_source=...")
@@ -225,6 +236,8 @@ def _renamed_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
+    """One entry of the registry; `module` is the name of the Python module that made it."""
+
     info: Info
     build: Callable[..., nn.Module]
     family: Family
@@ -242,7 +255,11 @@ def _all_models() -> Mapping[str, _Model]:
 
 
 def lookup(name: str) -> _Model:
-    """The registry's entry for `name`; ValueError with the closest names if there is none."""
+    """Returns the registry's entry for `name`.
+
+    Raises:
+      ValueError: No such model is registered; the message has the closest names.
+    """
     models = _all_models()
     if name not in models:
         close = difflib.get_close_matches(name, models, n=3, cutoff=0.5)
@@ -252,21 +269,23 @@ def lookup(name: str) -> _Model:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the registered models that match a shell wildcard such as "resnet*", sorted."""
+    """Returns the sorted names of the models that match a shell wildcard such as "resnet*"."""
     return sorted(fnmatch.filter(_all_models(), pattern))
 
 
 class Overrides(TypedDict, total=False):
     """Attributes that all models have, or many; each family's file documents all of its own.
 
-    num_classes: number of classes; 0 removes the head and returns the pooled features.
-    dtype: of the computation, a floating-point type such as "bfloat16"; parameters, statistics and
-      logits stay float32.
-    dropout: dropout rate.
-    drop_path: rate of stochastic depth in the last block.
-    scan: compile equal blocks once, with stacked parameters: see `zoo.layers.blocks`.
-    remat: rematerialize activations in the backward pass.
-    name: of the module in the module that contains it.
+    Attributes:
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation, a floating-point type such as "bfloat16"; parameters,
+        normalisation statistics and logits stay float32.
+      dropout: Dropout rate, in [0, 1).
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      name: Name of the module in the module that contains it.
     """
 
     num_classes: int
@@ -279,17 +298,22 @@ class Overrides(TypedDict, total=False):
 
 
 @overload
-def create(model: str, /, **overrides: Unpack[Overrides]) -> nn.Module: ...
+def create(model: str, /, **overrides: Unpack[Overrides]) -> nn.Module:
+    """The attributes that many models have, for type checkers and editors."""
+
+
 @overload
-def create(model: str, /, **overrides: Any) -> nn.Module: ...
+def create(model: str, /, **overrides: Any) -> nn.Module:
+    """All other attributes."""
+
+
 def create(model: str, /, **overrides: Any) -> nn.Module:
     """Builds the module called `model`, a `flax.linen.Module`.
 
     Its call takes images [B, H, W, C] and `train=True` or False, and returns logits
     [B, num_classes]. Images are normalised, `(image / 255 - info.mean) / info.std` with
     `info = zoo.info(model)`; pixels in 0..255 are not noticed, and give useless logits. The module
-    works by itself and as a part of another module, in `setup` and in
-    `@nn.compact`:
+    works by itself and as a part of another module, in `setup` and in `@nn.compact`:
 
         class Siamese(nn.Module):
             @nn.compact
@@ -298,14 +322,15 @@ def create(model: str, /, **overrides: Any) -> nn.Module:
                 return jnp.abs(backbone(left, train=train) - backbone(right, train=train))
 
     Args:
-      model: a registered name, see `zoo.list_models`.
-      **overrides: attributes of the module, also those that the variant sets: `num_classes`,
-        `dtype`, and what the family adds. Besides, `name` and `parent` as of every linen module.
+      model: Registered name, see `zoo.list_models`.
+      **overrides: Attributes of the module, also those that the variant sets: `num_classes`,
+        `dtype`, and what the family adds. Besides, `name` and `parent`, as of every linen module.
 
     Raises:
-      ValueError: no such model (the message has the closest names), or an impossible value.
-      TypeError: the model has no such attribute (the message lists those it has), or a value of
-        the wrong type.
+      ValueError: No such model is registered (the message has the closest names), or a value is
+        impossible.
+      TypeError: The model has no such attribute (the message lists those it has), or a value is
+        of the wrong type.
     """
     default = lookup(model).build(parent=None)
     names = {field.name for field in dataclasses.fields(default)} - {"parent", "name"}
@@ -334,14 +359,21 @@ def _check_overrides(*, num_classes: Any = 0, dtype: Any = jnp.float32, **others
 
 
 def info(name: str) -> Info:
-    """What is known about the model called `name`: see `Info`."""
+    """Returns what is known about the model called `name`, see `Info`.
+
+    Raises:
+      ValueError: No such model is registered; the message has the closest names.
+    """
     return lookup(name).info
 
 
 def abstract_variables(model: str, /, image_size: int | None = None, **overrides) -> dict[str, Any]:
-    """Shapes and dtypes of a model's variables; nothing is computed.
+    """Returns the shapes and dtypes of a model's variables; nothing is computed.
 
-    `image_size` is the model's own by default.
+    Args:
+      model: Registered name.
+      image_size: Side of the square images in pixels; by default the model's own.
+      **overrides: Attributes of the model, as for `create`.
     """
     return _abstract_variables(model, image_size, tuple(sorted(overrides.items())))
 

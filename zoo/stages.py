@@ -10,19 +10,19 @@ from flax import linen as nn
 from zoo.layers.image_size import any_size
 
 _STAGE = re.compile(r"(\w+_)?(stem|stage\d+)(_\w+)?")
-# A multiple of all strides, patches and windows: so many pixels more are, stage by stage, so many
-# positions more as its stride says, however images are padded at their edges.
-_MORE_PIXELS = 64 * 3 * 7
+# A multiple of all strides, patches and windows: this many more pixels give every stage exactly
+# this many divided by its stride more positions, however images are padded at their edges.
+_EXTRA_PIXELS = 64 * 3 * 7
 
 
 class Stage(NamedTuple):
     """One of the outputs on the way through a network, for `zoo.features`.
 
     Attributes:
-      name: "stem", "stage1", "stage2", ...
-      stride: how many pixels of the image lie between two of its positions, in either direction; a
+      name: Name of the output: "stem", "stage1", "stage2", ...
+      stride: Distance of neighbouring positions in pixels of the image, in either direction; a
         float where that is no whole number (CrossViT), None for vectors, which have no positions.
-      channels: number of features of a position.
+      channels: Number of features of each position.
     """
 
     name: str
@@ -31,29 +31,29 @@ class Stage(NamedTuple):
 
 
 def stages(model: nn.Module, image_size: int, channels: int) -> tuple[Stage, ...]:
-    """The stem and the stages of `model`, in the order in which an image passes them.
+    """Returns the stem and the stages of `model`, in the order in which an image passes them.
 
-    Nothing is computed.
+    Nothing is computed: the figures come from the shapes of two image sizes.
 
     Args:
-      model: an unbound network.
-      image_size: side of its images, in pixels.
-      channels: of its images.
+      model: Unbound network.
+      image_size: Side of its square images, in pixels.
+      channels: Number of channels of its images.
     """
     shapes = _shapes(model, image_size, channels)
-    larger = _shapes(model, image_size + _MORE_PIXELS, channels)
+    larger = _shapes(model, image_size + _EXTRA_PIXELS, channels)
     found = []
     for name, shape in shapes.items():
         stride = None
         if len(shape) == 4:
-            stride = _MORE_PIXELS / (larger[name][1] - shape[1])
+            stride = _EXTRA_PIXELS / (larger[name][1] - shape[1])
             stride = int(stride) if stride.is_integer() else image_size / shape[1]
         found.append(Stage(name, stride, shape[-1]))
     return tuple(found)
 
 
 def _shapes(model: nn.Module, image_size: int, channels: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of what the model sows as its stem and stages."""
+    """Returns the shapes of what the model sows as its stem and stages, by name."""
     shapes = {}
 
     def record(key: jax.Array, images: jax.Array) -> None:

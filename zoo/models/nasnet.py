@@ -30,22 +30,26 @@ from zoo.registry import Family
 
 conv_init = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
-Operation = int | str  # a number: twice a separable convolution with a window of that size
+Operation = int | str  # a number: two separable convolutions with kernels of that size
 
 
-class Plan(NamedTuple):
+class CellSpec(NamedTuple):
     """What the search decides about a cell.
 
     Five combinations each add two states, left and right, after an operation on each. State 0 is
-    the output of the cell before, 1 that of the cell before it, 2 and on are the combinations.
-    The states in `output` side by side are the cell's output.
+    the output of the last cell, 1 that of the cell before it, 2 and on are the combinations.
+
+    Attributes:
+      combinations: Pairs ((left operation, state), (right operation, state)). An operation is
+        "identity", "average", "max", or the kernel size of two separable convolutions.
+      output: Numbers of the states that are concatenated to the cell's output.
     """
 
     combinations: tuple[tuple[tuple[Operation, int], tuple[Operation, int]], ...]
     output: tuple[int, ...]
 
 
-NORMAL = Plan(
+NORMAL = CellSpec(
     (
         ((5, 0), (3, 1)),
         ((5, 1), (3, 1)),
@@ -55,7 +59,7 @@ NORMAL = Plan(
     ),
     output=(1, 2, 3, 4, 5, 6),
 )
-REDUCTION = Plan(
+REDUCTION = CellSpec(
     (
         ((5, 0), (7, 1)),
         (("max", 0), (7, 1)),
@@ -81,14 +85,15 @@ class Projection(nn.Module):
         return self.norm(name="norm")(x)
 
 
-class Separable(nn.Module):
-    """ReLU, separable convolution, BatchNorm, twice; the first of them with the strides.
+class StackedSeparableConv(nn.Module):
+    """ReLU, separable convolution, BatchNorm, twice; the first has the strides.
 
-    With `crop` that one computes a row and a column more, at the start, and drops them again.
+    [B, H, W, C] -> [B, H / strides, W / strides, features]. With `crop` the first convolution
+    computes a row and a column more, at the start, and drops them again.
     """
 
     features: int
-    size: int
+    kernel_size: int
     strides: int
     crop: bool
     conv: Callable[..., nn.Module]
@@ -96,20 +101,23 @@ class Separable(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        window = (self.size, self.size)
+        window = (self.kernel_size, self.kernel_size)
         for i, strides in (1, self.strides), (2, 1):
-            more = strides if self.crop and strides > 1 else 0
+            extra = strides if self.crop and strides > 1 else 0  # pixels of padding at the start
             pads = lax.padtype_to_pads(x.shape[1:3], window, (strides, strides), "SAME")
-            channels, pads = x.shape[-1], [(low + more, high) for low, high in pads]
+            channels, pads = x.shape[-1], [(low + extra, high) for low, high in pads]
             depthwise = partial(self.conv, channels, window, strides, padding=pads)
             x = depthwise(feature_group_count=channels, name=f"depthwise{i}")(nn.relu(x))
             x = self.conv(self.features, (1, 1), name=f"pointwise{i}")(x)
-            x = self.norm(name=f"norm{i}")(x[:, 1:, 1:] if more else x)
+            x = self.norm(name=f"norm{i}")(x[:, 1:, 1:] if extra else x)
         return x
 
 
 class FactorizedReduction(nn.Module):
-    """Even pixels and odd ones, half the features each. [B, H, W, C] -> [B, H/2, W/2, features]."""
+    """1x1 convolutions of the even and of the odd pixels, concatenated, and BatchNorm.
+
+    [B, H, W, C] -> [B, H/2, W/2, features], half of the features from either.
+    """
 
     features: int
     conv: Callable[..., nn.Module]
@@ -125,13 +133,13 @@ class FactorizedReduction(nn.Module):
 
 
 class Cell(nn.Module):
-    """The outputs of the two cells before -> [B, H / strides, W / strides, len(output) * features].
+    """x [B, H, W, C] and `previous` -> [B, H / strides, W / strides, len(output) * features].
 
-    `before` is None in the first cell, which takes the stem's image itself for it; where it is
-    larger than `x` it is reduced to its size.
+    `x` is the output of the last cell, `previous` that of the cell before it; where it is larger
+    than `x` it is reduced to the size of `x`. The first cell has None, and takes `x` for both.
     """
 
-    plan: Plan
+    spec: CellSpec
     features: int
     strides: int
     count_padding: bool
@@ -140,31 +148,35 @@ class Cell(nn.Module):
     norm: Callable[..., nn.Module]
 
     @nn.compact
-    def __call__(self, x: jax.Array, before: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, previous: jax.Array | None) -> jax.Array:
         layers = dict(conv=self.conv, norm=self.norm)
         project = partial(Projection, self.features, 1, **layers)
-        if before is None:
-            before = x
-        elif before.shape[1:3] != x.shape[1:3]:
-            before = FactorizedReduction(self.features, **layers, name="reduce_before")(before)
+        if previous is None:
+            previous = x
+        elif previous.shape[1:3] != x.shape[1:3]:
+            previous = FactorizedReduction(self.features, **layers, name="reduce_before")(previous)
         else:
-            before = project(name="project_before")(nn.relu(before))
+            previous = project(name="project_before")(nn.relu(previous))
 
-        states = [project(name="project")(nn.relu(x)), before]
-        for i, (left, right) in enumerate(self.plan.combinations, 1):
-            left = operate(self, *left, states, name=f"combine{i}_left")
-            states.append(left + operate(self, *right, states, name=f"combine{i}_right"))
-        return jnp.concatenate([states[at] for at in self.plan.output], axis=-1)
+        states = [project(name="project")(nn.relu(x)), previous]
+        for i, (left, right) in enumerate(self.spec.combinations, 1):
+            left = apply_operation(self, *left, states, name=f"combine{i}_left")
+            states.append(left + apply_operation(self, *right, states, name=f"combine{i}_right"))
+        return jnp.concatenate([states[index] for index in self.spec.output], axis=-1)
 
 
-def operate(
-    cell: Cell, operation: Operation, at: int, states: list[jax.Array], name: str
+def apply_operation(
+    cell: Cell, operation: Operation, index: int, states: list[jax.Array], name: str
 ) -> jax.Array:
-    """One operation of a cell on a state; strides are for the states that come from outside."""
-    x, strides = states[at], cell.strides if at < 2 else 1
+    """Applies one operation of a cell to `states[index]`.
+
+    Only the inputs of the cell, states 0 and 1, are strided.
+    """
+    x, strides = states[index], cell.strides if index < 2 else 1
     layers = dict(conv=cell.conv, norm=cell.norm)
     if isinstance(operation, int):
-        return Separable(cell.features, operation, strides, cell.crop, **layers, name=name)(x)
+        separable = partial(StackedSeparableConv, cell.features, operation, strides, cell.crop)
+        return separable(**layers, name=name)(x)
     if operation == "average":
         counted = cell.count_padding and strides > 1
         return average_pool(x, 3, strides, "SAME", counted=counted)
@@ -181,25 +193,28 @@ class NASNet(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depth: number of cells in each of the three stages.
-      features: of a cell's operations in the first stage; they double with every stage.
-      stem_features: of the first convolution.
-      normal: plan of the cells.
-      reduction: plan of a cell before the second and the third stage, which halves the image. None:
-        their first cell does that.
-      skip_reduction: the cell after a reduction sees what the reduction saw, not what came before.
-      count_padding: average pooling with strides counts the padding as zeros.
-      crop: of the separable convolutions with strides, see `Separable`; changes work, not numbers.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depth: Number of cells in each of the three stages.
+      features: Number of features of a cell's operations in the first stage; every further stage
+        doubles it.
+      stem_features: Number of features of the first convolution.
+      normal: Specification of the cells.
+      reduction: Specification of a cell before the second and the third stage, which halves the
+        image; None if the first cell of these stages does that.
+      skip_reduction: Whether the cell after a reduction takes the reduction's previous state as its
+        own, rather than the reduction's input.
+      count_padding: Whether average pooling with strides counts the padding, as zeros.
+      crop: Whether separable convolutions with strides crop their outputs, see
+        `StackedSeparableConv`; changes the work, not the numbers.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the classifier.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depth: int
     features: int
     stem_features: int
-    normal: Plan
-    reduction: Plan | None = None
+    normal: CellSpec
+    reduction: CellSpec | None = None
     skip_reduction: bool = False
     count_padding: bool = False
     crop: bool = False
@@ -217,22 +232,23 @@ class NASNet(nn.Module):
         reduction = self.reduction or self.normal
 
         # Stem
-        before = conv(self.stem_features, (3, 3), 2, padding="VALID", name="stem_conv")(images)
-        before = norm(name="stem_norm")(before)  # [B, H/2, W/2, stem_features]
-        x = cell(reduction, self.features // 4, 2, name="stem_cell1")(before, None)
-        before, x = x, cell(reduction, self.features // 2, 2, name="stem_cell2")(x, before)
+        previous = conv(self.stem_features, (3, 3), 2, padding="VALID", name="stem_conv")(images)
+        previous = norm(name="stem_norm")(previous)  # [B, H/2, W/2, stem_features]
+        x = cell(reduction, self.features // 4, 2, name="stem_cell1")(previous, None)
+        previous, x = x, cell(reduction, self.features // 2, 2, name="stem_cell2")(x, previous)
         self.sow("intermediates", "stem", x)  # [B, H/8, W/8, ...]
 
         # Stages
         for i in (1, 2, 3):
             features = self.features * 2 ** (i - 1)
             if i > 1 and self.reduction:
-                reduced = cell(self.reduction, features, 2, name=f"stage{i}_reduction")(x, before)
-                before, x = before if self.skip_reduction else x, reduced
+                reduction_cell = cell(self.reduction, features, 2, name=f"stage{i}_reduction")
+                reduced = reduction_cell(x, previous)
+                previous, x = previous if self.skip_reduction else x, reduced
             for j in range(1, self.depth + 1):
                 strides = 2 if i > 1 and j == 1 and not self.reduction else 1
-                one = cell(self.normal, features, strides, name=f"stage{i}_cell{j}")
-                before, x = x, one(x, before)
+                normal_cell = cell(self.normal, features, strides, name=f"stage{i}_cell{j}")
+                previous, x = x, normal_cell(x, previous)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, ...]
 
         # Head
@@ -280,7 +296,10 @@ def nasnet_large(**kwargs) -> NASNet:
 
 
 def timm_names(model: NASNet) -> list[tuple[str, str]]:
-    """Also pretrainedmodels' names. A stage of NASNet counts for six cells, however many it has."""
+    """Returns timm's names, which are also those of pretrainedmodels.
+
+    A stage of NASNet counts for six cells, however many it has.
+    """
     per_stage = 6 if model.reduction else model.depth
     stem, paths = ("conv0", "") if model.reduction else ("conv_0", "conv_prev_1x1/")
     return [

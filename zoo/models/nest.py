@@ -35,11 +35,11 @@ from zoo.layers.tokens import patch_embedding
 from zoo.layers.windows import from_windows, to_windows
 from zoo.registry import Family
 
-PATCH = 4
+PATCH_SIZE = 4  # pixels
 
 
 class BlockAttention(nn.Module):
-    """Tokens attend to those of their block of the image. [B, blocks, N, C] -> [B, blocks, N, C].
+    """Self-attention within each block of the image. [B, blocks, N, C] -> [B, blocks, N, C].
 
     The output projection takes the first feature of every head, then the second, and so on.
     """
@@ -55,19 +55,19 @@ class BlockAttention(nn.Module):
         x = reshape_batch(x, (-1, *shape[-2:]))  # [B * blocks, N, C]
         qkv = dense(3 * width, name="qkv")(x)  # [B * blocks, N, 3 * C]
         y = attend(self, *split_qkv(qkv, self.num_heads))
-        y = reshape_batch(y.swapaxes(2, 3), shape)  # of [B, blocks, N, C / heads, heads]
+        y = reshape_batch(y.swapaxes(2, 3), shape)  # from [B * blocks, N, C / heads, heads]
         y = dense(width, name="proj")(y)
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, blocks, N, C] -> same.
+    """Pre-norm residual block of attention and MLP. [B, blocks, N, C] -> [B, blocks, N, C].
 
     Attributes:
-      num_heads: of attention.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -111,16 +111,19 @@ class NesT(nn.Module):
     At all levels of the hierarchy a block of the image is as many tokens: 14 x 14 of 224 pixels.
 
     Attributes:
-      depths: number of transformer blocks in each level; the last level is one block of the image.
-      width: of the first level; doubled by every further one.
-      num_heads: of the first level; doubled likewise.
-      same_padding: pad max pooling as the authors' weights expect.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile each level's block once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      depths: Number of transformer blocks in each level; the last level is one block of the image.
+      width: Width of the tokens in the first level; every further level doubles it.
+      num_heads: Number of attention heads in the first level; every further level doubles it.
+      same_padding: Whether to pad max pooling as the authors' weights expect, on the right and at
+        the bottom only.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]
@@ -140,7 +143,7 @@ class NesT(nn.Module):
         side = block_side(images, len(self.depths))
 
         # Stem
-        x = patch_embedding(images, PATCH, self.width, self.dtype)  # [B, H/4, W/4, width]
+        x = patch_embedding(images, PATCH_SIZE, self.width, self.dtype)  # [B, H/4, W/4, width]
         self.sow("intermediates", "stem", x)
 
         # Stages
@@ -148,8 +151,8 @@ class NesT(nn.Module):
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             width, num_heads = (size * 2 ** (i - 1) for size in (self.width, self.num_heads))
             if i > 1:
-                merge = Aggregation(width, self.same_padding, self.dtype, name=f"stage{i}_merge")
-                x = merge(x)
+                aggregation = partial(Aggregation, width, self.same_padding, self.dtype)
+                x = aggregation(name=f"stage{i}_merge")(x)
             batch, height, *_ = x.shape
             windows = to_windows(x, side)  # [B * blocks, N, width]
             x = reshape_batch(windows, (batch, -1, side * side, width))  # [B, blocks, N, width]
@@ -166,18 +169,20 @@ class NesT(nn.Module):
 
 
 def block_side(images: jax.Array, levels: int) -> int:
-    """The side, in tokens, of the blocks that the last of `levels` has one of, the first 4^(l-1).
+    """Returns the side of the blocks, in tokens, that is the same in all levels.
+
+    The last level is one block, and each level before has four times as many as the next.
 
     Raises:
-      ValueError: the image is not square, or such blocks do not cover it exactly.
+      ValueError: The image is not square, or such blocks do not cover it exactly.
     """
-    unit = PATCH * 2 ** (levels - 1)
+    unit = PATCH_SIZE * 2 ** (levels - 1)
     require_multiples(images, unit, f"NesT of {levels} levels", square=True)
     return images.shape[1] // unit
 
 
 def resample_blocks(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Embeddings of the tokens of an image's blocks for blocks of another size, bicubic.
+    """Resamples position embeddings to blocks of another size, bicubic.
 
     [1, blocks, n * n, C] -> [1, blocks, m * m, C] = `shape`.
     """

@@ -28,20 +28,22 @@ from zoo.layers.image_input import takes_images
 from zoo.layers.pool import average_pool, max_pool
 from zoo.registry import CAFFE, Family
 
-normal_005 = initializers.normal(0.05)  # of the Caffe models
+normal_005 = initializers.normal(0.05)  # as in the Caffe models
 
 
 class MLPConv(nn.Module):
-    """A convolution, then 1x1 convolutions. [B, H, W, C] -> [B, H', W', features[-1]].
+    """A convolution, then 1x1 convolutions, with ReLU each. [B, H, W, C] -> [B, H', W', C'].
 
     Attributes:
-      features: of each of them.
-      size, strides, padding: of the first.
-      dtype: of the computation.
+      features: Number of features of each convolution; the last is C'.
+      kernel_size: Side of the first convolution's kernel.
+      strides: Stride of the first convolution.
+      padding: Padding of the first convolution on every side.
+      dtype: Dtype of the computation.
     """
 
     features: tuple[int, ...]
-    size: int
+    kernel_size: int
     strides: int = 1
     padding: int = 0
     dtype: Any = jnp.float32
@@ -49,7 +51,7 @@ class MLPConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal_005)
-        window, first = (self.size, self.size), self.features[0]
+        window, first = (self.kernel_size, self.kernel_size), self.features[0]
         x = nn.relu(conv(first, window, self.strides, padding=self.padding, name="conv1")(x))
         for i, features in enumerate(self.features[1:], 2):
             x = nn.relu(conv(features, (1, 1), name=f"conv{i}")(x))
@@ -60,9 +62,9 @@ class NIN(nn.Module):
     """Images [B, H, W, C] of any size from 39 up -> logits [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the 1024 pooled features before it come out.
-      dropout: rate before the last block.
-      dtype: of the computation; parameters and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, 1024].
+      dropout: Dropout rate before the last block.
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     num_classes: int = 1000
@@ -96,9 +98,9 @@ class NINCifar(nn.Module):
     """Images [B, H, W, C] of any size from 1 up, 32 by design -> logits [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the 192 pooled features before it come out.
-      dropout: rate after the first and after the second block.
-      dtype: of the computation; parameters and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, 192].
+      dropout: Dropout rate after the first and after the second block.
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     num_classes: int = 10
@@ -155,7 +157,7 @@ def nin_cifar(**kwargs) -> NINCifar:
 
 
 def pytorch_names(model: NIN | NINCifar) -> list[tuple[str, str]]:
-    """Positions in the reference's one sequence: convolution, ReLU, ..., pooling, dropout."""
+    """Returns positions in the reference's sequence: convolution, ReLU, ..., pooling, dropout."""
     container, first = (
         ("features", (0, 7, 14, 22)) if isinstance(model, NIN) else ("classifier", (0, 8, 16))
     )

@@ -6,10 +6,10 @@ Progressive Neural Architecture Search, Liu et al. 2017, arXiv:1712.00559, Figur
 Differences from the paper, as in the reference: no auxiliary classifier, no scheduled drop path.
 """
 
-from zoo.models.nasnet import NASNet, Plan, timm_names
+from zoo.models.nasnet import CellSpec, NASNet, timm_names
 from zoo.registry import Family
 
-CELL = Plan(
+CELL = CellSpec(
     (
         ((5, 1), ("max", 1)),
         ((7, 0), ("max", 0)),

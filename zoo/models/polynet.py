@@ -28,31 +28,35 @@ from zoo.layers.joins import residual_sum
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
 
-# Branches of F in each stage: (features, kernel_size) of convolutions in a row.
+# Branches of F in each stage: (features, kernel_size) of successive convolutions.
 A = (((32, 1), (48, 3), (64, 3)), ((32, 1), (32, 3)), ((32, 1),))
 B = (((128, 1), (160, (1, 7)), (192, (7, 1))), ((192, 1),))
 C = (((192, 1), (224, (1, 3)), (256, (3, 1))), ((192, 1),))
 
-# What each of the 10, 20 and 10 residual modules is multiplied by, rounded as in the reference.
+# Factor of each of the 10, 20 and 10 residual modules, rounded as in the reference.
 SCALES = [round(1 - 0.3 * i / 39, 6) for i in range(40)]
 
 
-def stem_1(conv, x):
+def stem_1(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches [B, H/2, W/2, C] and [B, H/2, W/2, 96]."""
     return [max_pool(x, 3, 2), conv(96, 3, 2, "valid", name="conv")(x)]
 
 
-def stem_2(conv, x):
+def stem_2(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Two branches [B, H - 2, W - 2, 96]."""
     return [
         branch(conv, "branch1", x, (64, 1), (96, 3, 1, "valid")),
         branch(conv, "branch2", x, (64, 1), (64, (7, 1)), (64, (1, 7)), (96, 3, 1, "valid")),
     ]
 
 
-def stem_3(conv, x):
+def stem_3(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches [B, H/2, W/2, C] and [B, H/2, W/2, 192]."""
     return [max_pool(x, 3, 2), conv(192, 3, 2, "valid", name="conv")(x)]
 
 
-def reduction_a(conv, x):
+def reduction_a(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Two branches [B, H/2, W/2, 384], and pooling [B, H/2, W/2, C]."""
     return [
         branch(conv, "branch1", x, (256, 1), (256, 3), (384, 3, 2, "valid")),
         branch(conv, "branch2", x, (384, 3, 2, "valid")),
@@ -60,7 +64,8 @@ def reduction_a(conv, x):
     ]
 
 
-def reduction_b(conv, x):
+def reduction_b(conv: Callable[..., nn.Module], x: jax.Array) -> list[jax.Array]:
+    """Branches of 256, 256 and 384 features at [H/2, W/2], and pooling [B, H/2, W/2, C]."""
     return [
         branch(conv, "branch1", x, (256, 1), (256, 3), (256, 3, 2, "valid")),
         branch(conv, "branch2", x, (256, 1), (256, 3, 2, "valid")),
@@ -70,7 +75,7 @@ def reduction_b(conv, x):
 
 
 class Inception(nn.Module):
-    """F: branches, then a 1x1 convolution without ReLU. [B, H, W, C] -> the same."""
+    """F: branches, then a 1x1 convolution without ReLU. [B, H, W, C] -> [B, H, W, C]."""
 
     branches: Sequence[tuple]
     conv: Callable[..., nn.Module]
@@ -83,7 +88,7 @@ class Inception(nn.Module):
 
 
 class TwoWay(nn.Module):
-    """x + scale * (F(x) + G(x)), and ReLU. [B, H, W, C] -> the same."""
+    """relu(x + scale * (F(x) + G(x))). [B, H, W, C] -> [B, H, W, C]."""
 
     branches: Sequence[tuple]
     scale: float
@@ -96,7 +101,10 @@ class TwoWay(nn.Module):
 
 
 class SharedConv(nn.Module):
-    """A convolution with one BatchNorm for each pass, and ReLU. Attributes: as of `ConvNorm`."""
+    """Convolution shared by all passes, BatchNorm of pass `i`, ReLU. [B, H, W, C] -> [B, H, W, C'].
+
+    Its attributes are those of `ConvNorm`.
+    """
 
     features: int
     kernel_size: int | tuple[int, int]
@@ -114,9 +122,9 @@ class SharedConv(nn.Module):
 
 
 class Poly3(nn.Module):
-    """x + scale * (F(x) + F(F(x)) + F(F(F(x)))), and ReLU. [B, H, W, C] -> the same.
+    """relu(x + scale * (F(x) + F(F(x)) + F(F(F(x))))). [B, H, W, C] -> [B, H, W, C].
 
-    Between the passes, too, is ReLU. The branches of F consist of `shared` convolutions.
+    A ReLU stands between the passes, too. The branches of F consist of `shared` convolutions.
     """
 
     branches: Sequence[tuple]
@@ -134,14 +142,14 @@ class Poly3(nn.Module):
         for i in (1, 2, 3):
             outputs = []
             for row in rows:
-                z = y
+                output = y
                 for layer in row:
-                    z = layer(z, i)
-                outputs.append(z)
-            z = jnp.concatenate(outputs, axis=-1)
-            z = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(z)
-            passes.append(self.scale * z)
-            y = nn.relu(z)
+                    output = layer(output, i)
+                outputs.append(output)
+            y = jnp.concatenate(outputs, axis=-1)
+            y = self.conv(x.shape[-1], 1, relu=False, name=f"expand{i}")(y)
+            passes.append(self.scale * y)
+            y = nn.relu(y)
         return residual_sum(x, *passes)
 
 
@@ -149,9 +157,9 @@ class PolyNet(nn.Module):
     """Images [B, H, W, C] of any size from 75 up -> logits [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the classifier.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     num_classes: int = 1000

@@ -27,18 +27,16 @@ from zoo.registry import Family
 
 
 class Block(nn.Module):
-    """Attention to a coarser grid and MLP, each after a LayerNorm and beside a shortcut.
-
-    [B, N, C] -> [B, N, C].
+    """Pre-norm residual block of attention to a coarser grid and MLP. [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: of attention.
-      mlp_ratio: width of the MLP's hidden layer over C.
-      ratio: side of the patches that make one key each, in tokens.
-      grid: (H, W) of the tokens; where there is a class token, `ratio` is 1.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      mlp_ratio: Width of the MLP's hidden layer over C.
+      ratio: Side of the patches that make one key each, in tokens.
+      grid: Height and width (H, W) of the grid of tokens. With a class token, `ratio` is 1.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -72,19 +70,22 @@ class PVT(nn.Module):
     left out.
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      dims: width of their tokens.
-      num_heads: of their attention.
-      mlp_ratios: width of the MLPs' hidden layers over that of the tokens.
-      ratios: side of the patches that make one key each, in tokens; the last is 1.
-      block: what the stages consist of; called with a stage's number of heads, MLP ratio, ratio and
+      depths: Number of blocks in each of the four stages.
+      dims: Width of the tokens in each stage.
+      num_heads: Number of attention heads in each stage.
+      mlp_ratios: Width of the MLP's hidden layer over that of the tokens, in each stage.
+      ratios: Side of the patches that make one key each, in tokens, in each stage; the last is 1.
+      block: Constructor of the blocks; called with a stage's number of heads, MLP ratio, ratio and
         grid.
-      num_classes: 0 for no classifier; the embedding, a class token's, comes out.
-      dropout: rate after the position embeddings, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C],
+        those of the class token.
+      dropout: Dropout rate after the position embeddings, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]
@@ -139,7 +140,7 @@ family = Family(
         accuracy_source="whai362/PVT",
         interpolation="bicubic",
     ),
-    # As the reference's torch.nn.functional.interpolate.
+    # Like torch.nn.functional.interpolate in the reference.
     resampling=((r"pos_embed\d$", partial(resample_tokens, method="linear", antialias=False)),),
 )
 

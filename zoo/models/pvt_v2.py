@@ -31,19 +31,19 @@ from zoo.layers.reduced_attention import ReducedAttention
 from zoo.layers.tokens import normalized_patches
 from zoo.registry import Family
 
-POOLED = 7  # side of the grid that linear attention looks at
+POOL_SIZE = 7  # side of the grid of keys of linear attention
 
 
 class ConvMlp(nn.Module):
-    """Dense, depthwise 3x3, GELU, dense: [B, H, W, C] -> [B, H, W, C].
+    """MLP with a depthwise 3x3 convolution before its GELU. [B, H, W, C] -> [B, H, W, C].
 
     The zeros around the image tell the convolution, and so the network, where a token is.
 
     Attributes:
-      hidden: width between the dense layers.
-      relu: before the convolution.
-      dropout: rate after the activation and at the end.
-      dtype: of the computation.
+      hidden: Width between the dense layers.
+      relu: Whether there is a ReLU before the convolution.
+      dropout: Dropout rate after the activation and at the end.
+      dtype: Dtype of the computation.
     """
 
     hidden: int
@@ -63,18 +63,16 @@ class ConvMlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention to a coarser grid and MLP, each after a LayerNorm and beside a shortcut.
-
-    [B, H, W, C] -> [B, H, W, C].
+    """Pre-norm residual block of attention to a coarser grid and MLP. [B, H, W, C] -> same.
 
     Attributes:
-      num_heads: of attention.
-      mlp_ratio: width of the MLP's hidden layer over C.
-      ratio: side of the patches that make one key each, in tokens.
-      linear: keys are 7x7 averages instead, however large the image.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      mlp_ratio: Width of the MLP's hidden layer over C.
+      ratio: Side of the patches that make one key each, in tokens.
+      linear: Whether keys are 7x7 averages instead, however large the image.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -91,22 +89,22 @@ class Block(nn.Module):
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         batch, height, width, features = x.shape
         y = norm(name="norm1")(x)
-        source = self.averages(y) if self.linear else None  # [B, 49, C]
+        pooled = self.pooled_tokens(y) if self.linear else None  # [B, 49, C]
         ratio = 1 if self.linear else self.ratio
         attention = partial(ReducedAttention, self.num_heads, ratio, (height, width), **settings)
         y = y.reshape(batch, height * width, features)
-        y = attention(name="attention")(y, source, train=train).reshape(x.shape)
+        y = attention(name="attention")(y, pooled, train=train).reshape(x.shape)
         x = x + DropPath(self.drop_path)(y, train=train)
         y = norm(name="norm2")(x)
         y = ConvMlp(self.mlp_ratio * features, self.linear, **settings, name="mlp")(y, train=train)
         return x + DropPath(self.drop_path)(y, train=train)
 
-    def averages(self, x: jax.Array) -> jax.Array:
-        """The tokens that linear attention looks at, [B, H, W, C] -> [B, 49, C]."""
+    def pooled_tokens(self, x: jax.Array) -> jax.Array:
+        """Returns the tokens that linear attention attends to, [B, H, W, C] -> [B, 49, C]."""
         batch, *_, features = x.shape
         conv = partial(Conv, kernel_init=kaiming_fan_out, dtype=self.dtype, name="reduce_conv")
-        x = conv(features, (1, 1))(adaptive_average_pool(x, POOLED))
-        x = x.reshape(batch, POOLED**2, features)
+        x = conv(features, (1, 1))(adaptive_average_pool(x, POOL_SIZE))
+        x = x.reshape(batch, POOL_SIZE**2, features)
         return gelu(nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(x))
 
 
@@ -116,18 +114,22 @@ class PVTv2(nn.Module):
     With `linear`, images of any size.
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      dims: width of their tokens.
-      mlp_ratios: width of the MLPs' hidden layers over that of the tokens.
-      linear: keys are 7x7 averages, so that attention costs linearly in the number of pixels.
-      num_heads: of the stages' attention.
-      ratios: side of the patches that make one key each, in tokens, without `linear`.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      dims: Width of the tokens in each stage.
+      mlp_ratios: Width of the MLP's hidden layer over that of the tokens, in each stage.
+      linear: Whether keys are 7x7 averages, so that the cost of attention is linear in the number
+        of pixels.
+      num_heads: Number of attention heads in each stage.
+      ratios: Side of the patches that make one key each, in tokens, in each stage; ignored with
+        `linear`.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]

@@ -9,7 +9,8 @@ Differences from the paper, all from the reference:
 - where local tokens do not fill the regions, they are padded on the right and at the bottom. The
   padding is kept apart, but in the last region of all it is so only where both ways are padded.
 
-Beside the names of all families, "stage1_regions", ... are the regional tokens [B, H/28, W/28, C].
+Besides the names that all families share, "stage1_regions", ... are the regional tokens
+[B, H/28, W/28, C].
 """
 
 from collections.abc import Sequence
@@ -34,16 +35,17 @@ from zoo.layers.sharding import reshape_batch
 from zoo.layers.windows import from_windows, to_windows
 from zoo.registry import Family
 
-SIDE = 7  # of a region, in local tokens
-PATCH = 4  # side of a local token's patch, in pixels
+REGION_SIZE = 7  # local tokens
+PATCH_SIZE = 4  # pixels
 MASK_VALUE = -1e9
 
 
 class Attention(nn.Module):
-    """Tokens attend to each other, [B, N, C] -> [B, N, C].
+    """Self-attention, [B, N, C] -> [B, N, C].
 
-    The same weights serve regional tokens, and regions: one regional and SIDE^2 local tokens, which
-    have biases by their relative position. `apart` [B or 1, 1, N, N] is added to the logits then.
+    The same weights serve among regional tokens, and within regions: one regional token and
+    REGION_SIZE^2 local tokens, which have biases by their relative position. Within regions `mask`
+    [B or 1, 1, N, N] is given, and added to the logits.
     """
 
     num_heads: int
@@ -52,14 +54,15 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, apart: jax.Array | None = None, *, train: bool = False
+        self, x: jax.Array, mask: jax.Array | None = None, *, train: bool = False
     ) -> jax.Array:
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         bias, channels = None, x.shape[-1]
-        if apart is not None:
-            table = self.param("bias_table", trunc_normal, (self.num_heads, (2 * SIDE - 1) ** 2))
-            local = table[:, relative_index()]  # [heads, SIDE^2, SIDE^2]
-            bias = jnp.pad(local, ((0, 0), (1, 0), (1, 0)))[None] + apart
+        if mask is not None:
+            num_offsets = (2 * REGION_SIZE - 1) ** 2
+            table = self.param("bias_table", trunc_normal, (self.num_heads, num_offsets))
+            local = table[:, relative_index()]  # [heads, REGION_SIZE^2, REGION_SIZE^2]
+            bias = jnp.pad(local, ((0, 0), (1, 0), (1, 0)))[None] + mask
         qkv = split_qkv(dense(3 * channels, name="qkv")(x), self.num_heads)
         x = merge_heads(attend(self, *qkv, bias=bias))
         x = dense(channels, name="proj")(x)
@@ -67,44 +70,52 @@ class Attention(nn.Module):
 
 
 def relative_index() -> np.ndarray:
-    """Where a region's pairs of local tokens have their bias, query and key: [SIDE^2, SIDE^2]."""
-    at = np.stack(np.divmod(np.arange(SIDE * SIDE), SIDE), axis=-1)  # row and column of each token
-    offsets = (at[None, :] - at[:, None] + SIDE // 2) % (2 * SIDE - 1)
-    return offsets[..., 0] * (2 * SIDE - 1) + offsets[..., 1]
+    """Returns the index into the table of biases for each query and key of a region's local tokens.
+
+    [REGION_SIZE^2, REGION_SIZE^2].
+    """
+    rows_columns = np.divmod(np.arange(REGION_SIZE**2), REGION_SIZE)
+    positions = np.stack(rows_columns, axis=-1)  # [N, 2], row and column of each token
+    num_offsets = 2 * REGION_SIZE - 1  # in one direction
+    offsets = (positions[None, :] - positions[:, None] + REGION_SIZE // 2) % num_offsets
+    return offsets[..., 0] * num_offsets + offsets[..., 1]
 
 
 def padding_bias(regions: Sequence[int], padding: Sequence[int]) -> np.ndarray:
-    """`MASK_VALUE` between tokens and padding of a grid of regions, else 0: [regions, 1, N, N].
+    """Returns `MASK_VALUE` between tokens and padding of each region, else 0: [regions, 1, N, N].
 
-    Where nothing is padded: [1, 1, 1, 1].
+    Where nothing is padded, the shape is [1, 1, 1, 1].
 
     Args:
-      regions: their number in a column and in a row.
-      padding: rows at the bottom and columns on the right that are padding.
+      regions: Numbers of regions in a column and in a row.
+      padding: Numbers of rows at the bottom and of columns on the right that are padding.
     """
     if not any(padding):
         return np.zeros((1, 1, 1, 1))
-    at = np.divmod(np.arange(SIDE * SIDE), SIDE)  # row and column of each token
+    rows_columns = np.divmod(np.arange(REGION_SIZE**2), REGION_SIZE)  # of each token
     pairs = []  # of real tokens, in the last row and in the last column of regions
-    for position, padded in zip(at, padding, strict=True):
-        real = np.append(True, position < SIDE - padded)
+    for positions, padded in zip(rows_columns, padding, strict=True):
+        real = np.append(True, positions < REGION_SIZE - padded)
         pairs.append(real[:, None] & real[None, :])
-    together = np.ones((*regions, 1 + SIDE * SIDE, 1 + SIDE * SIDE), bool)
-    together[-1], together[:-1, -1] = pairs
-    together[-1, -1] = pairs[0] | pairs[1]
-    return np.where(together, 0, MASK_VALUE).reshape(-1, 1, *together.shape[-2:])
+    count = 1 + REGION_SIZE**2
+    attended = np.ones((*regions, count, count), bool)
+    attended[-1], attended[:-1, -1] = pairs
+    attended[-1, -1] = pairs[0] | pairs[1]
+    return np.where(attended, 0, MASK_VALUE).reshape(-1, 1, count, count)
 
 
 class Block(nn.Module):
-    """Regional attention, attention in each region, MLP. [B, regions, 1 + N, C] -> same.
+    """Pre-norm residual block of regional attention, attention in each region, and MLP.
+
+    [B, regions, 1 + N, C] -> [B, regions, 1 + N, C].
 
     Attributes:
-      num_heads: of attention.
-      regions: their number in a column and in a row.
-      padding: rows at the bottom and columns on the right that are padding.
-      drop_path: rate of each branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      regions: Numbers of regions in a column and in a row.
+      padding: Numbers of rows at the bottom and of columns on the right that are padding.
+      drop_path: Drop path rate of each branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -124,11 +135,11 @@ class Block(nn.Module):
         y = attention(norm(name="norm0")(regional), train=train)
         regional = regional + DropPath(self.drop_path)(y, train=train)
         x = jnp.concatenate([regional[:, :, None], x[:, :, 1:]], axis=2)
-        apart = jnp.asarray(padding_bias(self.regions, self.padding), x.dtype)
-        apart = jnp.tile(apart, (batch if any(self.padding) else 1, 1, 1, 1))
+        mask = jnp.asarray(padding_bias(self.regions, self.padding), x.dtype)
+        mask = jnp.tile(mask, (batch if any(self.padding) else 1, 1, 1, 1))
         y = norm(name="norm1")(x)
         y = reshape_batch(y, (batch * num_regions, -1, channels))
-        y = reshape_batch(attention(y, apart, train=train), x.shape)
+        y = reshape_batch(attention(y, mask, train=train), x.shape)
         x = x + DropPath(self.drop_path)(y, train=train)
         mlp = Mlp(4 * channels, kernel_init=trunc_normal, **settings, name="mlp")
         y = mlp(norm(name="norm2")(x), train=train)
@@ -136,7 +147,7 @@ class Block(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Normalisation, GELU and a 3x3 convolution in groups. [B, H, W, C] -> [B, H/2, W/2, 2 * C]."""
+    """LayerNorm, GELU and a grouped 3x3 convolution. [B, H, W, C] -> [B, H/2, W/2, 2 * C]."""
 
     dtype: Any = jnp.float32
 
@@ -152,15 +163,17 @@ class RegionViT(nn.Module):
     """Images [B, H, W, C] of any size from 28 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      width: of the first stage; doubled by every further one.
-      overlapping: whether the stem is one 8x8 convolution rather than three of 3x3.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate after the stem's local tokens, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile each stage's block once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      width: Width of the tokens in the first stage; every further stage doubles it.
+      overlapping: Whether the stem is one 8x8 convolution rather than three of 3x3.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after the stem's local tokens, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]
@@ -173,7 +186,7 @@ class RegionViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    @takes_images(at_least=PATCH * SIDE)
+    @takes_images(at_least=PATCH_SIZE * REGION_SIZE)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: local tokens [B, H/4, W/4, width], regional tokens [B, H/28, W/28, width]
@@ -189,10 +202,11 @@ class RegionViT(nn.Module):
                 downsample = Downsample(self.dtype, name=f"stage{i}_downsample")
                 regional, x = downsample(regional), downsample(x)
             (batch, height, width, channels), regions = x.shape, regional.shape[1:3]
-            padding = regions[0] * SIDE - height, regions[1] * SIDE - width
+            padding = regions[0] * REGION_SIZE - height, regions[1] * REGION_SIZE - width
             x = jnp.pad(x, ((0, 0), (0, padding[0]), (0, padding[1]), (0, 0)))
             padded = x.shape[1:3]
-            local = reshape_batch(to_windows(x, SIDE), (batch, -1, SIDE * SIDE, channels))
+            local = to_windows(x, REGION_SIZE)
+            local = reshape_batch(local, (batch, -1, REGION_SIZE**2, channels))
             tokens = reshape_batch(regional, (batch, -1, 1, channels))
             tokens = jnp.concatenate([tokens, local], axis=2)
             block = partial(
@@ -200,7 +214,7 @@ class RegionViT(nn.Module):
             )
             tokens = run([block], tokens, rates, prefix=f"stage{i}_")
             regional = reshape_batch(tokens[:, :, 0], regional.shape)
-            x = from_windows(tokens[:, :, 1:], *padded, SIDE)[:, :height, :width]
+            x = from_windows(tokens[:, :, 1:], *padded, REGION_SIZE)[:, :height, :width]
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
             self.sow("intermediates", f"stage{i}_regions", regional)
 
@@ -210,11 +224,11 @@ class RegionViT(nn.Module):
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def local_tokens(self, images: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H/4, W/4, width], by convolutions that overlap."""
+        """[B, H, W, C] -> [B, H/4, W/4, width], by overlapping convolutions."""
         conv = partial(Conv, dtype=self.dtype)
         if self.overlapping:
-            size = 2 * PATCH
-            return conv(self.width, (size, size), PATCH, padding=3, name="stem_conv1")(images)
+            window = (2 * PATCH_SIZE, 2 * PATCH_SIZE)
+            return conv(self.width, window, PATCH_SIZE, padding=3, name="stem_conv1")(images)
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
         conv = partial(conv, kernel_size=(3, 3), padding=1)
         x = conv(self.width // 4, strides=2, name="stem_conv1")(images)  # [B, H/2, W/2, width/4]
@@ -224,10 +238,13 @@ class RegionViT(nn.Module):
         return conv(self.width, name="stem_conv3")(x)
 
     def regional_tokens(self, images: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H/28, W/28, width], by one that does not, with zeros around."""
-        patch = PATCH * SIDE
-        beyond = [-side % patch for side in images.shape[1:3]]
-        pads = [(pad // 2, pad - pad // 2) for pad in beyond]
+        """[B, H, W, C] -> [B, H/28, W/28, width], by a convolution without overlap.
+
+        Images that its patches do not cover exactly are padded with zeros on both sides.
+        """
+        patch = PATCH_SIZE * REGION_SIZE
+        missing = [-side % patch for side in images.shape[1:3]]
+        pads = [(pad // 2, pad - pad // 2) for pad in missing]
         conv = Conv(self.width, (patch, patch), patch, pads, dtype=self.dtype, name="regions_conv")
         return conv(images)
 
@@ -270,7 +287,7 @@ def regionvit_base(**kwargs) -> RegionViT:
 
 
 def authors_names(model: RegionViT) -> tuple[tuple[str, str], ...]:
-    """The authors' names: a stem of one convolution is not a sequence there."""
+    """Returns the authors' names, in which a stem of one convolution is no sequence."""
     first = "patch_embed/proj" if model.overlapping else "patch_embed/proj/0"
     return (
         (r"^stem_conv1$", first),

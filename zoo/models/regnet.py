@@ -34,10 +34,16 @@ STEM_WIDTH = 32
 
 
 def generate(depth: int, width: int, slope: float, multiplier: float) -> list[tuple[int, int]]:
-    """The design's (width, depth) of each stage, before widths are rounded to whole groups.
+    """Returns (width, depth) of each stage, before widths are rounded to whole groups.
 
     Section 3.3: block j should be `width + slope * j` wide; it gets `width` times the nearest power
-    of `multiplier`, in steps of 8. Blocks that come out equally wide form a stage.
+    of `multiplier`, in steps of 8. Blocks of equal width form a stage.
+
+    Args:
+      depth: Total number of blocks.
+      width: Width of the first block.
+      slope: Growth of the width from block to block.
+      multiplier: Ratio of the widths of successive stages, before rounding to steps of 8.
     """
     linear = width + slope * np.arange(depth)
     powers = np.round(np.log(linear / width) / np.log(multiplier))
@@ -48,7 +54,7 @@ def generate(depth: int, width: int, slope: float, multiplier: float) -> list[tu
 class Block(nn.Module):
     """1x1, grouped 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features].
 
-    `squeeze` is the bottleneck of squeeze-and-excitation as a share of C; 0 for none.
+    `squeeze` is the width of the bottleneck of squeeze-and-excitation over C; 0 for none.
     """
 
     features: int
@@ -86,12 +92,17 @@ class RegNet(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depth, width, slope, multiplier: the design, see `generate`.
-      group_width: channels in one group of the 3x3 convolutions.
-      squeeze: of squeeze-and-excitation, 0.25 in RegNetY; 0 for none.
-      nearest_width: round widths to whole groups as in the paper, also down by over 10 %.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depth: Total number of blocks; this and the next three are the design, see `generate`.
+      width: Width of the first block.
+      slope: Growth of the width from block to block.
+      multiplier: Ratio of the widths of successive stages, before rounding.
+      group_width: Number of channels in one group of the 3x3 convolutions.
+      squeeze: Width of the bottleneck of squeeze-and-excitation over that of the block's input,
+        0.25 in RegNetY; 0 for none.
+      nearest_width: Whether to round widths to whole groups as in the paper, also down by more
+        than a tenth.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depth: int

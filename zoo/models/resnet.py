@@ -96,16 +96,16 @@ class ResNet(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      block: `BasicBlock` or `Bottleneck`.
-      widen: factor of all widths but the stem's: 64 * widen in stage 1, twice that in stage 2, ...
-      residual: False gives the plain network, without shortcuts.
-      drop_path: rate of stochastic depth in the last block; block l of L has l / L of it.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      scan: compile what follows a stage's first block once, with stacked parameters: see
-        `zoo.layers.blocks`.
-      remat: compute these blocks' inner values again in the backward pass, not keeping them.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      block: Constructor of the blocks, `BasicBlock` or `Bottleneck`.
+      widen: Factor of all widths but the stem's: 64 * widen in stage 1, twice that in stage 2, ...
+      residual: Whether blocks have shortcuts; False gives the plain network.
+      drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks. All but a stage's first block are equal.
+      remat: Whether to rematerialize the activations of these blocks in the backward pass.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depths: Sequence[int]
@@ -133,8 +133,9 @@ class ResNet(nn.Module):
 
         # Stages
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
-        lowest = self.drop_path / sum(self.depths)
-        for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths, lowest), 1):
+        first_rate = self.drop_path / sum(self.depths)
+        all_rates = stage_drop_path_rates(self.drop_path, self.depths, first_rate)
+        for i, rates in enumerate(all_rates, 1):
             features = 64 * self.widen * 2 ** (i - 1)
             first = partial(block, features, strides=1 if i == 1 else 2)
             others = partial(block, features, strides=1)
@@ -233,7 +234,7 @@ def plain34(**kwargs) -> ResNet:
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)
 
 
-# Torchvision's names, which timm shares.
+# Torchvision's names, which are also timm's.
 TORCHVISION = (
     (r"^stem_conv$", "conv1"),
     (r"^stem_norm$", "bn1"),

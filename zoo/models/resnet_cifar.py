@@ -45,7 +45,7 @@ SHORTCUTS = (
 
 
 def pad_shape(x: jax.Array, strides: int, features: int) -> jax.Array:
-    """Option A: every `strides`-th pixel, and zeros for the missing channels on both sides."""
+    """Option A: every `strides`-th pixel, and zeros for the missing channels, half on each side."""
     x = x[:, ::strides, ::strides]
     missing = features - x.shape[-1]
     return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
@@ -55,8 +55,8 @@ class Block(nn.Module):
     """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features].
 
     Attributes:
-      shortcut: one of the table above, or "none" for the plain network.
-      gate_bias: first value of the gates' bias.
+      shortcut: Name of the shortcut, one of the table above, or "none" for the plain network.
+      gate_bias: Initial value of the gates' bias.
     """
 
     features: int
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
         if self.shortcut == "none":
             return nn.relu(y)
-        pointwise = partial(self.conv, self.features, 1, self.strides)
+        conv1x1 = partial(self.conv, self.features, 1, self.strides)
         identity = pad_shape(x, self.strides, self.features)
         if self.shortcut == "identity":
             return residual_sum(identity, y)
@@ -86,12 +86,12 @@ class Block(nn.Module):
         if self.shortcut == "constant_both":
             return residual_sum(0.5 * identity, 0.5 * y)
         if self.shortcut == "conv":
-            projection = pointwise(name="shortcut_conv")(x)
+            projection = conv1x1(name="shortcut_conv")(x)
             return residual_sum(self.norm(name="shortcut_norm")(projection), y)
         if self.shortcut == "dropout":
             return residual_sum(nn.Dropout(0.5, deterministic=not train)(identity), y)
         bias_init = nn.initializers.constant(self.gate_bias)
-        gate = nn.sigmoid(pointwise(use_bias=True, bias_init=bias_init, name="shortcut_gate")(x))
+        gate = nn.sigmoid(conv1x1(use_bias=True, bias_init=bias_init, name="shortcut_gate")(x))
         y = gate * y if self.shortcut == "exclusive_gating" else y
         return residual_sum((1 - gate) * identity, y)
 
@@ -100,13 +100,13 @@ class ResNetCifar(nn.Module):
     """Images [B, H, W, C] of any size, 32 by design -> logits [B, num_classes].
 
     Attributes:
-      depth: number of layers with weights, 6 n + 2 for n blocks in each of the three stages.
-      residual: False gives the plain network, without shortcuts.
-      shortcut: one of the table above.
-      gate_bias: first value of the gates' bias.
-      drop_path: rate of stochastic depth in the last block; block l of L has l / L of it.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depth: Number of layers with weights, 6 n + 2 for n blocks in each of the three stages.
+      residual: Whether blocks have shortcuts; False gives the plain network.
+      shortcut: Name of the shortcut, one of the table above.
+      gate_bias: Initial value of the gates' bias.
+      drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depth: int
@@ -122,8 +122,8 @@ class ResNetCifar(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         if self.shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut is one of {', '.join(SHORTCUTS)}, not {self.shortcut!r}.")
-        blocks, rest = divmod(self.depth - 2, 6)
-        if blocks < 1 or rest:
+        blocks, remainder = divmod(self.depth - 2, 6)
+        if blocks < 1 or remainder:
             raise ValueError(f"depth is 6 n + 2, such as 20, 32, 44 or 56, not {self.depth}.")
         conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
@@ -136,8 +136,8 @@ class ResNetCifar(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        lowest = self.drop_path / (3 * blocks)
-        rates = stage_drop_path_rates(self.drop_path, (blocks, blocks, blocks), lowest)
+        first_rate = self.drop_path / (3 * blocks)
+        rates = stage_drop_path_rates(self.drop_path, (blocks, blocks, blocks), first_rate)
         for i, stage_rates in enumerate(rates, 1):
             for j, rate in enumerate(stage_rates, 1):
                 features, strides = 16 * 2 ** (i - 1), 2 if i > 1 and j == 1 else 1

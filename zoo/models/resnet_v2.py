@@ -32,7 +32,10 @@ from zoo.registry import CIFAR, Family
 
 
 class PreBasicBlock(nn.Module):
-    """Two 3x3 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, features]."""
+    """Two 3x3 convolutions, pre-activated.
+
+    [B, H, W, C] -> [B, H / strides, W / strides, features].
+    """
 
     features: int
     strides: int
@@ -50,7 +53,11 @@ class PreBasicBlock(nn.Module):
 
 
 class PreBottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions. [B, H, W, C] -> [B, H / strides, W / strides, 4 * features]."""
+    """1x1, 3x3, 1x1 convolutions, pre-activated.
+
+    [B, H, W, C] -> [B, H / strides, W / strides, 4 * features]. The stride is in the first
+    convolution with `stride_first`, else in the second.
+    """
 
     features: int
     strides: int
@@ -72,7 +79,7 @@ class PreBottleneck(nn.Module):
 
 
 def shortcut(block: nn.Module, x: jax.Array, projected: jax.Array, features: int) -> jax.Array:
-    """x itself, or the 1x1 convolution of `projected` where the block changes the shape."""
+    """Returns x, or the 1x1 convolution of `projected` where the block changes the shape."""
     if x.shape[-1] == features and block.strides == 1:
         return x
     return block.conv(features, 1, block.strides, name="shortcut_conv")(projected)
@@ -82,13 +89,14 @@ class ResNetV2(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each stage.
-      block: `PreBasicBlock` or `PreBottleneck`.
-      stem: "imagenet" for a 7x7 convolution and pooling, both of stride 2; "cifar" for a 3x3.
-      stem_norm: BatchNorm and ReLU in the stem.
-      project_raw: projections take the block's input, not its activated input.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depths: Number of blocks in each stage.
+      block: Constructor of the blocks, `PreBasicBlock` or `PreBottleneck`.
+      stem: "imagenet" for a 7x7 convolution and pooling, both of stride 2; "cifar" for a 3x3
+        convolution.
+      stem_norm: Whether the stem has BatchNorm and ReLU.
+      project_raw: Whether projections take the block's input rather than its activated input.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depths: Sequence[int]
@@ -128,7 +136,7 @@ class ResNetV2(nn.Module):
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
-# One for each reference, as their names differ.
+# One family for each reference, as their names differ.
 metadata = dict(paper="Identity Mappings in Deep Residual Networks, arXiv:1603.05027", year=2016)
 half = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 timm = Family("resnet_v2", dict(interpolation="bicubic", **metadata, **half))

@@ -29,14 +29,14 @@ conv = partial(Conv, kernel_init=trunc_normal)
 
 
 class TalkingAttention(nn.Module):
-    """Attention to a coarser grid, in which heads exchange their logits. [B, N, C] -> [B, N, C].
+    """Talking-heads attention to a coarser grid: heads mix their logits. [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: divides C; one head is plain attention.
-      ratio: the grid of the keys is that many times coarser.
-      grid: (H, W) of the tokens.
-      dropout: rate after the output projection.
-      dtype: of the computation; softmax and normalisation are in float32 or wider.
+      num_heads: Number of attention heads; divides C. One head is plain attention.
+      ratio: Factor by which the grid of the keys is coarser.
+      grid: Height and width (H, W) of the grid of tokens.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation; softmax and normalisation are in float32 or wider.
     """
 
     num_heads: int
@@ -49,25 +49,28 @@ class TalkingAttention(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         batch, _, width = x.shape
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
-        source = x
+        reduced = x
         if self.ratio > 1:
             window = (self.ratio + 1, self.ratio + 1)
             depthwise = partial(conv, feature_group_count=width, padding=self.ratio // 2)
             depthwise = partial(depthwise, dtype=self.dtype, name="reduce_conv")
-            source = depthwise(width, window, self.ratio)(x.reshape(batch, *self.grid, width))
-            source = source.reshape(batch, -1, width)  # [B, N / ratio**2, C]
-            source = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(source)
-        parts = (dense(width, name="q")(x), *jnp.split(dense(2 * width, name="kv")(source), 2, -1))
-        query, key, value = (split_heads(part, self.num_heads) for part in parts)
+            reduced = depthwise(width, window, self.ratio)(x.reshape(batch, *self.grid, width))
+            reduced = reduced.reshape(batch, -1, width)  # [B, N / ratio**2, C]
+            reduced = nn.LayerNorm(1e-5, self.dtype, name="reduce_norm")(reduced)
+        qkv = (dense(width, name="q")(x), *jnp.split(dense(2 * width, name="kv")(reduced), 2, -1))
+        query, key, value = (split_heads(tokens, self.num_heads) for tokens in qkv)
         if self.num_heads == 1:
             x = attend(self, query, key, value)
         else:
-            x = self.talking(query, key, value)
+            x = self.talking_heads(query, key, value)
         x = dense(width, name="proj")(merge_heads(x))
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
-    def talking(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        """[B, N, heads, D] -> the same, with every attention map normalised after its softmax."""
+    def talking_heads(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        """Attention whose maps are normalised after the softmax, to zero mean and unit variance.
+
+        [B, N, heads, D] -> [B, N, heads, D].
+        """
         dtype = jnp.promote_types(query.dtype, jnp.float32)
         logits = einsum("bnhd,bmhd->bnmh", query, key, preferred_element_type=dtype)
         talk = Dense(self.num_heads, dtype=dtype, kernel_init=trunc_normal, name="talk")
@@ -81,15 +84,15 @@ class TalkingAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> [B, N, C].
+    """Pre-norm residual block of attention and MLP. [B, N, C] -> [B, N, C].
 
     Attributes:
-      num_heads: of attention.
-      ratio: the grid of its keys is that many times coarser.
-      grid: (H, W) of the tokens.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      ratio: Factor by which the grid of the keys is coarser.
+      grid: Height and width (H, W) of the grid of tokens.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -117,16 +120,18 @@ class ResT(nn.Module):
     """Images [B, H, W, C] of any size -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      dims: width of their tokens.
-      num_heads: of their attention.
-      ratios: the grids of the keys are that many times coarser.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile each stage's blocks once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      dims: Width of the tokens in each stage.
+      num_heads: Number of attention heads in each stage.
+      ratios: Factor by which the grid of the keys is coarser, in each stage.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]
@@ -153,16 +158,16 @@ class ResT(nn.Module):
         x = stem(self.dims[0] // 2, (3, 3), name="stem_conv2")(x)
         x = nn.relu(norm(name="stem_norm2")(x))
         x = stem(self.dims[0], (3, 3), 2, name="stem_conv3")(x)  # [B, H/4, W/4, C]
-        x = self.positions(x, "stem_position_conv")
+        x = self.pixel_attention(x, "stem_position_conv")
         self.sow("intermediates", "stem", x)
 
         # Stages
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             if i > 1:  # [B, H/8, W/8, 2C], and so on
                 name, features = f"stage{i}_patch", self.dims[i - 1]
-                patches = partial(conv, padding=1, dtype=self.dtype, name=f"{name}_conv")
-                x = norm(name=f"{name}_norm")(patches(features, (3, 3), 2)(x))
-                x = self.positions(x, f"stage{i}_position_conv")
+                patch_conv = partial(conv, padding=1, dtype=self.dtype, name=f"{name}_conv")
+                x = norm(name=f"{name}_norm")(patch_conv(features, (3, 3), 2)(x))
+                x = self.pixel_attention(x, f"stage{i}_position_conv")
             batch, *grid, width = x.shape
             block = partial(Block, self.num_heads[i - 1], self.ratios[i - 1], tuple(grid))
             block = partial(block, dropout=self.dropout, dtype=self.dtype)
@@ -176,8 +181,11 @@ class ResT(nn.Module):
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
-    def positions(self, x: jax.Array, name: str) -> jax.Array:
-        """A gate on each value that sees its neighbours, at the border zeros: pixel attention."""
+    def pixel_attention(self, x: jax.Array, name: str) -> jax.Array:
+        """Gates each value by a sigmoid of its 3x3 neighbourhood, [B, H, W, C] -> [B, H, W, C].
+
+        The zeros beyond the border tell where a token is.
+        """
         gate = partial(conv, feature_group_count=x.shape[-1], padding=1, dtype=self.dtype)
         return x * nn.sigmoid(gate(x.shape[-1], (3, 3), name=name)(x))
 

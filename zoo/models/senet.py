@@ -50,10 +50,12 @@ class SEBasicBlock(nn.Module):
 
 
 class SEBottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions and a gate. [B, H, W, C] -> [B, H / s, W / s, 4 * features].
+    """1x1, 3x3, 1x1 convolutions and a gate.
 
-    The first convolution has `inner[0] * features` outputs, the second `inner[1] * features` in
-    `groups` groups. The stride is in the first or in the second.
+    [B, H, W, C] -> [B, H / strides, W / strides, 4 * features]. The first convolution has
+    `inner[0] * features` outputs, the second `inner[1] * features` in `groups` groups. The stride
+    is in the first with `stride_first`, else in the second. Where it is 2, the convolution of the
+    shortcut has kernels of size `projection`.
     """
 
     features: int
@@ -64,7 +66,7 @@ class SEBottleneck(nn.Module):
     inner: tuple[int, int] = (1, 1)
     groups: int = 1
     stride_first: bool = False
-    projection: int = 1  # size of the shortcut's convolution where the stride is 2
+    projection: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -77,15 +79,17 @@ class SEBottleneck(nn.Module):
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         y = self.norm(name="norm3")(y)
         y = self.gate(4 * self.features // REDUCTION, name="se")(y)
-        size = self.projection if self.strides > 1 else 1
-        return residual_sum(shortcut(self, x, y.shape, size), y)
+        kernel_size = self.projection if self.strides > 1 else 1
+        return residual_sum(shortcut(self, x, y.shape, kernel_size), y)
 
 
-def shortcut(block: nn.Module, x: jax.Array, shape: Sequence[int], size: int = 1) -> jax.Array:
-    """The identity, or a projection where the block changes the shape."""
+def shortcut(
+    block: nn.Module, x: jax.Array, shape: Sequence[int], kernel_size: int = 1
+) -> jax.Array:
+    """Returns x, or its projection where the block changes the shape."""
     if x.shape == shape:
         return x
-    x = block.conv(shape[-1], size, block.strides, name="shortcut_conv")(x)
+    x = block.conv(shape[-1], kernel_size, block.strides, name="shortcut_conv")(x)
     return block.norm(name="shortcut_norm")(x)
 
 
@@ -93,12 +97,12 @@ class SENet(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      block: `SEBasicBlock` or `SEBottleneck`.
-      stem: features of the stem's convolutions: of one 7x7, or of several 3x3.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      block: Constructor of the blocks, `SEBasicBlock` or `SEBottleneck`.
+      stem: Numbers of features of the stem's convolutions: one 7x7, or several 3x3.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the classifier.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depths: Sequence[int]
@@ -117,9 +121,9 @@ class SENet(nn.Module):
         block = partial(self.block, conv=conv, norm=norm, gate=gate)
 
         # Stem
-        x, size = images, 7 if len(self.stem) == 1 else 3
+        x, kernel_size = images, 7 if len(self.stem) == 1 else 3
         for i, features in enumerate(self.stem, 1):
-            x = conv(features, size, 2 if i == 1 else 1, name=f"stem_conv{i}")(x)
+            x = conv(features, kernel_size, 2 if i == 1 else 1, name=f"stem_conv{i}")(x)
             x = nn.relu(norm(name=f"stem_norm{i}")(x))  # [B, H/2, W/2, 64 or 128]
         x = max_pool(x, 3, 2, ceil_mode=True)  # [B, H/4, W/4, 64 or 128]
         self.sow("intermediates", "stem", x)

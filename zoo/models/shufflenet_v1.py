@@ -41,13 +41,14 @@ DEPTHS = (4, 8, 4)
 
 
 class Unit(nn.Module):
-    """1x1 in groups, shuffle, 3x3 of each channel, 1x1 in groups (Figure 2, b and c).
+    """Grouped 1x1 convolution, depthwise 3x3, shuffle, grouped 1x1 (Figure 2, b and c).
 
     [B, H, W, C] -> [B, H / strides, W / strides, features]; C = features where strides is 1.
 
     Attributes:
-      groups: of the second 1x1 convolution, and of the first but for `first_groups`.
-      first_groups: of the first 1x1 convolution; 1 right after the stem, whose features are few.
+      groups: Number of groups of the second 1x1 convolution and of the shuffle.
+      first_groups: Number of groups of the first 1x1 convolution: `groups`, but 1 right after the
+        stem, whose features are few.
     """
 
     features: int
@@ -59,17 +60,17 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        middle = -(-self.features // (4 * self.groups)) * self.groups
-        added = self.features - x.shape[-1] if self.strides == 2 else self.features
+        bottleneck = -(-self.features // (4 * self.groups)) * self.groups
+        branch_features = self.features - x.shape[-1] if self.strides == 2 else self.features
         pointwise1 = partial(self.conv, feature_group_count=self.first_groups)
         pointwise2 = partial(self.conv, feature_group_count=self.groups)
-        depthwise = partial(self.conv, feature_group_count=middle, padding=1)
+        depthwise = partial(self.conv, feature_group_count=bottleneck, padding=1)
 
-        y = pointwise1(middle, (1, 1), name="pointwise1_conv")(x)
+        y = pointwise1(bottleneck, (1, 1), name="pointwise1_conv")(x)
         y = nn.relu(self.norm(name="pointwise1_norm")(y))
-        y = depthwise(middle, (3, 3), self.strides, name="depthwise_conv")(y)
+        y = depthwise(bottleneck, (3, 3), self.strides, name="depthwise_conv")(y)
         y = shuffle(self.norm(name="depthwise_norm")(y), self.groups)
-        y = pointwise2(added, (1, 1), name="pointwise2_conv")(y)
+        y = pointwise2(branch_features, (1, 1), name="pointwise2_conv")(y)
         y = self.norm(name="pointwise2_norm")(y)
         if self.strides == 1:
             return residual_sum(x, y)
@@ -78,7 +79,7 @@ class Unit(nn.Module):
 
 
 def shuffle(x: jax.Array, groups: int) -> jax.Array:
-    """Channel i goes to group i modulo `groups`. [B, H, W, C] -> the same shape."""
+    """Moves channel i to group i modulo `groups`. [B, H, W, C] -> [B, H, W, C]."""
     split = x.reshape(*x.shape[:3], -1, groups)
     return split.swapaxes(-1, -2).reshape(x.shape)
 
@@ -87,10 +88,10 @@ class ShuffleNetV1(nn.Module):
     """Images [B, H, W, C] of any size -> logits [B, num_classes].
 
     Attributes:
-      groups: of the 1x1 convolutions: 1, 2, 3, 4 or 8.
-      scale: multiplies the features of the stages: 0.5, 1, 1.5 or 2.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      groups: Number of groups of the 1x1 convolutions: 1, 2, 3, 4 or 8.
+      scale: Factor of the stages' numbers of features: 0.5, 1, 1.5 or 2.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     groups: int = 3
@@ -265,10 +266,10 @@ def shufflenet_v1_g8_2_0x(**kwargs) -> ShuffleNetV1:
 
 
 def reference_names(model: ShuffleNetV1) -> list[tuple[str, str]]:
-    """Units are counted through in the reference's `features`."""
+    """Returns the reference's names; its `features` number the units of all stages."""
     units = [(i, j) for i, depth in enumerate(DEPTHS, 1) for j in range(1, depth + 1)]
     return [
-        *((f"^stage{i}_block{j}/", f"features/{at}/") for at, (i, j) in enumerate(units)),
+        *((f"^stage{i}_block{j}/", f"features/{index}/") for index, (i, j) in enumerate(units)),
         ("/pointwise1_conv$", "/branch_main_1/0"),
         ("/pointwise1_norm$", "/branch_main_1/1"),
         ("/depthwise_conv$", "/branch_main_1/3"),

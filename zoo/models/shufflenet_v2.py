@@ -54,11 +54,11 @@ class Unit(nn.Module):
         x = self.norm(name="depthwise_norm")(x)
         x = self.conv(half, (1, 1), name="pointwise2_conv")(x)
         x = nn.relu(self.norm(name="pointwise2_norm")(x))
-        return interleaved(left, x)
+        return interleave(left, x)
 
 
-def interleaved(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Shuffles the channels: left, right, left, right, ... Twice [B, H, W, C] -> [B, H, W, 2C]."""
+def interleave(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Interleaves channels: left, right, left, ... Twice [B, H, W, C] -> [B, H, W, 2 * C]."""
     *shape, channels = left.shape
     return jnp.stack([left, right], axis=-1).reshape(*shape, 2 * channels)
 
@@ -67,10 +67,10 @@ class ShuffleNetV2(nn.Module):
     """Images [B, H, W, C] of any size -> logits [B, num_classes].
 
     Attributes:
-      widths: features of the three stages.
-      final_width: features of the last convolution.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      widths: Number of features of each of the three stages.
+      final_width: Number of features of the last convolution.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     widths: Sequence[int]

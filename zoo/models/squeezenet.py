@@ -31,7 +31,7 @@ head_init = initializers.normal(0.01)
 # the two together 8 times as many.
 SQUEEZE = (16, 16, 32, 32, 48, 48, 64, 64)
 
-# First convolution's features and size, and the fire modules with a pooling after them.
+# Features and kernel size of the first convolution, and the fire modules before a pooling.
 VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
 BYPASSES = ("", "simple", "complex")
 
@@ -40,9 +40,9 @@ class Fire(nn.Module):
     """Squeeze by a 1x1 convolution, expand by 1x1 and 3x3. [B, H, W, C] -> [B, H, W, 8 * squeeze].
 
     Attributes:
-      squeeze: features between the two.
-      bypass: around the module, "" for none; "simple": the identity where shapes allow it;
-        "complex": a 1x1 convolution where they do not.
+      squeeze: Number of features after the squeeze.
+      bypass: Kind of connection around the module: "" for none; "simple" for the identity where
+        shapes allow it; "complex" for a 1x1 convolution, too, where they do not.
     """
 
     squeeze: int
@@ -67,11 +67,12 @@ class SqueezeNet(nn.Module):
     """Images [B, H, W, C] of any size from 21 up (version 1.1: from 17) -> logits [B, num_classes].
 
     Attributes:
-      version: "1.0", the paper's; "1.1" starts smaller, pools earlier and costs 2.4 times less.
-      bypass: connections around the fire modules, "", "simple" or "complex".
-      num_classes: 0 for no classifier; the pooled features of fire9 come out.
-      dropout: rate before the classifier, a 1x1 convolution whose maps are averaged.
-      dtype: of the computation; parameters and logits stay float32.
+      version: "1.0" is the paper's; "1.1" starts smaller, pools earlier and costs 2.4 times less.
+      bypass: Kind of connections around the fire modules, "", "simple" or "complex"; see `Fire`.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, 512] of
+        fire9.
+      dropout: Dropout rate before the classifier, a 1x1 convolution whose maps are averaged.
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     version: str = "1.0"
@@ -88,13 +89,14 @@ class SqueezeNet(nn.Module):
                 f"SqueezeNet has the versions {', '.join(VERSIONS)} and the bypasses {BYPASSES}, "
                 f"got {self.version!r} and {self.bypass!r}."
             )
-        width, size, pooled = VERSIONS[self.version]
-        require_at_least(images, 14 + size, "This SqueezeNet")
+        width, kernel_size, pooled = VERSIONS[self.version]
+        require_at_least(images, 14 + kernel_size, "This SqueezeNet")
         conv = partial(Conv, padding=0, kernel_init=conv_init, dtype=self.dtype)
+        window = (kernel_size, kernel_size)
         pool = partial(max_pool, window=3, strides=2, ceil_mode=True)
 
         # Stem
-        x = nn.relu(conv(width, (size, size), 2, name="stem_conv")(images))  # [B, H/2, W/2, width]
+        x = nn.relu(conv(width, window, 2, name="stem_conv")(images))  # [B, H/2, W/2, width]
         x = pool(x)  # [B, H/4, W/4, width]
         self.sow("intermediates", "stem", x)
 
@@ -149,11 +151,11 @@ def squeezenet1_0_complex_bypass(**kwargs) -> SqueezeNet:
 
 
 def torchvision_names(model: SqueezeNet) -> list[tuple[str, str]]:
-    """Positions in torchvision's `features`, where poolings count as well."""
+    """Returns positions in torchvision's `features`, where poolings count as well."""
     positions = (
         (3, 4, 5, 7, 8, 9, 10, 12) if model.version == "1.0" else (3, 4, 6, 7, *range(9, 13))
     )
-    fires = [(f"^fire{i}/", f"features/{at}/") for i, at in enumerate(positions, 2)]
+    fires = [(f"^fire{i}/", f"features/{index}/") for i, index in enumerate(positions, 2)]
     return [("^stem_conv$", "features/0"), *fires, ("^head$", "classifier/1")]
 
 

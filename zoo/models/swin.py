@@ -30,63 +30,74 @@ from zoo.layers.sharding import reshape_batch
 from zoo.layers.windows import from_windows, pad_to_multiples, to_windows
 from zoo.registry import Family
 
-# Added to the logits of tokens that are neighbours only because the shift is cyclic.
+# Added to the logits of tokens that share a window only because the shift is cyclic.
 MASK_VALUE = -100.0
 
 
 def shifted_windows(
     x: jax.Array, side: int, shifted: bool
 ) -> tuple[jax.Array, jax.Array | None, Callable[[jax.Array], jax.Array]]:
-    """Cuts x [B, H, W, C] into n windows, after a cyclic shift by half a window if `shifted`.
+    """Cuts x into windows, after a cyclic shift by half a window if `shifted`.
+
+    An axis that one window covers is not shifted.
+
+    Args:
+      x: Tokens [B, H, W, C].
+      side: Side of a window, in tokens; a window has N = side^2.
+      shifted: Whether to shift.
 
     Returns:
-      The windows [B * n, side * side, C].
-      A mask [B * n, 1, side * side, side * side] to add to the logits, which keeps apart what the
-      shift brought together; None without a shift. Along an axis that one window covers there is
-      none.
-      The function that puts windows together, [B * n, side * side, C'] -> [B, H, W, C'].
+      The n windows of each image, [B * n, N, C].
+      The mask to add to the logits, [B * n, 1, N, N], so that tokens which the cyclic shift brought
+      into one window do not attend to each other; None without a shift.
+      The function that puts windows together again, [B * n, N, C'] -> [B, H, W, C'].
     """
     batch, height, width, _ = x.shape
     x = pad_to_multiples(x, side)
-    whole = x.shape[1:3]
-    shift = [side // 2 if shifted and length > side else 0 for length in whole]
+    padded_shape = x.shape[1:3]
+    shift = [side // 2 if shifted and length > side else 0 for length in padded_shape]
     x = jnp.roll(x, [-step for step in shift], (1, 2))
     mask = None
     if any(shift):
-        mask = jnp.tile(jnp.asarray(shift_mask(whole, side, shift), x.dtype), (batch, 1, 1, 1))
+        mask = jnp.asarray(shift_mask(padded_shape, side, shift), x.dtype)
+        mask = jnp.tile(mask, (batch, 1, 1, 1))
 
     def restore(windows: jax.Array) -> jax.Array:
-        grid = from_windows(windows, *whole, side)
+        grid = from_windows(windows, *padded_shape, side)
         return jnp.roll(grid, shift, (1, 2))[:, :height, :width]
 
     return to_windows(x, side), mask, restore
 
 
-def shift_mask(whole: Sequence[int], side: int, shift: Sequence[int]) -> np.ndarray:
-    """`MASK_VALUE` between regions that a cyclic shift brings together, else 0: [n, 1, N, N]."""
+def shift_mask(grid: Sequence[int], side: int, shift: Sequence[int]) -> np.ndarray:
+    """Returns the mask of each of n windows of a grid after a cyclic shift, [n, 1, N, N].
+
+    It is `MASK_VALUE` between tokens of regions that the shift brought together, else 0.
+    """
     # Along each axis the last `step` positions came from the other edge.
-    edges = [np.arange(size) >= size - step for size, step in zip(whole, shift, strict=True)]
+    edges = [np.arange(size) >= size - step for size, step in zip(grid, shift, strict=True)]
     regions = 2 * edges[0][:, None] + edges[1][None, :]
     regions = to_windows(regions[None, :, :, None], side)[..., 0]  # [n, N]
     return MASK_VALUE * (regions[:, None, :, None] != regions[:, None, None, :])
 
 
 def relative_index(side: int) -> np.ndarray:
-    """Which of (2 * side - 1)^2 offsets each pair of a window's N tokens has: [N, N]."""
-    at = np.stack(np.divmod(np.arange(side * side), side), axis=-1)  # row and column of each token
-    offsets = at[:, None] - at[None, :] + side - 1
+    """Returns which of (2 * side - 1)^2 offsets each query and key of a window has, [N, N]."""
+    rows_columns = np.divmod(np.arange(side * side), side)
+    positions = np.stack(rows_columns, axis=-1)  # [N, 2], row and column of each token
+    offsets = positions[:, None] - positions[None, :] + side - 1
     return offsets[..., 0] * (2 * side - 1) + offsets[..., 1]
 
 
 class WindowAttention(nn.Module):
-    """Tokens of the same window attend to each other. [B, H, W, C] -> [B, H, W, C].
+    """Self-attention within windows. [B, H, W, C] -> [B, H, W, C].
 
     Attributes:
-      num_heads: divides C.
-      window: its side, in tokens.
-      shifted: whether the windows are those of the plain grid, or half a window further.
-      dropout: rate after the output projection.
-      dtype: of the computation; the softmax is in float32 or wider.
+      num_heads: Number of attention heads; divides C.
+      window: Side of a window, in tokens.
+      shifted: Whether the windows are shifted by half a window from the plain grid.
+      dropout: Dropout rate after the output projection.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
     """
 
     num_heads: int
@@ -99,14 +110,14 @@ class WindowAttention(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         channels = x.shape[-1]
         x, mask, restore = shifted_windows(x, self.window, self.shifted)  # [B * n, N, C]
-        x = merge_heads(self.attend(x, mask))
+        x = merge_heads(self.attend_in_windows(x, mask))
         x = Dense(channels, dtype=self.dtype, kernel_init=trunc_normal, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(restore(x))
 
-    def attend(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """Attention in each of n windows, [B * n, N, C] -> [B * n, N, heads, C / heads].
+    def attend_in_windows(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """Attention within each window, [B * n, N, C] -> [B * n, N, heads, C / heads].
 
-        `mask` is added to the logits.
+        `mask` [B * n, 1, N, N] is added to the logits.
         """
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
         num_offsets = (2 * self.window - 1) ** 2
@@ -117,16 +128,18 @@ class WindowAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention in windows and an MLP as residual branches. [B, H, W, C] -> [B, H, W, C].
+    """Residual block of attention within windows and MLP. [B, H, W, C] -> [B, H, W, C].
 
     Attributes:
-      attention: constructor of the attention, `WindowAttention` or Swin V2's.
-      num_heads, window, shifted: of the attention.
-      post_norm: whether the LayerNorms are at the end of the branches, before they are added to
-        the shortcut, as in Swin V2; else at their start.
-      drop_path: drop path rate of either branch.
-      dropout: dropout rate after attention and in the MLP.
-      dtype: of the computation; the softmax is in float32 or wider.
+      attention: Constructor of the attention, `WindowAttention` or Swin V2's.
+      num_heads: Number of attention heads; divides C.
+      window: Side of a window, in tokens.
+      shifted: Whether the windows are shifted by half a window.
+      post_norm: Whether the block is res-post-norm, with LayerNorms at the ends of the branches,
+        before they are added to the shortcut, as in Swin V2; else pre-norm.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation; the softmax is in float32 or wider.
     """
 
     attention: Callable[..., nn.Module]
@@ -155,9 +168,9 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Two by two tokens become one. [B, H, W, C] -> [B, H/2, W/2, 2 * C]; odd sides are padded.
+    """Merges patches of 2x2 tokens. [B, H, W, C] -> [B, H/2, W/2, 2 * C]; odd sides are padded.
 
-    The LayerNorm follows the linear map with `post_norm`, else it comes before it.
+    The LayerNorm is after the linear map with `post_norm`, else before it.
     """
 
     post_norm: bool = False
@@ -173,7 +186,7 @@ class PatchMerging(nn.Module):
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
-    """Two by two tokens side by side, column by column. [B, H, W, C] -> [B, H/2, W/2, 4 * C]."""
+    """Concatenates 2x2 tokens, column by column. [B, H, W, C] -> [B, H/2, W/2, 4 * C]."""
     batch, height, width, channels = x.shape
     x = reshape_batch(x, (batch, height // 2, 2, width // 2, 2, channels))
     shape = (batch, height // 2, width // 2, 4 * channels)
@@ -184,20 +197,21 @@ class Swin(nn.Module):
     """Images [B, H, W, C] of any size from 4 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of blocks in each of the four stages, half of them with shifted windows.
-      width: of the first stage; doubled by every further one.
-      num_heads: of each stage's attention.
-      window: side of a window, in tokens.
-      attention: constructor of the blocks' attention, `WindowAttention` or Swin V2's.
-      post_norm: whether LayerNorms are at the end of each branch and patch merging, as in Swin V2;
-        else at their start.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile a stage's two kinds of blocks once each, with stacked parameters: see
-        `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages, half of them with shifted windows.
+      width: Width of the tokens in the first stage; every further stage doubles it.
+      num_heads: Number of attention heads in each stage.
+      window: Side of a window, in tokens.
+      attention: Constructor of the blocks' attention, `WindowAttention` or Swin V2's.
+      post_norm: Whether the blocks are res-post-norm and patch merging ends with its LayerNorm, as
+        in Swin V2; else both are pre-norm.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks. A stage has two kinds.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]
@@ -233,8 +247,8 @@ class Swin(nn.Module):
                 x = merging(x)
             block = partial(Block, self.attention, num_heads, self.window)
             block = partial(block, post_norm=self.post_norm, dropout=self.dropout, dtype=self.dtype)
-            turns = [partial(block, shifted=False), partial(block, shifted=True)]
-            x = run(turns, x, stage_rates, prefix=f"stage{i}_")
+            blocks = [partial(block, shifted=False), partial(block, shifted=True)]
+            x = run(blocks, x, stage_rates, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
 
         # Head
@@ -242,8 +256,8 @@ class Swin(nn.Module):
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
-# Buffers of the references: constants of the window's size.
-CONSTANTS = (r"\.relative_position_index$", r"\.attn_mask$", r"\.relative_coords_table$")
+# Buffers of the references: constants, not weights.
+BUFFERS = (r"\.relative_position_index$", r"\.attn_mask$", r"\.relative_coords_table$")
 family = Family(
     "swin",
     dict(
@@ -254,7 +268,7 @@ family = Family(
         interpolation="bicubic",
     ),
     resampling=((r"/bias_table$", resample_bias_table),),
-    ignored_keys=CONSTANTS,
+    ignored_keys=BUFFERS,
 )
 
 
@@ -296,6 +310,6 @@ MICROSOFT = (
     (r"/bias_table$", "/relative_position_bias_table"),
 )
 family.checkpoint_keys("microsoft", MICROSOFT)
-# Timm counts a stage's merging to the stage after it.
+# In timm the merging belongs to the stage after it.
 to_next_stage = ((r"^layers/(\d)/downsample/", r"layers/\1+1/downsample/"),)
 family.checkpoint_keys("timm", (*MICROSOFT, *to_next_stage, (r"^head$", "head/fc")))

@@ -18,20 +18,21 @@ from flax import linen as nn
 from zoo.layers.attention import attend, split_qkv
 from zoo.layers.dense import Dense
 from zoo.layers.position import trunc_normal
-from zoo.models.swin import CONSTANTS, TORCHVISION, Swin, WindowAttention, relative_index
+from zoo.models.swin import BUFFERS, TORCHVISION, Swin, WindowAttention, relative_index
 from zoo.registry import Family
 
 
 class CosineWindowAttention(WindowAttention):
-    """Tokens of a window attend by the cosine of query and key. [B, H, W, C] -> [B, H, W, C].
+    """Self-attention within windows by the cosine of query and key. [B, H, W, C] -> [B, H, W, C].
 
-    Attributes as of `zoo.models.swin.WindowAttention`; the cosines, too, are in float32 or wider.
+    The attributes are those of `zoo.models.swin.WindowAttention`. The cosines, too, are in float32
+    or wider.
     """
 
-    def attend(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """Attention in each of n windows, [B * n, N, C] -> [B * n, N, heads, C / heads].
+    def attend_in_windows(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """Attention within each window, [B * n, N, C] -> [B * n, N, heads, C / heads].
 
-        `mask` is added to the logits.
+        `mask` [B * n, 1, N, N] is added to the logits.
         """
         channels = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
@@ -42,17 +43,19 @@ class CosineWindowAttention(WindowAttention):
         qkv = qkv + qkv_bias.astype(qkv.dtype).reshape(1, 1, -1)
         query, key, value = split_qkv(qkv, self.num_heads)  # [B * n, N, heads, C / heads] each
 
-        # The logits are cosines over a temperature, a parameter of each head.
-        initial = nn.initializers.constant(math.log(10))
-        log_scale = self.param("logit_scale", initial, (self.num_heads,))
-        scale = jnp.exp(jnp.minimum(log_scale, math.log(100))).reshape(1, 1, self.num_heads, 1)
-        query, key = (scale * unit(query)).astype(x.dtype), unit(key).astype(x.dtype)
+        # The logits are cosines times an inverse temperature, whose logarithm is a parameter.
+        initializer = nn.initializers.constant(math.log(10))
+        log_inverse = self.param("logit_scale", initializer, (self.num_heads,))
+        inverse_temperature = jnp.exp(jnp.minimum(log_inverse, math.log(100)))
+        inverse_temperature = inverse_temperature.reshape(1, 1, self.num_heads, 1)
+        query = (inverse_temperature * l2_normalize(query)).astype(x.dtype)
+        key = l2_normalize(key).astype(x.dtype)
         bias = self.relative_bias()  # [1, heads, N, N]
         bias = bias if mask is None else bias + mask  # [B * n, heads, N, N]
         return attend(self, query, key, value, bias=bias, scale=1.0)
 
     def relative_bias(self) -> jax.Array:
-        """A network's function of the offset between two tokens: [1, heads, N, N]."""
+        """Returns the bias of each query and key, an MLP of their offset: [1, heads, N, N]."""
         dense = partial(Dense, kernel_init=trunc_normal)
         offsets = jnp.asarray(log_offsets(self.window), jnp.promote_types(self.dtype, jnp.float32))
         hidden = nn.relu(dense(512, name="bias_fc1")(offsets))
@@ -61,14 +64,17 @@ class CosineWindowAttention(WindowAttention):
         return bias.transpose(2, 0, 1)[None]
 
 
-def unit(x: jax.Array) -> jax.Array:
-    """Vectors [..., D] divided by their length, in float32 or wider; zeros stay zeros."""
+def l2_normalize(x: jax.Array) -> jax.Array:
+    """Divides vectors [..., D] by their length, in float32 or wider; zeros stay zeros."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
 
 
 def log_offsets(side: int) -> np.ndarray:
-    """A window's (2 * side - 1)^2 offsets of rows and columns on a logarithmic scale, up to 1."""
+    """Returns a window's offsets of rows and columns on a logarithmic scale, in [-1, 1].
+
+    [(2 * side - 1)^2, 2].
+    """
     offsets = np.arange(1 - side, side) * 8 / max(1, side - 1)
     offsets = np.sign(offsets) * np.log2(np.abs(offsets) + 1) / 3
     return np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -83,7 +89,7 @@ family = Family(
         accuracy_source="torchvision, weights IMAGENET1K_V1",
         interpolation="bicubic",
     ),
-    ignored_keys=CONSTANTS,
+    ignored_keys=BUFFERS,
 )
 SwinV2 = partial(Swin, window=8, attention=CosineWindowAttention, post_norm=True)
 

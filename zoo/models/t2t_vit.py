@@ -39,7 +39,8 @@ class TokenPerformer(nn.Module):
     """Attention in time linear in N, with values as its shortcut. [B, N, D] -> [B, N, C].
 
     exp(key . query) is the mean over random vectors w of f(key) f(query), with f(x) = exp(w . x -
-    |x|^2 / 2), so that sums over keys are taken once for all queries. In float32 or wider.
+    |x|^2 / 2), so that sums over keys are taken once for all queries. The feature map f and the
+    sums are in float32 or wider. C = features.
     """
 
     features: int
@@ -56,22 +57,22 @@ class TokenPerformer(nn.Module):
         w = self.param("random_vectors", orthogonal, (count, self.features))
         w = jax.lax.stop_gradient(w)
 
-        def kernel(x):  # [B, N, C] -> [B, N, count]
+        def feature_map(x):  # [B, N, C] -> [B, N, count]
             x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
             projected = einsum("bnc,mc->bnm", x, w.astype(x.dtype))
             squares = jnp.sum(x * x, axis=-1, keepdims=True) / 2
             return jnp.exp(projected - squares) / math.sqrt(count)
 
-        key, query = kernel(key), kernel(query)
-        gathered = einsum("bnm,bnc->bmc", key, value.astype(key.dtype))
-        sums = einsum("bnm,bm->bn", query, jnp.sum(key, axis=1))[..., None]
-        x = einsum("bnm,bmc->bnc", query, gathered) / (sums + 1e-8)
+        key, query = feature_map(key), feature_map(query)
+        key_value = einsum("bnm,bnc->bmc", key, value.astype(key.dtype))
+        normalizer = einsum("bnm,bm->bn", query, jnp.sum(key, axis=1))[..., None]
+        x = einsum("bnm,bmc->bnc", query, key_value) / (normalizer + 1e-8)
         x = dense(self.features, name="proj")(x.astype(self.dtype))
         return value + nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 class TokenTransformer(nn.Module):
-    """Attention of one head, with values as its shortcut. [B, N, D] -> [B, N, C]."""
+    """Attention of one head, with values as its shortcut. [B, N, D] -> [B, N, features]."""
 
     features: int
     dropout: float = 0.0
@@ -92,10 +93,10 @@ class TokenBlock(nn.Module):
     """Attention and MLP on unfolded windows. [B, H, W, D] -> [B, H, W, features].
 
     Attributes:
-      attention: `TokenPerformer` or `TokenTransformer`.
-      features: of the tokens that come out.
-      dropout: rate after either.
-      dtype: of the computation.
+      attention: Constructor of the attention, `TokenPerformer` or `TokenTransformer`.
+      features: Width of the output tokens.
+      dropout: Dropout rate after attention and after the MLP.
+      dtype: Dtype of the computation.
     """
 
     attention: Callable[..., nn.Module]
@@ -121,17 +122,21 @@ class T2TViT(nn.Module):
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      width: of a token, C.
-      depth: number of blocks.
-      num_heads: of each block's attention.
-      mlp_ratio: width of the MLPs' hidden layers over C.
-      attention: of the tokens to be: `TokenPerformer` or `TokenTransformer`.
-      num_classes: 0 for no classifier; the embedding comes out.
-      token_dropout: rate after that attention and the MLP that follows it.
-      dropout: rate after the position embedding, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan, remat: of the blocks, see `zoo.layers.blocks`.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      width: Width of the tokens, C.
+      depth: Number of blocks.
+      num_heads: Number of attention heads in each block.
+      mlp_ratio: Width of the MLPs' hidden layers over C.
+      attention: Constructor of the attention of tokens-to-token, `TokenPerformer` or
+        `TokenTransformer`.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      token_dropout: Dropout rate after this attention and after the MLP that follows it.
+      dropout: Dropout rate after the position embedding, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     width: int
@@ -151,10 +156,11 @@ class T2TViT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         # Stem: tokens to tokens, class token, positions
-        gather = partial(TokenBlock, self.attention, 64, self.token_dropout, self.dtype)
+        token_block = partial(TokenBlock, self.attention, 64, self.token_dropout, self.dtype)
         x = soft_split(images.astype(self.dtype), 7, 4, padding=2)  # [B, H/4, W/4, 49 * channels]
-        x = gather(name="tokens1")(x, train=train)  # [B, H/4, W/4, 64]
-        x = gather(name="tokens2")(soft_split(x, 3, 2, padding=1), train=train)  # [B, H/8, W/8, 64]
+        x = token_block(name="tokens1")(x, train=train)  # [B, H/4, W/4, 64]
+        x = soft_split(x, 3, 2, padding=1)  # [B, H/8, W/8, 576]
+        x = token_block(name="tokens2")(x, train=train)  # [B, H/8, W/8, 64]
         x = soft_split(x, 3, 2, padding=1)  # [B, H/16, W/16, 576]
         x = Dense(self.width, dtype=self.dtype, kernel_init=trunc_normal, name="stem_proj")(x)
         self.sow("intermediates", "stem", x)
@@ -179,9 +185,10 @@ class T2TViT(nn.Module):
 
 
 def soft_split(x: jax.Array, size: int, strides: int, *, padding: int) -> jax.Array:
-    """Windows that overlap, as vectors. [B, H, W, C] -> [B, H / strides, W / strides, C * size^2].
+    """Unfolds overlapping windows to vectors, as `torch.nn.Unfold` does.
 
-    In such a vector a channel's rows follow each other, and then comes the next channel.
+    [B, H, W, C] -> [B, H / strides, W / strides, C * size^2]. A vector holds the window of the
+    first channel, row by row, then that of the next channel.
     """
     height, width = x.shape[1] // strides, x.shape[2] // strides
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -195,7 +202,7 @@ def soft_split(x: jax.Array, size: int, strides: int, *, padding: int) -> jax.Ar
 
 
 def sinusoids(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Sines and cosines of the position, of ever longer waves (Vaswani et al. 2017). [1, N, C]."""
+    """Sinusoidal position embedding (Vaswani et al. 2017), [1, N, C]; `key` is not used."""
     _, count, width = shape
     channel = jnp.arange(width)[None]
     angles = jnp.arange(count)[:, None] / 10000.0 ** (channel // 2 * 2 / width)
@@ -260,7 +267,7 @@ def t2t_vit_t_24(**kwargs) -> T2TViT:
 
 
 def authors_names(model: T2TViT) -> Rules:
-    """The modules of the two kinds of token attention are arranged differently."""
+    """Returns the authors' names, which arrange the two kinds of token attention differently."""
     performer = (
         (r"^tokens(\d)/attention/random_vectors$", r"tokens\1/w"),
         (r"^tokens(\d)/attention/", r"tokens\1/"),

@@ -37,7 +37,7 @@ from zoo.registry import Family
 
 
 class Attention(nn.Module):
-    """Tokens attend to each other, [B, N, C] -> [B, N, C]; no biases but the last layer's."""
+    """Self-attention, [B, N, C] -> [B, N, C]; only the output projection has a bias."""
 
     num_heads: int
     dropout: float = 0.0
@@ -47,24 +47,24 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         width = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=trunc_normal)
-        both = dense(2 * width, use_bias=False, name="qk")(x)
+        qk = dense(2 * width, use_bias=False, name="qk")(x)
         value = dense(width, use_bias=False, name="value")(x)
-        parts = (*jnp.split(both, 2, axis=-1), value)
-        x = merge_heads(attend(self, *(split_heads(part, self.num_heads) for part in parts)))
+        qkv = (*jnp.split(qk, 2, axis=-1), value)
+        x = merge_heads(attend(self, *(split_heads(tokens, self.num_heads) for tokens in qkv)))
         x = dense(width, name="proj")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 class Block(nn.Module):
-    """Pixels [B * N, 16, c] and tokens [B, 1 + N, C], both changed and returned.
+    """Pixels [B * N, 16, c] and tokens [B, 1 + N, C] -> pixels and tokens of the same shapes.
 
     Attributes:
-      num_heads: of the tokens' attention.
-      pixel_heads: of the pixels' attention.
-      legacy: the first version, see above.
-      drop_path: rate of each branch.
-      dropout: rate after attention and in the MLPs.
-      dtype: of the computation.
+      num_heads: Number of attention heads for the tokens.
+      pixel_heads: Number of attention heads for the pixels.
+      legacy: Whether it is the first version, see above.
+      drop_path: Drop path rate of each branch.
+      dropout: Dropout rate after attention and in the MLPs.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -75,14 +75,16 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: tuple[jax.Array, jax.Array], *, train: bool) -> tuple:
+    def __call__(
+        self, x: tuple[jax.Array, jax.Array], *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         pixels, tokens = x
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
         pixels = self.transformer(pixels, "pixel_", self.pixel_heads, train)
         batch, count, width = tokens.shape
-        together = (batch, count - 1, -1)  # [B, N, 16 * c]
-        y = pixels if self.legacy else reshape_batch(pixels, together)
-        y = reshape_batch(norm(name="pixel_norm")(y), together)
+        patch_shape = (batch, count - 1, -1)  # [B, N, 16 * c]
+        y = pixels if self.legacy else reshape_batch(pixels, patch_shape)
+        y = reshape_batch(norm(name="pixel_norm")(y), patch_shape)
         dense = partial(Dense, use_bias=self.legacy, dtype=self.dtype, kernel_init=trunc_normal)
         y = dense(width, name="pixel_proj")(y)  # [B, N, C]
         y = y if self.legacy else norm(name="patch_norm")(y)
@@ -90,7 +92,10 @@ class Block(nn.Module):
         return pixels, self.transformer(tokens, "", self.num_heads, train)
 
     def transformer(self, x: jax.Array, prefix: str, num_heads: int, train: bool) -> jax.Array:
-        """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> same."""
+        """Pre-norm residual block of attention and MLP, whose layers' names begin with `prefix`.
+
+        [B, N, C] -> [B, N, C].
+        """
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
         settings = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name=f"{prefix}norm1")(x)
@@ -108,17 +113,20 @@ class TNT(nn.Module):
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      width: of a patch's token, C.
-      depth: number of blocks.
-      num_heads: of the tokens' attention.
-      pixel_width: c, of the features of a pixel.
-      pixel_heads: of the pixels' attention.
-      legacy: the first version, see above.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate after the position embedding, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan, remat: of the blocks, see `zoo.layers.blocks`.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      width: Width of a patch's token, C.
+      depth: Number of blocks.
+      num_heads: Number of attention heads for the tokens.
+      pixel_width: Number of features of a pixel, c.
+      pixel_heads: Number of attention heads for the pixels.
+      legacy: Whether it is the first version, see above.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after the position embedding, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     width: int
@@ -151,9 +159,9 @@ class TNT(nn.Module):
         # Blocks. Their quarters are the stages.
         settings = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.pixel_heads, **settings)
-        both = reshape_batch(pixels, (-1, *pixels.shape[2:])), x
+        x = reshape_batch(pixels, (-1, *pixels.shape[2:])), x
         rates = drop_path_rates(self.drop_path, self.depth)
-        outputs = run_blocks([block], both, rates, train=train, scan=self.scan, remat=self.remat)
+        outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][1][:, 1:].reshape(batch, height, width, -1)
             self.sow("intermediates", f"stage{i}", grid)  # [B, H/16, W/16, C]
@@ -163,16 +171,16 @@ class TNT(nn.Module):
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def pixels(self, images: jax.Array) -> jax.Array:
-        """The features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
+        """Returns the features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
         settings = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
         conv = Conv(self.pixel_width, (7, 7), 4, **settings, name="stem_conv")
         batch = images.shape[0]
         if self.legacy:
             pixels = patches(conv(images), 4)  # [B, N, 4, 4, c]
         else:
-            alone = patches(images, 16)  # [B, N, 16, 16, C]
-            pixels = conv(reshape_batch(alone, (-1, *alone.shape[2:])))
-            pixels = reshape_batch(pixels, (*alone.shape[:2], 4, 4, -1))
+            patch_images = patches(images, 16)  # [B, N, 16, 16, C]
+            pixels = conv(reshape_batch(patch_images, (-1, *patch_images.shape[2:])))
+            pixels = reshape_batch(pixels, (*patch_images.shape[:2], 4, 4, -1))
         # In the reference's layout, [1, c, 4, 4].
         positions = self.param("pixel_pos_embed", trunc_normal, (1, self.pixel_width, 4, 4))
         positions = positions.astype(pixels.dtype).transpose(0, 2, 3, 1)[None]
@@ -180,7 +188,7 @@ class TNT(nn.Module):
 
 
 def patches(x: jax.Array, side: int) -> jax.Array:
-    """[B, H, W, C] -> [B, H / side * W / side, side, side, C]."""
+    """Cuts x into patches, [B, H, W, C] -> [B, H / side * W / side, side, side, C]."""
     batch, height, width, channels = x.shape
     x = reshape_batch(x, (batch, height // side, side, width // side, side, channels))
     return reshape_batch(x.swapaxes(2, 3), (batch, -1, side, side, channels))

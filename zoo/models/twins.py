@@ -1,4 +1,4 @@
-"""Twins: attention in windows and to a coarser grid; a convolution tells positions.
+"""Twins: attention in windows and to a coarser grid; a convolution encodes positions.
 
 Twins: Revisiting the Design of Spatial Attention in Vision Transformers, Chu et al. 2021,
 arXiv:2104.13840, with windows (SVT) and without (PCPVT). Reference: timm `twins_svt_small`,
@@ -31,19 +31,18 @@ from zoo.registry import Family
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and beside a shortcut.
-
-    [B, H, W, C] -> [B, H, W, C].
+    """Pre-norm residual block of attention and MLP. [B, H, W, C] -> [B, H, W, C].
 
     Attributes:
-      num_heads: of attention.
-      mlp_ratio: width of the MLP's hidden layer over C.
-      window: side of the windows in which tokens attend to each other; 0 to attend to the whole
-        image, reduced.
-      ratio: side of the patches of the image that make one key each, in tokens.
-      drop_path: rate of either branch.
-      dropout: rate after attention and in the MLP.
-      dtype: of the computation.
+      num_heads: Number of attention heads; divides C.
+      mlp_ratio: Width of the MLP's hidden layer over C.
+      window: Side of the windows, in tokens, within which tokens attend to each other; 0 to attend
+        to the whole image, reduced.
+      ratio: Side of the patches of the whole image that make one key each, in tokens; used if
+        `window` is 0.
+      drop_path: Drop path rate of either branch.
+      dropout: Dropout rate after attention and in the MLP.
+      dtype: Dtype of the computation.
     """
 
     num_heads: int
@@ -87,17 +86,19 @@ class Twins(nn.Module):
     left out.
 
     Attributes:
-      depths: number of blocks in each of the four stages.
-      dims: width of their tokens.
-      num_heads: of their attention.
-      mlp_ratios: width of the MLPs' hidden layers over that of the tokens.
-      window: side of the windows that the first, third, ... block of each stage attends in; 0 for
-        none, where all blocks attend to the whole image.
-      ratios: side of the patches of the whole image that make one key each, in tokens.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate after the patches, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      depths: Number of blocks in each of the four stages.
+      dims: Width of the tokens in each stage.
+      num_heads: Number of attention heads in each stage.
+      mlp_ratios: Width of the MLP's hidden layer over that of the tokens, in each stage.
+      window: Side of the windows, in tokens, within which the first, third, ... block of each stage
+        attends; 0 for none, where all blocks attend to the whole image.
+      ratios: Side of the patches of the whole image that make one key each, in tokens, in each
+        stage.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after the patches, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     depths: Sequence[int]
@@ -114,7 +115,7 @@ class Twins(nn.Module):
     @takes_images(at_least=32)
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        # Stages: patches, blocks, and a convolution that tells positions after the first of these
+        # Stages: patches, blocks, and a position encoding after the first block
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)
@@ -136,7 +137,7 @@ class Twins(nn.Module):
                     name=f"stage{i}_block{j}",
                 )
                 x = block(x, train=train)
-                x = x + self.positions(x, i) if j == 1 else x
+                x = x + self.position_encoding(x, i) if j == 1 else x
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
@@ -144,8 +145,12 @@ class Twins(nn.Module):
         x = jnp.mean(x, axis=(1, 2))  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
-    def positions(self, x: jax.Array, stage: int) -> jax.Array:
-        """What the zeros around the image tell each token (Chu et al. 2021, arXiv:2102.10882)."""
+    def position_encoding(self, x: jax.Array, stage: int) -> jax.Array:
+        """Conditional position encoding (Chu et al. 2021, arXiv:2102.10882), to add to x.
+
+        A depthwise 3x3 convolution, [B, H, W, C] -> [B, H, W, C]; the zeros around the image tell
+        it where a token is.
+        """
         features, name = x.shape[-1], f"stage{stage}_position_conv"
         conv = partial(Conv, feature_group_count=features, kernel_init=kaiming_fan_in)
         return conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)(x)

@@ -35,13 +35,13 @@ class VGG(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
-      depths: number of convolutions in each of the five stages.
-      pointwise: the third convolution of a stage is 1x1 (configuration C).
-      lrn: local response normalisation after the first convolution (configuration A-LRN).
-      batch_norm: BatchNorm after every convolution.
-      num_classes: 0 for no classifier; the 4096 features of fc7 come out.
-      dropout: rate after fc6 and fc7.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depths: Number of convolutions in each of the five stages.
+      pointwise: Whether the third convolution of a stage is 1x1 (configuration C).
+      lrn: Whether local response normalisation follows the first convolution (configuration A-LRN).
+      batch_norm: Whether BatchNorm follows every convolution.
+      num_classes: Number of classes; 0 removes the head and returns the features of fc7 [B, 4096].
+      dropout: Dropout rate after fc6 and fc7.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depths: Sequence[int]
@@ -160,7 +160,7 @@ def vgg19_bn(**kwargs) -> VGG:
 
 
 def torchvision_names(model: VGG) -> list[tuple[str, str]]:
-    """Positions in torchvision's `features`: convolution, (BatchNorm,) ReLU, ..., pooling."""
+    """Returns positions in torchvision's `features`: conv, (BatchNorm,) ReLU, ..., pooling."""
     names, position = [], 0
     for i, depth in enumerate(model.depths, 1):
         for j in range(1, depth + 1):

@@ -32,17 +32,19 @@ class ViT(nn.Module):
     The parameters belong to one image size: that of `init`, or of `zoo.load_torch(image_size=...)`.
 
     Attributes:
-      patch: side of a patch in pixels.
-      width: of a token, C.
-      depth: number of blocks.
-      num_heads: of each block's attention.
+      patch: Side of a patch, in pixels.
+      width: Width of the tokens, C.
+      depth: Number of blocks.
+      num_heads: Number of attention heads in each block.
       pooling: "token" classifies the class token, "mean" (without one) the mean of all tokens.
-      num_classes: 0 for no classifier; the embedding comes out.
-      dropout: rate after the position embedding, after attention and in the MLPs.
-      drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
-      scan: compile the blocks once, with stacked parameters: see `zoo.layers.blocks`.
-      remat: compute the blocks' inner values again in the backward pass instead of keeping them.
-      dtype: of the computation; parameters, softmax, statistics and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate after the position embedding, after attention and in the MLPs.
+      drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
+      scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
+        zoo.layers.blocks.
+      remat: Whether to rematerialize block activations in the backward pass.
+      dtype: Dtype of the computation; parameters, softmax, normalisation statistics and logits stay
+        float32.
     """
 
     patch: int

@@ -48,11 +48,11 @@ class WideResNet(nn.Module):
     """Images [B, H, W, C] of any size, 32 by design -> logits [B, num_classes].
 
     Attributes:
-      depth: number of convolutions, 6 n + 4 for n blocks in each of the three stages.
-      width: factor k; the stages have 16 k, 32 k and 64 k features.
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate between the two convolutions of each block.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      depth: Number of convolutions, 6 n + 4 for n blocks in each of the three stages.
+      width: Factor k of the widths; the stages have 16 k, 32 k and 64 k features.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate between the two convolutions of each block.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     depth: int
@@ -64,8 +64,8 @@ class WideResNet(nn.Module):
     @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        blocks, rest = divmod(self.depth - 4, 6)
-        if blocks < 1 or rest:
+        blocks, remainder = divmod(self.depth - 4, 6)
+        if blocks < 1 or remainder:
             raise ValueError(
                 f"depth is 6 n + 4, such as 16, 22, 28 or 40, not {self.depth}. "
                 "(WRN-68-3, of ILSVRC 2016, is an ImageNet model: wrn_68_3.)"

@@ -24,7 +24,7 @@ from zoo.registry import Family
 
 
 class SeparableConv(nn.Module):
-    """A 3x3 convolution of each channel, then a 1x1. [B, H, W, C] -> [B, H, W, features]."""
+    """Depthwise 3x3, then pointwise 1x1 convolution. [B, H, W, C] -> [B, H, W, features]."""
 
     features: int
     conv: Callable[..., nn.Module]
@@ -41,9 +41,10 @@ class Block(nn.Module):
     """Separable convolutions and a shortcut. [B, H, W, C] -> [B, H / strides, W / strides, C'].
 
     Attributes:
-      features: of each convolution; the last is C'.
-      strides: 2 ends with a pooling, and the shortcut is a projection.
-      first_relu: ReLU before the first convolution too; False right after the stem.
+      features: Number of features of each convolution; the last is C'.
+      strides: 1, or 2 for a pooling at the end and a projection as the shortcut.
+      first_relu: Whether there is a ReLU before the first convolution, too; False right after the
+        stem.
     """
 
     features: Sequence[int]
@@ -69,9 +70,9 @@ class Xception(nn.Module):
     """Images [B, H, W, C] of any size from 7 up -> logits [B, num_classes].
 
     Attributes:
-      num_classes: 0 for no classifier; the pooled embedding comes out.
-      dropout: rate before the classifier.
-      dtype: of the computation; parameters, statistics and logits stay float32.
+      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the classifier.
+      dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     num_classes: int = 1000

@@ -30,10 +30,10 @@ class ZFNet(nn.Module):
     """Images [B, 224, 224, C] -> logits [B, num_classes].
 
     Attributes:
-      widths: features of convolutions 3, 4 and 5.
-      num_classes: 0 for no classifier; the 4096 features of fc7 come out.
-      dropout: rate after fc6 and fc7.
-      dtype: of the computation; parameters and logits stay float32.
+      widths: Numbers of features of convolutions 3, 4 and 5.
+      num_classes: Number of classes; 0 removes the head and returns the features of fc7 [B, 4096].
+      dropout: Dropout rate after fc6 and fc7.
+      dtype: Dtype of the computation; parameters and logits stay float32.
     """
 
     widths: tuple[int, int, int] = (384, 384, 256)

@@ -1,4 +1,4 @@
-"""Weights of the reference implementations, in and out: `load_torch` and `to_torch`.
+"""Conversion of weights from and to the reference implementations: `load_torch`, `to_torch`.
 
 A family's conversion table rewrites our parameter paths into the reference's names; everything
 else (transposes, statistics, what is left over) is the same for all families and lives here.
@@ -17,7 +17,7 @@ from zoo import registry
 from zoo.layers.blocks import stack_blocks, unstack_blocks
 from zoo.weights import torch_file
 
-# Our leaf -> the reference's, by the kind of layer. Kernels are OIHW (or OI) there, HWIO (IO) here.
+# Our name of a parameter -> PyTorch's. Kernels are OIHW (or OI) in PyTorch and HWIO (IO) here.
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -26,7 +26,7 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# A counter that BatchNorm keeps and nothing reads.
+# A counter of PyTorch's BatchNorm, which nothing reads.
 _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
 
 
@@ -37,28 +37,31 @@ def load_torch(
     image_size: int | None = None,
     **overrides,
 ) -> dict[str, Any]:
-    """Variables of the model `name` from a PyTorch state dict of its reference implementation.
+    """Returns the variables of a model from a PyTorch state dict of its reference implementation.
 
     Args:
-      name: a registered model.
-      checkpoint: a `.pth`/`.pt` or a `.safetensors` file (read without PyTorch), or a mapping from
-        names to arrays. A leading "module." and a wrapping "state_dict" or "model" are taken off.
-      image_size: side of the square images that the variables are for, where they depend on it;
-        the model's own by default. Position embeddings and relative-position biases of another size
-        are resampled.
-      **overrides: attributes of the model, as for `zoo.create`. With `num_classes=0` the weights of
+      name: Name of a registered model.
+      checkpoint: A `.pth`/`.pt` or a `.safetensors` file (read without PyTorch), or a mapping from
+        names to arrays. A leading "module." and a wrapping "state_dict" or "model" are removed.
+      image_size: Side in pixels of the square images that the variables are for, where they depend
+        on it; by default the model's own. Position embeddings and relative-position biases of
+        another size are resampled.
+      **overrides: Attributes of the model, as for `zoo.create`. With `num_classes=0` the weights of
         the classifier are left out. (`source` is the old name of `checkpoint`.)
 
     Returns:
       {"params": ..., "batch_stats": ...} (the latter where the model has any), of numpy arrays in
-      the precision of the checkpoint; 16-bit floats are widened to float32. To use them in a
-      module that contains the model as "backbone", put them below that name:
+      the precision of the checkpoint; 16-bit floats are widened to float32. In a module that
+      contains the model as "backbone", they belong below that name:
 
         params = {**params, "backbone": loaded["params"]}
         batch_stats = {**batch_stats, "backbone": loaded["batch_stats"]}
 
     Raises:
-      ValueError: tensors are missing, left over or of another shape; the message names them.
+      ValueError: The checkpoint cannot be read, or its tensors are missing, left over or of another
+        shape; the message names them.
+      FileNotFoundError: There is no such file.
+      TypeError: No checkpoint is given.
     """
     if "source" in overrides:
         registry.warn_renamed("load_torch(source=...)", "load_torch(checkpoint=...)")
@@ -71,29 +74,31 @@ def load_torch(
         return stack_blocks(unrolled, registry.abstract_variables(name, image_size, **overrides))
     tensors = _state_dict(checkpoint)
     expected = registry.abstract_variables(name, image_size, **overrides)
-    names, source = _best_source(name, expected, tensors, overrides)
+    keys, source = _best_matching_source(name, expected, tensors, overrides)
     shapes = traverse_util.flatten_dict(expected, sep="/")
     problems = []
-    missing = [theirs for theirs in names.values() if theirs not in tensors]
-    left_over = set(tensors) - set(names.values()) - _classifier(name, source, overrides)
+    missing = [key for key in keys.values() if key not in tensors]
+    left_over = set(tensors) - set(keys.values()) - _head_keys(name, source, overrides)
     ignored = registry.lookup(name).family.ignored_keys
-    left_over = {key for key in left_over if not any(re.search(at, key) for at in ignored)}
+    left_over = {
+        key for key in left_over if not any(re.search(pattern, key) for pattern in ignored)
+    }
     if missing:
-        problems.append(f"missing in the weights: {_some(missing)}")
+        problems.append(f"missing in the weights: {_listed(missing)}")
     if left_over:
-        problems.append(f"left over in the weights: {_some(sorted(left_over))}")
+        problems.append(f"left over in the weights: {_listed(sorted(left_over))}")
     variables = {}
-    for ours, theirs in names.items():
-        if theirs not in tensors:
+    for path, key in keys.items():
+        if key not in tensors:
             continue
-        value = _to_ours(tensors[theirs], ours, shapes[ours].shape)
-        value = _resampled(name, ours, value, shapes[ours].shape)
-        if value.shape != shapes[ours].shape:
+        value = _from_torch_layout(tensors[key], path, shapes[path].shape)
+        value = _resample(name, path, value, shapes[path].shape)
+        if value.shape != shapes[path].shape:
             problems.append(
-                f"{theirs} has shape {tuple(np.shape(tensors[theirs]))}, but {ours} has "
-                f"{shapes[ours].shape}"
+                f"{key} has shape {tuple(np.shape(tensors[key]))}, but {path} has "
+                f"{shapes[path].shape}"
             )
-        variables[ours] = value
+        variables[path] = value
     if problems:
         raise ValueError(
             f"These weights do not fit {name} (names as in {source}): {'; '.join(problems)}."
@@ -105,46 +110,48 @@ def load_torch(
 def to_torch(
     name: str, variables: Mapping[str, Any], *, source: str | None = None, **overrides
 ) -> dict[str, np.ndarray]:
-    """The state dict of the reference implementation: the inverse of `load_torch`, bit for bit.
+    """Returns the state dict of the reference: the inverse of `load_torch`, bit for bit.
 
     Args:
-      name: a registered model.
-      variables: its variables, {"params": ..., "batch_stats": ...}.
-      source: whose names to use, where several are known; by default those of the model's
-        reference (`zoo.info(name).reference`).
-      **overrides: attributes the model was created with. (`origin` is the old name of `source`.)
+      name: Name of a registered model.
+      variables: Variables of the model, {"params": ..., "batch_stats": ...}.
+      source: Implementation whose names to use, such as "timm", where several are known; by default
+        the model's reference (`zoo.info(name).reference`).
+      **overrides: Attributes with which the model was created. (`origin` is the old name of
+        `source`.)
 
     Returns:
       A dict from the reference's names to numpy arrays in its layout.
 
     Raises:
-      ValueError: the variables are not those of the model, or `source` is unknown.
+      ValueError: The variables are not those of the model, or `source` is unknown.
     """
     if "origin" in overrides:
         registry.warn_renamed("to_torch(origin=...)", "to_torch(source=...)")
         source = overrides.pop("origin")
     family = registry.lookup(name).family
-    source = source or _reference(name)
+    source = source or _default_source(name)
     if source not in family.sources:
         raise ValueError(f"{name} has names as in {', '.join(family.sources)}, not {source!r}.")
     if overrides.get("scan"):
         variables, overrides = unstack_blocks(variables), overrides | {"scan": False}
-    names = _names(name, registry.abstract_variables(name, **overrides), source, overrides)
+    keys = _torch_keys(name, registry.abstract_variables(name, **overrides), source, overrides)
     values = traverse_util.flatten_dict(jax.device_get(dict(variables)), sep="/")
-    if different := set(values) ^ set(names):
-        raise ValueError(f"These are not the variables of {name}: {_some(sorted(different))}.")
-    keys, tensors = family.sources[source], {}
-    for ours, theirs in names.items():
-        value = _to_theirs(np.asarray(values[ours]), ours)
-        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in keys.dense_as_conv1x1):
-            value = value if ours.endswith("/bias") else value[..., None, None]  # OI -> OIHW
-        if any(re.fullmatch(pattern, _rewritten(ours)) for pattern in keys.channel_vectors_4d):
+    if different := set(values) ^ set(keys):
+        raise ValueError(f"These are not the variables of {name}: {_listed(sorted(different))}.")
+    table, tensors = family.sources[source], {}
+    for path, key in keys.items():
+        value, layer = _to_torch_layout(np.asarray(values[path]), path), _layer_path(path)
+        if any(re.fullmatch(pattern, layer) for pattern in table.dense_as_conv1x1):
+            value = value if path.endswith("/bias") else value[..., None, None]  # OI -> OIHW
+        if any(re.fullmatch(pattern, layer) for pattern in table.channel_vectors_4d):
             value = value[None, :, None, None]
-        tensors[theirs] = value
+        tensors[key] = value
     return tensors
 
 
 def _state_dict(checkpoint) -> dict[str, np.ndarray]:
+    """Reads a checkpoint, without its wrappers and what is ignored in all of them."""
     tensors = checkpoint if isinstance(checkpoint, Mapping) else torch_file.read(checkpoint)
     for wrapper in ("state_dict", "model"):
         if isinstance(tensors.get(wrapper), Mapping):
@@ -156,68 +163,73 @@ def _state_dict(checkpoint) -> dict[str, np.ndarray]:
     }
 
 
-def _best_source(name, expected, tensors, overrides) -> tuple[dict[str, str], str]:
-    """The conversion table that recognises most of the tensors, and its source."""
+def _best_matching_source(name, expected, tensors, overrides) -> tuple[dict[str, str], str]:
+    """Returns the keys of the conversion table that matches most tensors, and its source."""
     sources = registry.lookup(name).family.sources
-    candidates = [(_names(name, expected, source, overrides), source) for source in sources]
+    candidates = [(_torch_keys(name, expected, source, overrides), source) for source in sources]
     return max(candidates, key=lambda candidate: len(set(candidate[0].values()) & set(tensors)))
 
 
-def _reference(name) -> str:
-    """The source of the model's reference; the first one where that has no table of its own."""
+def _default_source(name) -> str:
+    """Returns the source of the model's reference, or the first source if that has no table."""
     sources = registry.lookup(name).family.sources
     source = registry.info(name).reference.partition(" ")[0]
     return source if source in sources else next(iter(sources))
 
 
-def _names(name, expected, source, overrides) -> dict[str, str]:
-    """From each of our paths ("params/head/kernel") to the reference's name ("fc.weight")."""
+def _torch_keys(name, expected, source, overrides) -> dict[str, str]:
+    """Maps each of our paths ("params/head/kernel") to the reference's key ("fc.weight")."""
     rules = registry.lookup(name).family.sources[source].rules
     if callable(rules):
         rules = rules(registry.create(name, **overrides))
-    names = {}
+    keys = {}
     for path in traverse_util.flatten_dict(expected, sep="/"):
         leaf = path.rpartition("/")[2]
-        theirs = _rewritten(path)
+        key = _layer_path(path)
         for pattern, replacement in rules:
-            theirs = re.sub(pattern, lambda match, to=replacement: _expand(match, to), theirs)
-        theirs = re.sub(r"(?<!\\)/", ".", theirs).replace("\\/", "/")
-        joint = "" if theirs.endswith("_") else "."
-        names[path] = f"{theirs}{joint}{_LEAVES[leaf]}" if leaf in _LEAVES else theirs
-    return names
+            key = re.sub(pattern, lambda match, to=replacement: _expand_groups(match, to), key)
+        key = re.sub(r"(?<!\\)/", ".", key).replace("\\/", "/")
+        separator = "" if key.endswith("_") else "."
+        keys[path] = f"{key}{separator}{_LEAVES[leaf]}" if leaf in _LEAVES else key
+    return keys
 
 
-def _rewritten(path: str) -> str:
-    """The part of a path that the conversion tables rewrite: the module, "stage1_block1/conv1".
+def _layer_path(path: str) -> str:
+    """Returns the part of a path that the conversion tables rewrite, "stage1_block1/conv1".
 
-    A parameter whose own name is the family's, such as a class token, stays at its end.
+    That is the layer's path. A parameter that the family names itself, such as a class token, stays
+    at its end.
     """
     _, *module, leaf = path.split("/")
     return "/".join(module if leaf in _LEAVES else [*module, leaf])
 
 
-def _expand(match: re.Match, replacement: str) -> str:
+def _expand_groups(match: re.Match, replacement: str) -> str:
     """Fills in the groups; `\\2-1` is group 2 less one, as references count from zero."""
     shifted = re.sub(
-        r"\\(\d)([+-]\d+)", lambda at: str(int(match[int(at[1])]) + int(at[2])), replacement
+        r"\\(\d)([+-]\d+)",
+        lambda group: str(int(match[int(group[1])]) + int(group[2])),
+        replacement,
     )
     return match.expand(shifted)
 
 
-def _classifier(name, source, overrides) -> set[str]:
-    """With `num_classes=0`: the reference's names that only a model with its head would use."""
+def _head_keys(name, source, overrides) -> set[str]:
+    """Returns the reference's keys that only a model with a head uses, for `num_classes=0`."""
     if overrides.get("num_classes") != 0:
         return set()
-    whole = {key: value for key, value in overrides.items() if key != "num_classes"}
-    return set(_names(name, registry.abstract_variables(name, **whole), source, whole).values())
+    with_head = {key: value for key, value in overrides.items() if key != "num_classes"}
+    expected = registry.abstract_variables(name, **with_head)
+    return set(_torch_keys(name, expected, source, with_head).values())
 
 
-def _to_ours(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:
+def _from_torch_layout(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Brings a tensor of the reference into our layout; `shape` is what the model expects."""
     value = np.asarray(tensor)
     if value.dtype.itemsize == 2:
         value = value.astype(np.float32)
     if value.ndim == len(shape) + 2 and value.shape[-2:] == (1, 1):
-        value = value[..., 0, 0]  # a 1x1 convolution there, a dense layer here
+        value = value[..., 0, 0]  # a 1x1 convolution in PyTorch, a dense layer here
     if len(shape) == 1 and value.shape == (1, *shape, 1, 1):
         value = value.reshape(shape)
     if path.endswith("/kernel"):
@@ -225,12 +237,13 @@ def _to_ours(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:
     return value
 
 
-def _to_theirs(value: np.ndarray, path: str) -> np.ndarray:
+def _to_torch_layout(value: np.ndarray, path: str) -> np.ndarray:
+    """HWIO -> OIHW and IO -> OI for kernels; all other arrays stay as they are."""
     return np.moveaxis(value, (-1, -2), (0, 1)) if path.endswith("/kernel") else value
 
 
-def _resampled(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`value` for images of another size, where the family says how."""
+def _resample(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Resamples a value that belongs to another image size, where the family says how."""
     for pattern, resample in registry.lookup(name).family.resampling:
         if value.shape != shape and value.ndim == len(shape) and re.search(pattern, path):
             return resample(value, shape)
@@ -238,6 +251,7 @@ def _resampled(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) 
 
 
 def _advice(name: str, problems: list[str]) -> str:
+    """Returns what may help, for the end of the error message."""
     reference = registry.info(name).reference
     advice = f" Its reference is {reference}." if reference else ""
     if any("params/head/" in problem for problem in problems):
@@ -245,6 +259,6 @@ def _advice(name: str, problems: list[str]) -> str:
     return advice
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def _listed(names: list[str], limit: int = 8) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

@@ -30,14 +30,14 @@ class PretrainedModel:
     """A model with its weights and all that is needed to use them; see `load`.
 
     Attributes:
-      model: the linen module.
-      variables: its variables, nested dictionaries of numpy arrays.
-      info: what the zoo knows about the model, see `zoo.info`. The attributes below are those of
+      model: Linen module.
+      variables: Variables of the module, nested dictionaries of numpy arrays.
+      info: What the zoo knows about the model, see `zoo.info`. The attributes below are those of
         these weights, which may differ.
-      preprocessing: from an image to the model's input.
-      class_names: one name per class, in the order of the logits; () if unknown.
-      step: number of training steps, or None.
-      metrics: figures of the last evaluation: "loss", "top1", "top5" in [0, 1], "examples".
+      preprocessing: Preprocessing that turns an image into the model's input.
+      class_names: One name per class, in the order of the logits; () if unknown.
+      step: Number of training steps, or None if unknown.
+      metrics: Figures of the last evaluation: "loss", "top1" and "top5" in [0, 1], "examples".
     """
 
     model: nn.Module
@@ -53,11 +53,11 @@ def load(source: str | os.PathLike) -> PretrainedModel:
     """Loads a model that `python -m train` has trained.
 
     Args:
-      source: WORKDIR/model.safetensors, or the workdir.
+      source: Path of WORKDIR/model.safetensors, or of the workdir.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, was written by something else, or does not fit the model that
+      FileNotFoundError: There is no such file.
+      ValueError: The file is damaged, was written by something else, or does not fit the model that
         it names; the message says what is wrong.
 
     Example:
@@ -100,18 +100,21 @@ def save(
     step: int | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes a file that `load` reads; it appears whole or not at all.
+    """Writes a file that `load` reads, atomically: it appears whole or not at all.
 
     Args:
-      path: the file, which is replaced if it exists.
-      name: a registered model.
-      overrides: the arguments with which `zoo.create` made it.
-      variables: its variables, nested dictionaries of arrays.
-      preprocessing, class_names, step, metrics: see `PretrainedModel`.
+      path: Path of the file, which is replaced if it exists.
+      name: Name of a registered model.
+      overrides: Arguments with which `zoo.create` made the model.
+      variables: Variables of the model, nested dictionaries of arrays.
+      preprocessing: Preprocessing that turns an image into the model's input.
+      class_names: One name per class, in the order of the logits; () if unknown.
+      step: Number of training steps, or None if unknown.
+      metrics: Figures of the last evaluation, see `PretrainedModel`.
 
     Raises:
-      ValueError: an override cannot be written, see `encode_overrides`.
-      OSError: the file cannot be written.
+      ValueError: An override cannot be written, see `encode_overrides`.
+      OSError: The file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -145,12 +148,13 @@ def encode_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Returns arguments of `zoo.create` as JSON can hold them: dtypes become their names.
 
     Raises:
-      ValueError: one is not a number, text, dtype, None, or a tuple, list or mapping of these.
+      ValueError: One is not a number, text, dtype, None, or a tuple, list or mapping of these.
     """
     return {key: _to_json(key, value) for key, value in overrides.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Returns the metadata and the arrays of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -162,6 +166,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 
 def _assemble(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> PretrainedModel:
+    """Builds the model that the metadata describe, and checks that the arrays fit it."""
     values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
     preprocessing = Preprocessing(**_to_tuples(values["preprocessing"]))
     overrides = _to_tuples(values["overrides"])
@@ -183,6 +188,8 @@ def _assemble(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Pretra
 
 
 def _check_variables(shapes: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Raises ValueError unless the arrays have the model's paths, shapes and dtypes."""
+
     def describe(array) -> str:
         return f"{array.dtype}{list(array.shape)}"
 
@@ -199,6 +206,7 @@ def _check_variables(shapes: Mapping[str, Any], arrays: dict[str, np.ndarray]) -
 
 
 def _to_json(key: str, value: Any) -> Any:
+    """Returns the override `key` as JSON can hold it, see `encode_overrides`."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Mapping):
@@ -215,7 +223,7 @@ def _to_json(key: str, value: Any) -> Any:
 
 
 def _to_tuples(value: Any) -> Any:
-    """JSON's lists as tuples, which modules need to be hashable."""
+    """Turns JSON's lists into tuples, because attributes of modules have to be hashable."""
     if isinstance(value, dict):
         return {key: _to_tuples(item) for key, item in value.items()}
     return tuple(map(_to_tuples, value)) if isinstance(value, list) else value

@@ -44,11 +44,17 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """The object saved at `path`, a dict from names to numpy arrays (perhaps inside other dicts).
+    """Reads the object saved at `path`.
+
+    Args:
+      path: A file of `torch.save`, or a safetensors file if its name ends in ".safetensors".
+
+    Returns:
+      A dict from names to numpy arrays, perhaps inside other dicts.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: the file is not a checkpoint, or holds more than tensors.
+      FileNotFoundError: There is no such file.
+      ValueError: The file is not a checkpoint, or holds more than tensors.
     """
     path = os.path.expanduser(path)
     try:
@@ -59,7 +65,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
         return _read_legacy(path)
     except OSError:
         raise
-    except Exception as error:  # what damaged bytes make pickle and zip raise is any kind
+    except Exception as error:  # damaged bytes make pickle and zip raise exceptions of any kind
         raise ValueError(
             f"{path} is not a PyTorch state dict that can be read ({error}). Save one with "
             "torch.save(model.state_dict(), path), or use safetensors."
@@ -67,6 +73,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _read_safetensors(path) -> dict[str, np.ndarray]:
+    """Reads the safetensors format: length of the header, header in JSON, data."""
     with open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -81,7 +88,7 @@ def _read_safetensors(path) -> dict[str, np.ndarray]:
 
 
 def _read_zip(path) -> dict[str, Any]:
-    """The format of PyTorch 1.6 and later: a pickle and one file a storage, in a zip archive."""
+    """Reads the format of PyTorch 1.6 and later: a zip of a pickle and one file per storage."""
     with zipfile.ZipFile(path) as archive:
         (index,) = (n for n in archive.namelist() if n.endswith("/data.pkl") or n == "data.pkl")
         folder = index.removesuffix("data.pkl")
@@ -93,7 +100,7 @@ def _read_zip(path) -> dict[str, Any]:
 
 
 def _read_legacy(path) -> dict[str, Any]:
-    """The format before 1.6: pickles one after the other, then the storages' bytes."""
+    """Reads the format before 1.6: pickles one after the other, then the storages' bytes."""
     storages = {}
 
     def storage(dtype, key, size):
@@ -112,7 +119,7 @@ def _read_legacy(path) -> dict[str, Any]:
     return loaded
 
 
-# All that pickles of containers, numbers, strings and calls of globals need, protocols 0 to 4.
+# All opcodes of protocols 0 to 4 that containers, numbers, strings and calls of globals need.
 _OPCODES = {
     getattr(pickle, name)[0]
     for name in (
@@ -129,10 +136,10 @@ _OPCODES = {
 class _Unpickler(pickle._Unpickler):
     """Builds containers and arrays; every other global that a pickle names is refused.
 
-    A pickle can call what it names and set attributes of it. So what it gets for a name is an
-    object made for that mention alone, and nothing of this process. The unpickler is the one
-    written in Python: its opcodes can be chosen, and its memo grows with what is in it, where that
-    of the C one grows with the largest index that a file mentions.
+    A pickle can call what it names and set its attributes. So what it gets for a name is an object
+    made for that mention alone, and nothing of this process. The base class is the unpickler
+    written in Python: its opcodes can be restricted, and its memo grows with its content, where
+    the memo of the C unpickler grows with the largest index that a file mentions.
     """
 
     dispatch = {c: load for c, load in pickle._Unpickler.dispatch.items() if c in _OPCODES}
@@ -140,7 +147,7 @@ class _Unpickler(pickle._Unpickler):
     def load_build(self):
         if not isinstance(self.stack[-2], collections.OrderedDict):
             raise pickle.UnpicklingError("it sets attributes of something else than a state dict")
-        self.stack.pop()  # the state dict's versions of its layers
+        self.stack.pop()  # `_metadata` of the state dict: versions of its layers
 
     dispatch[pickle.BUILD[0]] = load_build
 
@@ -149,17 +156,17 @@ class _Unpickler(pickle._Unpickler):
         self._storage = storage
 
     def find_class(self, module, name):
-        return _Named(module, name)
+        return _AllowedGlobal(module, name)
 
     def persistent_load(self, saved_id):
         kind, dtype, key, _, size, *_ = saved_id
-        if kind != "storage" or not isinstance(dtype, _Named) or type(size) is not int:
+        if kind != "storage" or not isinstance(dtype, _AllowedGlobal) or type(size) is not int:
             raise pickle.UnpicklingError("it refers to something else than tensors' storages")
         return self._storage(dtype.dtype(), key, size)
 
 
-class _Named:
-    """What stands for the global `module.name` of a pickle: a constructor or a storage's type."""
+class _AllowedGlobal:
+    """Stands for the global `module.name` of a pickle: a constructor or a storage's type."""
 
     __slots__ = ("_module", "_name")
 
@@ -187,10 +194,12 @@ def _ordered_dict(*items) -> dict:
 
 
 def _parameter(data, *_):
+    """Returns a parameter's tensor; `requires_grad` and hooks are dropped."""
     return data
 
 
 def _tensor(storage, offset, size, stride, *_) -> np.ndarray:
+    """Returns a read-only view of the storage, after checking that it lies within."""
     if not isinstance(storage, np.ndarray):
         raise pickle.UnpicklingError("it holds a tensor without a storage")
     shape, steps = tuple(size), tuple(stride)

@@ -5,12 +5,12 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
-from zoo.models.shufflenet_v2 import Unit, interleaved
+from zoo.models.shufflenet_v2 import Unit, interleave
 
 
-def test_interleaved():
+def test_interleave():
     left, right = np.array([[0, 1, 2]]), np.array([[10, 11, 12]])
-    np.testing.assert_array_equal(interleaved(left, right), [[0, 10, 1, 11, 2, 12]])
+    np.testing.assert_array_equal(interleave(left, right), [[0, 10, 1, 11, 2, 12]])
 
 
 def test_half_of_the_channels_pass_untouched():
