@@ -104,7 +104,7 @@ def _run(
     """What an unbound network sows, and its updated collections."""
     wanted = _SOWN if "attention" in named else _SOWN[:1]
     statistics = [name for name in variables if name != "params"] if train else []
-    mode = dict(train=True, rngs=rngs) if train else {}
+    mode: dict[str, Any] = dict(train=True, rngs=rngs) if train else {}
     _, state = model.apply(variables, images, **mode, mutable=[*wanted, *statistics])
     # Submodules that sow come as nested mappings.
     sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}

@@ -123,7 +123,7 @@ class Info:
 class CheckpointKeys(NamedTuple):
     """How one source names and shapes the parameters of a family, see `Family.checkpoint_keys`."""
 
-    rules: Rules | Callable[[nn.Module], Rules]
+    rules: Rules | Callable[[Any], Rules]
     dense_as_conv1x1: Sequence[str]
     channel_vectors_4d: Sequence[str]
 
@@ -176,7 +176,7 @@ class Family:
     def checkpoint_keys(
         self,
         source: str,
-        rules: Rules | Callable[[nn.Module], Rules],
+        rules: Rules | Callable[[Any], Rules],
         dense_as_conv1x1: Sequence[str] = (),
         channel_vectors_4d: Sequence[str] = (),
     ) -> None:
@@ -199,7 +199,7 @@ class Family:
     def naming(
         self,
         origin: str,
-        rules: Rules | Callable[[nn.Module], Rules],
+        rules: Rules | Callable[[Any], Rules],
         pointwise: Sequence[str] = (),
         framed: Sequence[str] = (),
     ) -> None:

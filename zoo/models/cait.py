@@ -102,7 +102,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name="norm1")(x)
         y = self.attention(self.num_heads, **settings, name="attention")(y, train=train)
         changed, kept = jnp.split(x, [y.shape[1]], axis=1)
@@ -150,7 +150,7 @@ class CaiT(nn.Module):
     @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, num_heads=self.num_heads, layer_scale=self.layer_scale, **settings)
 
         # Stem: patches, positions
@@ -162,7 +162,8 @@ class CaiT(nn.Module):
 
         # Blocks of the patches, whose quarters are the stages, and of the class token
         among_patches = partial(block, TalkingHeads)
-        rates, how = [self.drop_path] * self.depth, dict(scan=self.scan, remat=self.remat)
+        rates = [self.drop_path] * self.depth
+        how: dict[str, Any] = dict(scan=self.scan, remat=self.remat)
         outputs = run_blocks([among_patches], x, rates, train=train, **how)
         for i, end in enumerate(stage_ends(self.depth), 1):
             self.sow("intermediates", f"stage{i}", outputs[end - 1].reshape(grid))

@@ -141,7 +141,7 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, before: jax.Array | None) -> jax.Array:
-        layers = dict(conv=self.conv, norm=self.norm)
+        layers: dict[str, Any] = dict(conv=self.conv, norm=self.norm)
         project = partial(Projection, self.features, 1, **layers)
         if before is None:
             before = x
@@ -162,7 +162,7 @@ def operate(
 ) -> jax.Array:
     """One operation of a cell on a state; strides are for the states that come from outside."""
     x, strides = states[at], cell.strides if at < 2 else 1
-    layers = dict(conv=cell.conv, norm=cell.norm)
+    layers: dict[str, Any] = dict(conv=cell.conv, norm=cell.norm)
     if isinstance(operation, int):
         return Separable(cell.features, operation, strides, cell.crop, **layers, name=name)(x)
     if operation == "average":
@@ -261,7 +261,8 @@ family = Family(
 )
 def nasnet_mobile(**kwargs) -> NASNet:
     """5,289,978 parameters, 0.57 G multiply-adds, 74.0 % top-1."""
-    return NASNet(4, 44, 32, NORMAL, REDUCTION, **{"crop": True} | kwargs)
+    settings: dict[str, Any] = {"crop": True} | kwargs
+    return NASNet(4, 44, 32, NORMAL, REDUCTION, **settings)
 
 
 @family.variant(
@@ -275,7 +276,7 @@ def nasnet_mobile(**kwargs) -> NASNet:
 )
 def nasnet_large(**kwargs) -> NASNet:
     """88,753,150 parameters, 23.78 G multiply-adds, 82.6 % top-1."""
-    settings = {"skip_reduction": True, "count_padding": True} | kwargs
+    settings: dict[str, Any] = {"skip_reduction": True, "count_padding": True} | kwargs
     return NASNet(6, 168, 96, NORMAL, REDUCTION, **settings)
 
 

@@ -92,7 +92,7 @@ class Block(nn.Module):
     def transformer(self, x: jax.Array, prefix: str, num_heads: int, train: bool) -> jax.Array:
         """Attention and MLP, each after a LayerNorm and beside a shortcut. [B, N, C] -> same."""
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name=f"{prefix}norm1")(x)
         y = Attention(num_heads, **settings, name=f"{prefix}attention")(y, train=train)
         x = x + DropPath(self.drop_path)(y, train=train)
@@ -149,7 +149,7 @@ class TNT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        settings = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.pixel_heads, **settings)
         both = reshape_batch(pixels, (-1, *pixels.shape[2:])), x
         rates = drop_path_rates(self.drop_path, self.depth)
@@ -164,7 +164,7 @@ class TNT(nn.Module):
 
     def pixels(self, images: jax.Array) -> jax.Array:
         """The features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
-        settings = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
+        settings: dict[str, Any] = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
         conv = Conv(self.pixel_width, (7, 7), 4, **settings, name="stem_conv")
         batch = images.shape[0]
         if self.legacy:
