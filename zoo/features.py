@@ -1,7 +1,7 @@
 """What a network computes on the way: the outputs of its stages, by names all families share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 from flax import linen as nn
@@ -68,11 +68,12 @@ def features(
     if model.scope is not None:
         if images is not None:
             raise TypeError("Within a module call zoo.features(network, images): no variables.")
-        sown = _of_submodule(model, variables, named, train)
+        sown = _of_submodule(model, cast(jax.Array, variables), named, train)
         return _chosen(model, sown, at, named)
     if images is None:
         raise TypeError("Outside of modules call zoo.features(model, variables, images).")
-    sown, updates = _run(model, variables, images, named, train, rngs)
+    given = cast(Mapping[str, Any], variables)
+    sown, updates = _run(model, given, images, named, train, rngs)
     chosen = _chosen(model, sown, at, named)
     return (chosen, updates) if train else chosen
 
@@ -105,10 +106,12 @@ def _run(
     wanted = _SOWN if "attention" in named else _SOWN[:1]
     statistics = [name for name in variables if name != "params"] if train else []
     mode: dict[str, Any] = dict(train=True, rngs=rngs) if train else {}
+    state: Any
     _, state = model.apply(variables, images, **mode, mutable=[*wanted, *statistics])
     # Submodules that sow come as nested mappings.
     sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}
-    if maps := traverse_util.flatten_dict(state.get("attention", {}), sep="/"):
+    maps: dict[str, Any] = traverse_util.flatten_dict(state.get("attention", {}), sep="/")
+    if maps:
         sown["attention"] = {path.removesuffix("/map"): value[0] for path, value in maps.items()}
     return sown, {name: state[name] for name in statistics if name in state}
 

@@ -3,6 +3,7 @@
 import collections
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.extend import core
@@ -42,20 +43,24 @@ def _count(jaxpr: core.Jaxpr, outer: str, times: int, counts: collections.Counte
 
 def _products(equation: core.JaxprEqn) -> int:
     """Multiply-adds of one convolution or matrix product."""
-    output = equation.outvars[0].aval.size
+    output = math.prod(_shape(equation.outvars[0]))
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        lhs = equation.invars[0].aval.shape
+        lhs = _shape(equation.invars[0])
         return output * math.prod(lhs[axis] for axis in contracted)
     if (
         equation.primitive.name == "einsum"
     ):  # zoo.kernels.einsum: one product for each choice of axes
-        shapes = [variable.aval.shape for variable in equation.invars]
+        shapes = [_shape(variable) for variable in equation.invars]
         first, second, _ = equation.params["axes"]
         return math.prod(dict(zip(first + second, sum(shapes, ()), strict=True)).values())
     if equation.primitive.name == "conv2d":
-        return output * math.prod(equation.invars[1].aval.shape[:3])  # zoo.kernels.conv, HWIO
+        return output * math.prod(_shape(equation.invars[1])[:3])  # zoo.kernels.conv, HWIO
     # The kernel's axes, input features first: each output is a sum over them and the window.
-    kernel = equation.invars[1].aval.shape
+    kernel = _shape(equation.invars[1])
     _, features_in, *window = equation.params["dimension_numbers"].rhs_spec
     return output * kernel[features_in] * math.prod(kernel[axis] for axis in window)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape

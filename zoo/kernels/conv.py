@@ -14,6 +14,7 @@ All forms give the same numbers up to rounding; derivatives of any order and `vm
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,8 @@ def conv(
     Returns:
       [B, H', W', features].
     """
-    settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")} | settings
+    plain: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    settings = plain | settings
     form = platform.form(images, kernel)
     if form == platform.NATIVE or not _is_plain(kernel, settings):
         return lax.conv_general_dilated(images, kernel, strides, padding, **settings)
@@ -283,7 +285,7 @@ _kernel_gradient = _primitive(
 )
 
 
-def _sizes(images=None, kernel=None) -> dict:
+def _sizes(images: Any = None, kernel: Any = None) -> dict:
     """The size that an operation's result has and its operands do not tell."""
     if images is not None:
         return {"size": tuple(images.aval.shape[1:3])}

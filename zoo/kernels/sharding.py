@@ -6,6 +6,7 @@ result that it cannot infer. The batch is the only axis that networks leave spli
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,10 @@ from jax.sharding import PartitionSpec
 from zoo.kernels import platform
 
 
-def reshape_batch(x: jax.Array, shape: Sequence[int]) -> jax.Array:
+def reshape_batch(x: Any, shape: Sequence[int]) -> Any:
     """`x.reshape(shape)` where the first axis gains or loses factors: [B * n, ...] and [B, n, ...].
 
-    Devices that share the batch of `x` share the new first axis too.
+    Devices that share the batch of `x` share the new first axis too. NumPy arrays stay such.
     """
     if not platform.has_explicit_sharding(x):
         return x.reshape(shape)

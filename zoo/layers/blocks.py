@@ -120,9 +120,10 @@ def _call(block: nn.Module, x: Any, train: bool, remat: bool) -> Any:
 
 def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of a model without `scan` in the shapes of one with it, `like`."""
-    values = traverse_util.flatten_dict(dict(variables), sep="/")
+    values: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
+    shapes: dict[str, Any] = traverse_util.flatten_dict(dict(like), sep="/")
     stacked = {}
-    for path, shape in traverse_util.flatten_dict(dict(like), sep="/").items():
+    for path, shape in shapes.items():
         names = _unstacked(path, shape.shape[0], like) if shape.shape else None
         stacked[path] = np.stack([values[name] for name in names]) if names else values[path]
     return traverse_util.unflatten_dict(stacked, sep="/")
@@ -130,8 +131,9 @@ def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[
 
 def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `stack_blocks`; variables without stacked blocks stay as they are."""
+    values: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
     unstacked = {}
-    for path, value in traverse_util.flatten_dict(dict(variables), sep="/").items():
+    for path, value in values.items():
         names = _unstacked(path, len(value), variables) if np.ndim(value) else None
         unstacked |= zip(names, value, strict=True) if names else {path: value}
     return traverse_util.unflatten_dict(unstacked, sep="/")

@@ -14,7 +14,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
+from jax.core import ShapedArray, Tracer
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
@@ -69,7 +69,7 @@ def _initializer(distribution: str, factor: Callable) -> Initializer:
         data = jax.random.key_data(key)
         if platform.form(data) == platform.CPU:
             return _draw.bind(data, **settings)
-        is_traced = isinstance(data, jax.core.Tracer)
+        is_traced = isinstance(data, Tracer)
         return (_in_a_program if is_traced else _by_itself)(data, **settings)
 
     return init
@@ -86,7 +86,8 @@ _compiled = jax.jit(
 
 
 def _by_itself(data, *, factor, shape, dtype, **settings) -> jax.Array:
-    if settings["kind"] != "threefry2x32" or not jax.config.jax_threefry_partitionable:
+    alike = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue] (JAX makes it at run time)
+    if settings["kind"] != "threefry2x32" or not alike:
         return _compiled(data, factor=factor, shape=shape, dtype=dtype, **settings)
     size = math.prod(shape)
     length = max(SHORTEST, 1 << (size - 1).bit_length())

@@ -1,19 +1,24 @@
 """An image cut into square windows, and put together again."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zoo.kernels.sharding import reshape_batch
 
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
-def to_windows(x: jax.Array, side: int) -> jax.Array:
+
+def to_windows(x: Array, side: int) -> Array:
     """[B, H, W, C] -> [B * windows, side * side, C], row by row; `side` divides H and W."""
     batch, height, width, channels = x.shape
     x = reshape_batch(x, (batch, height // side, side, width // side, side, channels))
     return reshape_batch(x.swapaxes(2, 3), (-1, side * side, channels))
 
 
-def from_windows(windows: jax.Array, height: int, width: int, side: int) -> jax.Array:
+def from_windows(windows: Array, height: int, width: int, side: int) -> Array:
     """The inverse of `to_windows`: [B * windows, side * side, C] -> [B, H, W, C]."""
     channels = windows.shape[-1]
     x = reshape_batch(windows, (-1, height // side, width // side, side, side, channels))

@@ -56,7 +56,7 @@ def shifted_windows(
         mask = jnp.tile(jnp.asarray(shift_mask(whole, side, shift), x.dtype), (batch, 1, 1, 1))
 
     def restore(windows: jax.Array) -> jax.Array:
-        grid = from_windows(windows, *whole, side)
+        grid = from_windows(windows, whole[0], whole[1], side)
         return jnp.roll(grid, shift, (1, 2))[:, :height, :width]
 
     return to_windows(x, side), mask, restore

@@ -65,7 +65,7 @@ class Block(nn.Module):
             attention = attention(self.num_heads, name="attention")
             y = pad_to_multiples(y, self.window)
             windows = attention(to_windows(y, self.window), train=train)
-            y = from_windows(windows, *y.shape[1:3], self.window)[:, :height, :width]
+            y = from_windows(windows, y.shape[1], y.shape[2], self.window)[:, :height, :width]
         else:
             grid = (height, width)
             attention = ReducedAttention(

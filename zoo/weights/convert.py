@@ -72,7 +72,7 @@ def load_torch(
     tensors = _state_dict(checkpoint)
     expected = registry.abstract_variables(name, image_size, **overrides)
     names, source = _best_source(name, expected, tensors, overrides)
-    shapes = traverse_util.flatten_dict(expected, sep="/")
+    shapes: dict[str, Any] = traverse_util.flatten_dict(expected, sep="/")
     problems = []
     missing = [theirs for theirs in names.values() if theirs not in tensors]
     left_over = set(tensors) - set(names.values()) - _classifier(name, source, overrides)
