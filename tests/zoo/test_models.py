@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zoo
-from train.loop import one_by_one
+from train.build import init_eagerly
 
 # The smallest image that a model or all of a family take, where that is not 64 or the model's own.
 SIZES = {
@@ -121,7 +121,7 @@ def init(name: str):
     """The model as it is by default, its first variables and images for it."""
     model, images = zoo.create(name), image_batch(name)
     # Few programs serve all models; one for each model would take longer to compile than the rest.
-    return model, one_by_one(lambda: model.init(jax.random.key(0), images)), images
+    return model, init_eagerly(lambda: model.init(jax.random.key(0), images)), images
 
 
 @pytest.fixture(scope="module", params=models(COMPUTED))
