@@ -14,6 +14,7 @@ import math
 import subprocess
 import sys
 import time
+from typing import Any, cast
 
 import zoo
 
@@ -44,21 +45,21 @@ def measure(name: str, way: str, batch: int, size: int) -> None:
     images, labels = jnp.ones((batch, size, size, 3)), jnp.zeros(batch, int)
     optimizer = optax.sgd(0.01, momentum=0.9)
 
-    def init():
+    def init() -> Any:
         variables = model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))
         return variables, optimizer.init(variables["params"])
 
     if way == "plain":
-        quick = {"xla_backend_optimization_level": 0}
+        quick: dict[str, Any] = {"xla_backend_optimization_level": 0}
         variables, state = jax.jit(init).lower().compile(compiler_options=quick)()
     else:
-        variables, state = init_eagerly(init)
+        variables, state = cast(Any, init_eagerly(init))
 
     def step(variables, state, images):
         def loss(params):
             rngs = {"dropout": jax.random.key(0)}
             everything = {**variables, "params": params}
-            settings = dict(train=True, mutable=["batch_stats"], rngs=rngs)
+            settings: dict[str, Any] = dict(train=True, mutable=["batch_stats"], rngs=rngs)
             logits, updates = model.apply(everything, images, **settings)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates
 
@@ -85,7 +86,8 @@ def main() -> None:
     parser.add_argument("--only", nargs=2, help="a model and a way, in this process")
     options = parser.parse_args()
     if options.only:
-        measure(*options.only, options.batch, options.size)
+        name, way = options.only
+        measure(name, way, options.batch, options.size)
         return
     columns = ["model", "layers", "to the first step, s", "trace and lower, s", "compile, s"]
     print("| " + " | ".join([*columns, "of plain"]) + " |\n|" + " --- |" * 6, flush=True)

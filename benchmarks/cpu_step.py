@@ -13,6 +13,7 @@ import argparse
 import math
 import subprocess
 import sys
+from typing import Any
 
 MODELS = {  # ours: theirs (torchvision's, or timm's with a slash)
     "resnet50": "resnet50",
@@ -86,7 +87,7 @@ def serve_ours(name: str, mode: str, batch: int, plain: bool) -> None:
         changes, state = optimizer.update(gradients, state, params)
         return {"params": optax.apply_updates(params, changes), **updates}, state
 
-    memory = [variables, optimizer.init(variables["params"])]
+    memory: Any = [variables, optimizer.init(variables["params"])]
     step = jax.jit(step, donate_argnums=(0, 1)).lower(*memory, images).compile()
 
     def run():
@@ -148,25 +149,27 @@ class Contender:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self.process.stdin and self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
         self.seconds, self.memory = math.inf, 0.0
 
     def wait(self) -> None:
-        while (line := self.process.stdout.readline()) != "ready\n":
+        while (line := self.output.readline()) != "ready\n":
             if not line:
                 raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
 
     def run(self) -> None:
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        seconds, self.memory = map(float, self.process.stdout.readline().split())
+        self.input.write("\n")
+        self.input.flush()
+        seconds, self.memory = map(float, self.output.readline().split())
         self.seconds = min(self.seconds, seconds)
 
     def stop(self) -> None:
-        self.process.stdin.close()
+        self.input.close()
         self.process.wait()
 
 
-def compare(name: str, options: argparse.Namespace) -> tuple[float, float | None]:
+def compare(name: str, options: argparse.Namespace) -> tuple[float | None, float | None]:
     """Prints one row; our time over PyTorch's, and the plain model's over ours."""
     kinds = {"ours": (sys.executable, name)}
     if options.plain:

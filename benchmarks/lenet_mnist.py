@@ -34,7 +34,7 @@ def run(seed: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     seeds = parser.parse_args().seeds
     input_pipeline.open("mnist", "train")

@@ -16,6 +16,7 @@ import io
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from train.build import initial_state, make_runner, make_task, state_shapes
+from train.checkpoint import Checkpoints
 from train.data import open_data
 from train.durations import Intervals
 from train.interruption import Interruption
@@ -37,8 +39,11 @@ CASES = {
 }
 
 
-class NoCheckpoints:
+class NoCheckpoints(Checkpoints):
     """Checkpoints that are not written."""
+
+    def __init__(self):
+        pass
 
     def save(self, step: int, state) -> None:
         pass
@@ -71,7 +76,8 @@ class Case:
 
     def bare(self) -> float:
         """Seconds per step of the compiled program alone."""
-        runner, batch = self.runner, self.config.batch_size
+        runner: Any = self.runner
+        batch = self.config.batch_size
         program, data = runner.train_program, runner.train_data
         rows = jax.device_put(np.zeros((self.intervals.max_steps_per_call, batch), np.int32))
         row, count, sums = rows[0], jax.device_put(np.int32(len(rows))), empty_metrics()
@@ -98,8 +104,9 @@ class Case:
             report.draw = lambda: None
             with Interruption() as interruption:
                 begin = time.perf_counter()
+                nothing: Any = None  # no file of the model is written before the end
                 training_loop(
-                    progress, self.runner, intervals, report, NoCheckpoints(), None, interruption
+                    progress, self.runner, intervals, report, NoCheckpoints(), nothing, interruption
                 )
                 report.flush()
                 seconds = time.perf_counter() - begin
@@ -109,7 +116,7 @@ class Case:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     for model, facts in CASES.items():
