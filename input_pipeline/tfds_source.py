@@ -129,7 +129,7 @@ def _records(info: tfds.core.DatasetInfo, folder: Path, split: str) -> Records:
     if info.file_format == tfds.core.FileFormat.TFRECORD:
         splits: Any = info.splits
         return tfrecord.open_records(splits[split].file_instructions)
-    builder = tfds.builder_from_directory(folder)
+    builder: Any = tfds.builder_from_directory(folder)
     return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
 
