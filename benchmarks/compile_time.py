@@ -15,6 +15,7 @@ import math
 import subprocess
 import sys
 import time
+from typing import Any, cast
 
 import zoo
 
@@ -52,7 +53,7 @@ def measure(name: str, layers: str, batch: int, size: int) -> None:
     images, labels = jnp.ones((batch, size, size, 3)), jnp.zeros(batch, int)
     optimizer = optax.sgd(0.01, momentum=0.9)
 
-    def init():
+    def init() -> Any:
         variables = model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))
         return variables, optimizer.init(variables["params"])
 
@@ -60,7 +61,7 @@ def measure(name: str, layers: str, batch: int, size: int) -> None:
         quick = {"xla_backend_optimization_level": 0}
         variables, state = jax.jit(init).lower().compile(compiler_options=quick)()
     else:
-        variables, state = init_eagerly(init)
+        variables, state = cast(Any, init_eagerly(init))
 
     def step(variables, state, images):
         def loss(params):
@@ -94,7 +95,8 @@ def main() -> None:
     parser.add_argument("--only", nargs=2, help="a model and plain, ours or scan, in this process")
     options = parser.parse_args()
     if options.only:
-        measure(*options.only, options.batch, options.size)
+        name, way = options.only
+        measure(name, way, options.batch, options.size)
         return
     columns = ["model", "layers", "to the first step, s", "trace and lower, s", "compile, s"]
     print("| " + " | ".join([*columns, "of plain"]) + " |\n|" + " --- |" * 6, flush=True)

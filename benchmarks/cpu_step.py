@@ -13,6 +13,7 @@ import argparse
 import math
 import subprocess
 import sys
+from typing import Any
 
 MODELS = {  # our name: torchvision's, or "timm/" and timm's
     "resnet50": "resnet50",
@@ -150,6 +151,8 @@ class Contender:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self.process.stdin and self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
         self.seconds, self.memory = math.inf, 0.0
 
     def wait(self) -> None:

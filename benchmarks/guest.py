@@ -188,7 +188,7 @@ print(time.monotonic(), flush=True)
 
 def main() -> None:
     """Runs the part that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("part", choices=["busy", "memory", "exit", "serve"])
     parser.add_argument("names", nargs="*", help="models of `busy`; all if none is named")
     parser.add_argument("--sizes", type=int, default=500)

@@ -16,6 +16,7 @@ import io
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from train.build import initial_state, make_runner, make_task, state_shapes
+from train.checkpoint import Checkpoints
 from train.data import open_data
 from train.durations import Intervals
 from train.interruption import Interruption
@@ -39,6 +41,9 @@ CASES = {
 
 class NoCheckpoints:
     """Stands for a checkpoint manager, and writes nothing."""
+
+    def __init__(self):
+        pass
 
     def save(self, step: int, state) -> None:
         """Does nothing."""
@@ -100,8 +105,9 @@ class Case:
             report.draw = lambda: None
             with Interruption() as interruption:
                 begin = time.perf_counter()
+                nothing: Any = None  # no file of the model is written before the end
                 training_loop(
-                    progress, self.runner, intervals, report, NoCheckpoints(), None, interruption
+                    progress, self.runner, intervals, report, NoCheckpoints(), nothing, interruption
                 )
                 report.flush()
                 seconds = time.perf_counter() - begin

@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 SETTINGS = {
     "one by one": {},
@@ -44,7 +45,7 @@ def measure(name: str, setting: str, batch: int, size: int, run: bool) -> None:
     def step(params, images):
         def loss(params):
             rngs = {"dropout": jax.random.key(0)}
-            logits = model.apply({"params": params}, images, train=True, rngs=rngs)
+            logits: Any = model.apply({"params": params}, images, train=True, rngs=rngs)
             return -jax.nn.log_softmax(logits)[:, 0].mean()
 
         gradients = jax.grad(loss)(params)
@@ -76,7 +77,8 @@ def main() -> None:
     parser.add_argument("--only", nargs=2, help="a model and a setting, in this process")
     options = parser.parse_args()
     if options.only:
-        measure(*options.only, options.batch, options.size, options.run)
+        name, way = options.only
+        measure(name, way, options.batch, options.size, options.run)
         return
     columns = ["model", "blocks", "trace and lower, CPU s", "compile, CPU s", "temporaries GiB"]
     columns += ["step s", "peak RSS GiB"] if options.run else []

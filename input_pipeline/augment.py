@@ -28,8 +28,8 @@ def normalize(
       mean, std: one value per channel, of images in [0, 1].
       dtype: dtype of the result; the arithmetic is float32.
     """
-    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-    scale, shift = 1 / (255 * std), -mean / std
+    means, deviations = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+    scale, shift = 1 / (255 * deviations), -means / deviations
     return (images.astype(jnp.float32) * _per_channel(scale) + _per_channel(shift)).astype(dtype)
 
 

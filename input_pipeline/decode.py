@@ -64,7 +64,7 @@ class LazyImage:
         reduction = jpeg.reduction(box[2] - box[0], box[3] - box[1], size)
         if isinstance(self._content, np.ndarray):
             reduction = 1
-        left, top, right, bottom = box = tuple(x / reduction for x in box)
+        left, top, right, bottom = (x / reduction for x in box)
         reach = 0 if crop_first else INTERPOLATIONS[interpolation][2]
         margin_x = reach * max(1, (right - left) / size)
         margin_y = reach * max(1, (bottom - top) / size)
@@ -75,7 +75,7 @@ class LazyImage:
             min(math.ceil(self.height / reduction), math.ceil(bottom + margin_y)),
         )
         box = (left - region[0], top - region[1], right - region[0], bottom - region[1])
-        if self._decoder is not None:
+        if self._decoder is not None and not isinstance(self._content, np.ndarray):
             order = "BGR" if mirror else "RGB"
             pixels = self._decoder.decode_region(self._content, region, reduction, order)
             if pixels is not None:

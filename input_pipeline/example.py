@@ -30,6 +30,9 @@ class Example:
     name: str
 
 
+OnUnreadable = Literal["stop", "skip"]
+
+
 class Examples(Protocol):
     """Picklable random access to examples, one by one or several at a time (often faster)."""
 
@@ -62,7 +65,7 @@ class Source:
     examples: Examples
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
-    on_unreadable: Literal["stop", "skip"] = "stop"
+    on_unreadable: OnUnreadable = "stop"
 
     def __post_init__(self) -> None:
         if self.on_unreadable not in ("stop", "skip"):

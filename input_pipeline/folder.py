@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from input_pipeline.example import DataError, Example, Source, UnreadableImage
+from input_pipeline.example import DataError, Example, OnUnreadable, Source, UnreadableImage
 
 _ENDINGS = (".jpg", ".jpeg", ".png")
 
 
-def open_folder(root: Path, split: str, on_unreadable: str) -> Source:
+def open_folder(root: Path, split: str, on_unreadable: OnUnreadable) -> Source:
     """Returns the images of the folder root/split, labelled by the sorted names of its subfolders.
 
     Raises:

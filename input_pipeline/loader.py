@@ -156,9 +156,8 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
 
     batches = grain.MapDataset.source(rows).batch(rows.batch_size)
     if not workers:
-        threads = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        has_affinity = hasattr(os, "sched_getaffinity")
+        threads = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         return iter(batches.to_iter_dataset(options))
     from absl import flags
@@ -199,7 +198,7 @@ def _generator(seed: int, position: int) -> np.random.Generator:
 
 
 def _skip_count(source: Source, skipped: int) -> Batch:
-    return {"skipped": np.int32(skipped)} if source.on_unreadable == "skip" else {}
+    return {"skipped": np.asarray(skipped, np.int32)} if source.on_unreadable == "skip" else {}
 
 
 def _no_readable_image(source: Source) -> DataError:

@@ -1,9 +1,8 @@
 """Data sets by name."""
 
 from pathlib import Path
-from typing import Literal
 
-from input_pipeline.example import DataError, Source
+from input_pipeline.example import DataError, OnUnreadable, Source
 from input_pipeline.folder import open_folder, splits
 from input_pipeline.synthetic import open_synthetic
 
@@ -17,7 +16,7 @@ def open(
     split: str,
     data_dir: str | Path | None = None,
     manual_dir: str | Path | None = None,
-    on_unreadable: Literal["stop", "skip"] = "stop",
+    on_unreadable: OnUnreadable = "stop",
 ) -> Source:
     """Opens one split of a data set for random access.
 

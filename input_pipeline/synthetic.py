@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from input_pipeline.example import DataError, Example, Source
+from input_pipeline.example import DataError, Example, OnUnreadable, Source
 
 _SHAPES = ((160, 213), (200, 150), (144, 144), (120, 250))  # height, width
 
 
-def open_synthetic(options: str, split: str, on_unreadable: str) -> Source:
+def open_synthetic(options: str, split: str, on_unreadable: OnUnreadable) -> Source:
     """Returns a split of the synthetic data set.
 
     Args:

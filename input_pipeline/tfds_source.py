@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_generated_pb2 as example_proto
 
 from input_pipeline import decode, tfrecord
-from input_pipeline.example import DataError, Example, Source, UnreadableImage
+from input_pipeline.example import DataError, Example, OnUnreadable, Source, UnreadableImage
 
 
 class Records(Protocol):
@@ -35,19 +35,20 @@ def find(name: str, data_dir: Path) -> Path | None:
     if default.exists():
         folder = folder / json.loads(default.read_text())["default_config_name"]
     found = [p.parent for p in folder.glob(f"{version or '*'}/dataset_info.json")]
-    versions = {p: _version(p.name) for p in found if _version(p.name)}
-    return max(versions, key=versions.get, default=None)
+    versions = {p: numbers for p in found if (numbers := _version(p.name))}
+    return max(versions, key=versions.__getitem__, default=None)
 
 
-def open_prepared(name: str, folder: Path, split: str, on_unreadable: str) -> Source:
+def open_prepared(name: str, folder: Path, split: str, on_unreadable: OnUnreadable) -> Source:
     """Opens the data set that is prepared in `folder`.
 
     Raises:
       DataError: there is no such split, or it is not a data set of labelled images.
     """
     info = tfds.builder_from_directory(folder).info
+    features: Any = info.features
     image, label = _feature(info, tfds.features.Image), _feature(info, tfds.features.ClassLabel)
-    shape = info.features[image].shape
+    shape = features[image].shape
     shape = None if None in shape else shape
     try:
         records = _records(info, folder, split)
@@ -56,15 +57,19 @@ def open_prepared(name: str, folder: Path, split: str, on_unreadable: str) -> So
             f"{name} in {folder} has no split {split!r} ({error}). It has: "
             f"{', '.join(sorted(info.splits))}; slices are written as train[:10%]."
         ) from error
-    described = next((key for key in ("file_name", "id") if key in info.features), None)
+    described = next((key for key in ("file_name", "id") if key in features), None)
     examples = TfdsExamples(records, f"{name}/{split}", image, label, described, shape)
-    names = tuple(info.features[label].names)
+    names = tuple(features[label].names)
     return Source(name, split, examples, names, shape, on_unreadable)
 
 
 def split_names(folder: Path) -> list[str]:
     """Returns the names of the splits of the data set that is prepared in `folder`."""
     return list(tfds.builder_from_directory(folder).info.splits)
+
+
+# protobuf makes it at run time
+_Example: Any = example_proto.Example  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class TfdsExamples:
     def _example(self, index: int, record: bytes) -> Example:
         name = f"{self.title} example {index}"
         try:
-            feature = example_proto.Example.FromString(record).features.feature
+            feature = _Example.FromString(record).features.feature
             image = feature[self.image_key].bytes_list.value[0]
             label = feature[self.label_key].int64_list.value[0]
             if self.name_key is not None:
@@ -122,19 +127,22 @@ class TfdsExamples:
 
 def _records(info: tfds.core.DatasetInfo, folder: Path, split: str) -> Records:
     if info.file_format == tfds.core.FileFormat.TFRECORD:
-        return tfrecord.open_records(info.splits[split].file_instructions)
-    builder = tfds.builder_from_directory(folder)
+        splits: Any = info.splits
+        return tfrecord.open_records(splits[split].file_instructions)
+    builder: Any = tfds.builder_from_directory(folder)
     return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
 
 def _feature(info: tfds.core.DatasetInfo, kind: type) -> str:
     """The name of the feature of this kind: a supervised one, or the only one."""
-    keys = [key for key in info.supervised_keys or () if isinstance(info.features[key], kind)]
-    keys = keys or [key for key, feature in info.features.items() if isinstance(feature, kind)]
+    features: Any = info.features
+    supervised: Any = info.supervised_keys or ()  # names, as a data set of images has them
+    keys = [key for key in supervised if isinstance(features[key], kind)]
+    keys = keys or [key for key, feature in features.items() if isinstance(feature, kind)]
     if len(keys) != 1:
         raise DataError(
             f"{info.full_name} is not a data set of labelled images: it has {len(keys)} features "
-            f"of type {kind.__name__} and must have one. Its features: {', '.join(info.features)}."
+            f"of type {kind.__name__} and must have one. Its features: {', '.join(features)}."
         )
     return keys[0]
 

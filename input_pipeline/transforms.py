@@ -48,7 +48,7 @@ class RandomResizedCrop:
             ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
-                left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
+                left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
                 return left, top, left + w, top + h
         # No such crop fits: take the largest central one whose ratio is in the range.
         w = min(width, round(height * self.ratio[1]))

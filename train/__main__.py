@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -19,7 +20,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config n
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     if wants_help(arguments):
-        print(usage(__doc__, _WORKDIR))
+        print(usage(__doc__ or "", _WORKDIR))
         return 0
     command = shlex.join([Path(sys.executable).name, "-m", "train", *arguments[1:]])
     resume = f"Stopped. To resume, run: {command}"
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
     from train.memory import keep_freed_memory
 
     keep_freed_memory()
-    workdir = _WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename)
+    flag: Any = flags.FLAGS["config"]  # that of a configuration, which knows its file
+    workdir = _WORKDIR.value or default_workdir(flag.config_filename)
     try:
         train_and_evaluate(config, workdir)
     except (TrainError, DataError) as error:

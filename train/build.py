@@ -89,7 +89,9 @@ def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
         return jax.device_put(init_eagerly(init), shardings)
     program = jax.jit(init, out_shardings=shardings).lower()
     # It runs once, and on CPU XLA would spend seconds on optimizing the random numbers.
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    quick: dict[str, Any] | None = (
+        {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    )
     return program.compile(compiler_options=quick)()
 
 

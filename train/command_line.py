@@ -58,7 +58,7 @@ def find_recipe(recipe: str) -> Path:
     installed = configs.FOLDER / f"{name[1]}.py" if name and name[1] in configs.names() else None
     local = [Path(recipe)] + ([Path("configs", f"{name[1]}.py")] if name else [])
     for path in filter(Path.is_file, local):
-        if installed and not path.samefile(installed):
+        if installed and name and not path.samefile(installed):
             print(f"Using {path} of this folder instead of the installed recipe {name[1]}.")
         return path
     if installed:

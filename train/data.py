@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -98,7 +99,7 @@ def make_data(config: ConfigDict, train: Source, evaluation: Source) -> Data:
     )
 
 
-def model_info(name: str) -> zoo.registry.Info:
+def model_info(name: str) -> zoo.Info:
     """Returns `zoo.info(name)`.
 
     Raises:
@@ -201,7 +202,7 @@ def _keep_on_device(
         )
     if choice == "no" or not possible:
         return False
-    size = (len(train) + len(evaluation)) * int(np.prod(train.image_shape))
+    size = (len(train) + len(evaluation)) * math.prod(train.image_shape or ())
     return choice == "yes" or size <= MAX_BYTES_ON_DEVICE
 
 

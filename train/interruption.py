@@ -78,7 +78,7 @@ class Interruption:
 
         threading.Thread(target=run, daemon=True).start()
         while not done.wait(POLL_SECONDS):
-            if self.requested:
+            if self.requested and self.signum is not None:
                 raise Interrupted(self.signum)
         if "error" in result:
             raise result["error"]

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -158,5 +158,6 @@ def diagonal_levenberg_marquardt(
         return directions, CurvatureState(curvature, state.count + 1)
 
     return optax.chain(
-        optax.GradientTransformation(init, update), optax.scale_by_learning_rate(learning_rate)
+        optax.GradientTransformation(init, cast(optax.TransformUpdateFn, update)),
+        optax.scale_by_learning_rate(learning_rate),
     )

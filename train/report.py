@@ -98,9 +98,9 @@ class Report:
         return any(line["split"] == "eval" and line["step"] == step for line in self.lines)
 
     @property
-    def last_evaluation(self) -> dict[str, Any] | None:
-        """The last evaluation line, or None."""
-        return next((line for line in reversed(self.lines) if line["split"] == "eval"), None)
+    def last_evaluation(self) -> dict[str, Any]:
+        """The last evaluation line, which every run has at its end."""
+        return next(line for line in reversed(self.lines) if line["split"] == "eval")
 
     def start_timer(self) -> None:
         """Notes that training steps are about to be dispatched."""

@@ -114,7 +114,7 @@ class OnDeviceRunner:
         rows = rows.reshape(stop - start, self._batch_size)
         if self.multi_step:
             rows = _put(np.pad(rows, ((0, self._max_steps - len(rows)), (0, 0))), self._rows)
-            count = _put(np.int32(stop - start), self._replicated)
+            count = _put(np.asarray(stop - start, np.int32), self._replicated)
             state, metrics = self.train_program(state, self.train_data, rows, count)
             yield state, metrics, stop
             return
@@ -132,7 +132,7 @@ class OnDeviceRunner:
         for first in range(0, len(rows), EVAL_BATCHES_PER_CALL):
             check()
             chunk = [array[first : first + EVAL_BATCHES_PER_CALL] for array in (rows, masks)]
-            count = _put(np.int32(len(chunk[0])), self._replicated)
+            count = _put(np.asarray(len(chunk[0]), np.int32), self._replicated)
             padding = (0, EVAL_BATCHES_PER_CALL - len(chunk[0])), (0, 0)
             chunk = [_put(np.pad(array, padding), self._rows) for array in chunk]
             metrics = self.eval_program(state, metrics, self.eval_data, *chunk, count)

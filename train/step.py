@@ -8,6 +8,7 @@ of several steps, batches or devices can be added.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -92,7 +93,7 @@ def init_state(task: Task) -> TrainState:
     """Returns the state at step 0, which depends on the seed alone."""
     keys = {"params": jax.random.key(task.seed)}
     images = jnp.zeros((1, *task.image_shape), jnp.uint8)
-    variables = task.model.init(keys, task.normalize(images), train=False)
+    variables: Any = task.model.init(keys, task.normalize(images), train=False)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -118,7 +119,7 @@ def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState,
         params, state.batch_stats, images, batch["label"], dropout_key
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
     state = TrainState(
         step=state.step + 1,
         params=params,
@@ -148,6 +149,8 @@ def gradients_and_metrics(
     )
 
     def loss_fn(params):
+        logits: jax.Array
+        collections: Any
         logits, collections = task.model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
@@ -221,8 +224,8 @@ def _moving_average(decay: float, state: TrainState, params: dict) -> dict:
     """The next average; early on it follows faster, as TensorFlow's with `num_updates` does."""
     if not decay:
         return {}
-    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema_params, params)
+    rate = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, state.ema_params, params)
 
 
 def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
@@ -230,7 +233,7 @@ def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
     params = jax.lax.with_sharding_constraint(
         state.eval_params, NamedSharding(task.mesh, REPLICATED)
     )
-    logits = task.model.apply(
+    logits: Any = task.model.apply(
         {"params": params, "batch_stats": state.batch_stats},
         task.normalize(batch["image"]),
         train=False,
@@ -299,7 +302,7 @@ def train_steps(
       The state after them, and the sum of their metrics.
     """
 
-    def body(row, carry):
+    def body(row, carry: tuple[TrainState, Metrics]):
         return train_step_accumulating(task, *carry, take_batch(data, indices[row]))
 
     return jax.lax.fori_loop(0, count, body, (state, empty_metrics()))

@@ -75,7 +75,8 @@ def use_compile_cache(folder: str) -> None:
       folder: "auto" for the user's cache folder, "" for no cache. JAX's own setting
         (JAX_COMPILATION_CACHE_DIR) takes precedence over "auto".
     """
-    if folder == "auto" and jax.config.jax_compilation_cache_dir is None:
+    jaxs_own = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue] (JAX makes it at run time)
+    if folder == "auto" and jaxs_own is None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = str(Path(cache) / "flax-zoo" / "xla")
     if folder != "auto":

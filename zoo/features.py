@@ -1,7 +1,7 @@
 """What a network computes on the way: the outputs of its stages, by names all families share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 from flax import linen as nn
@@ -110,7 +110,8 @@ def _apply(
     _, state = model.apply(variables, images, **mode, mutable=[*sown_collections, *statistics])
     # Submodules that sow come as nested mappings.
     sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}
-    if maps := traverse_util.flatten_dict(state.get("attention", {}), sep="/"):
+    maps: dict[str, Any] = traverse_util.flatten_dict(state.get("attention", {}), sep="/")
+    if maps:
         sown["attention"] = {path.removesuffix("/map"): value[0] for path, value in maps.items()}
     return sown, {name: state[name] for name in statistics if name in state}
 

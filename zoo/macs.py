@@ -3,6 +3,7 @@
 import collections
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.extend import core
@@ -49,10 +50,10 @@ def _count(jaxpr: core.Jaxpr, outer: str, times: int, counts: collections.Counte
 
 def _products(equation: core.JaxprEqn) -> int:
     """Multiply-adds of one convolution or matrix product."""
-    output = equation.outvars[0].aval.size
+    output = math.prod(_shape(equation.outvars[0]))
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        lhs = equation.invars[0].aval.shape
+        lhs = _shape(equation.invars[0])
         return output * math.prod(lhs[axis] for axis in contracted)
     if equation.primitive.name == "einsum":
         # zoo.kernels.einsum: one product for each index into all axes.
@@ -65,3 +66,7 @@ def _products(equation: core.JaxprEqn) -> int:
     kernel = equation.invars[1].aval.shape
     _, features_in, *window = equation.params["dimension_numbers"].rhs_spec
     return output * kernel[features_in] * math.prod(kernel[axis] for axis in window)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape

@@ -129,7 +129,7 @@ class CheckpointKeys(NamedTuple):
     See `Family.checkpoint_keys` for the attributes.
     """
 
-    rules: Rules | Callable[[nn.Module], Rules]
+    rules: Rules | Callable[[Any], Rules]
     dense_as_conv1x1: Sequence[str]
     channel_vectors_4d: Sequence[str]
 
@@ -187,7 +187,7 @@ class Family:
     def checkpoint_keys(
         self,
         source: str,
-        rules: Rules | Callable[[nn.Module], Rules],
+        rules: Rules | Callable[[Any], Rules],
         dense_as_conv1x1: Sequence[str] = (),
         channel_vectors_4d: Sequence[str] = (),
     ) -> None:
@@ -210,7 +210,7 @@ class Family:
     def naming(
         self,
         origin: str,
-        rules: Rules | Callable[[nn.Module], Rules],
+        rules: Rules | Callable[[Any], Rules],
         pointwise: Sequence[str] = (),
         framed: Sequence[str] = (),
     ) -> None:

@@ -17,7 +17,7 @@ from input_pipeline.prepare import default_data_dir, prepare
 
 def main() -> None:
     """Runs the command line; exits with a message if the data set cannot be prepared."""
-    usage, _, description = __doc__.partition("\n\n")
+    usage, _, description = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         usage=usage,
         description=description,

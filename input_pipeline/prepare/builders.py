@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -76,11 +76,14 @@ class _IdxExamples:
 class _CifarExamples:
     """CIFAR-10 and -100: a tar of binary records (labels, then 3x32x32 pixels)."""
 
+    _cifar_info: Any  # these two are of the stock builder
+    info: Any
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         files_of = self._cifar_info
         (archive,) = _originals(self, dl_manager).values()
         with tarfile.open(archive) as tar:
-            files = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
+            files = {Path(m.name).name: _content(tar, m) for m in tar if m.isfile()}
         for key, file in zip(files_of.label_keys, files_of.label_files, strict=True):
             self.info.features[key].names = [x for x in files[file].decode().split("\n") if x]
         return {
@@ -99,6 +102,8 @@ class _CifarExamples:
 
 class _ImagenetExamples:
     """ImageNet 2012 from the two original tars (the test tar too where it is given)."""
+
+    originals_dir: Path
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         folder = self.originals_dir
@@ -150,9 +155,7 @@ _EXAMPLES = {
 }
 
 
-def _originals(
-    self: tfds.core.DatasetBuilder, dl_manager: tfds.download.DownloadManager
-) -> dict[str, Path]:
+def _originals(self: Any, dl_manager: tfds.download.DownloadManager) -> dict[str, Path]:
     """The verified original files as {file name: path}.
 
     They are taken from the manual_dir if all are there, else downloaded by tfds.
@@ -201,14 +204,20 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
         return np.frombuffer(file.read(), np.uint8, offset=header)
 
 
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None, "it is no file"
+    return file.read()
+
+
 def _members(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, bytes]]:
     """Yields (name, content) of the files of a tar, which is read sequentially."""
-    source = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
+    source: dict[str, Any] = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
     try:
         with tarfile.open(mode="r|", **source) as archive:
             for member in archive:
                 if member.isfile():
-                    yield member.name, archive.extractfile(member).read()
+                    yield member.name, _content(archive, member)
     except tarfile.TarError as error:
         raise DataError(
             f"{title} is cut short or is not a tar ({error}). Download it again."

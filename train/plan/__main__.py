@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 
     if wants_help(arguments):
-        print(usage(__doc__, _TOPOLOGY, _BATCH, _JSON, _LARGEST))
+        print(usage(__doc__ or "", _TOPOLOGY, _BATCH, _JSON, _LARGEST))
         return 0
     try:
         config = parse(arguments)

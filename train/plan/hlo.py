@@ -5,7 +5,6 @@ are written `bf16[128,56,56,64]{3,0,2,1:T(8,128)(2,1)S(1)}`, where S(1) is memor
 S(...) is HBM.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -175,8 +174,8 @@ def _called_functions(functions: dict[str, list[Instruction]]) -> list[str]:
         for instruction in functions[name]:
             if instruction.opcode in CALLS:
                 for start in _CALLED.finditer(instruction.rest):
-                    names = re.match(r"[%\w.\-, ]+", instruction.rest[start.end() :])[0]
-                    new += re.findall(r"%([\w.\-]+)", names)
+                    names = re.match(r"[%\w.\-, ]*", instruction.rest[start.end() :])
+                    new += re.findall(r"%([\w.\-]+)", names[0] if names else "")
     return reached
 
 
@@ -197,8 +196,8 @@ def _traffic(instructions: list[Instruction], functions: dict) -> int:
             total += array_bytes(instruction.type, hbm_only=True)
             parts = _parts_read(instruction, functions)
             total += sum(
-                min(array_bytes(type_, hbm_only=True), parts.get(number, math.inf))
-                for number, type_ in enumerate(read)
+                min(size, parts.get(number, size))
+                for number, size in enumerate(array_bytes(type_, hbm_only=True) for type_ in read)
             )
     return total
 

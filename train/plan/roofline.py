@@ -10,13 +10,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from input_pipeline.example import Source
+from input_pipeline.example import Examples, Source
 from train.build import make_task, state_shapes
 from train.data import Data, make_data, open_data
 from train.durations import Intervals
@@ -141,13 +141,15 @@ def program_figures(figures: dict, compiled: jax.stages.Compiled, pod: Pod) -> d
       compiled: the training step.
       pod: the slice that it was compiled for.
     """
-    text, memory = compiled.as_text(), compiled.memory_analysis()
-    analysis = compiled.cost_analysis()
+    text = compiled.as_text() or ""
+    # Every compiler that the plan knows gives these; JAX says that one may not.
+    memory: Any = compiled.memory_analysis()
+    analysis: Any = compiled.cost_analysis()
     exchanges = [c for c in hlo.collectives(text, figures["chips"]) if c.devices > 1]
     cost = Cost(analysis["flops"], hlo.hbm_bytes(text), sum(c.sent for c in exchanges))
     seconds = cost.seconds(pod.chip, pod.links_bandwidth)
     rate = figures["batch_per_chip"] / seconds["step"]
-    bound = max(("compute", "memory", "links"), key=seconds.get)
+    bound = max(("compute", "memory", "links"), key=seconds.__getitem__)
     return {
         "fits": True,
         "memory": figures["memory"]
@@ -229,7 +231,7 @@ def known_data(config: ConfigDict) -> Data:
         Source(
             name,
             split,
-            range(_split_size(split, count)),
+            cast(Examples, range(_split_size(split, count))),  # only its length is asked for
             tuple(map(str, range(num_classes))),
             shape,
         )

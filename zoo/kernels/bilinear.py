@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -81,7 +82,7 @@ def ffi_calls_allowed(context: mlir.LoweringRuleContext) -> bool:
     module = context.module_context
     if module.lowering_parameters.for_export:
         return False
-    axes = module.axis_context
+    axes: Any = module.axis_context
     if hasattr(axes, "num_devices"):
         return axes.num_devices == 1
     return axes.manual_axes == frozenset(axes.mesh.axis_names)

@@ -14,6 +14,7 @@ All forms give the same numbers up to rounding; derivatives of any order and `vm
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,8 @@ def conv(
     Raises:
       ValueError: The channels of the kernel and of the images do not match.
     """
-    settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")} | settings
+    plain: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    settings = plain | settings
     form = platform.form(images, kernel)
     if form == platform.NATIVE or not _is_plain(kernel, settings):
         return lax.conv_general_dilated(images, kernel, strides, padding, **settings)

@@ -78,7 +78,11 @@ def convolution(
         layouts, order = _matrix_product(_POINTWISE[operation], sizes)
         settings = _MATMUL
     else:
-        layouts = [_nhwc(*images), _hwio(*kernel, groups), _nhwc(*output)]
+        layouts = [
+            _nhwc(*images),
+            _hwio(kernel[0], kernel[1], kernel[2], kernel[3], groups),
+            _nhwc(*output),
+        ]
         (top, bottom), (left, right) = padding
         settings = dict(
             operation=operation,

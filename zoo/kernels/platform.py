@@ -71,7 +71,7 @@ def _requested_form() -> str | None:
 
 
 def _default_platform() -> str:
-    device = jax.config.jax_default_device
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue] (JAX makes it at run time)
     if device is None:
         return jax.default_backend()
     return device if isinstance(device, str) else device.platform

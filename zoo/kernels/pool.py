@@ -10,6 +10,8 @@ import numpy as np
 from zoo.kernels import platform
 from zoo.kernels.materialize import materialize
 
+Pads = tuple[tuple[int, int], ...]  # pixels before and after the rows and the columns
+
 
 def max_pool(
     images: jax.Array, window: int, strides: int, padding: str | int = 0, ceil_mode: bool = False
@@ -26,7 +28,7 @@ def max_pool(
       ceil_mode: Whether a last window that reaches over the end counts, as in Caffe and PyTorch.
     """
     pads = _pads(images, window, strides, padding)
-    if ceil_mode:
+    if ceil_mode and isinstance(padding, int):
         over = [_overhang(side, window, strides, padding) for side in images.shape[1:3]]
         pads = tuple((low, high + beyond) for (low, high), beyond in zip(pads, over, strict=True))
 
@@ -49,12 +51,12 @@ def _by_platform(images: jax.Array, on_cpu: Callable, native: Callable) -> jax.A
     return jax.lax.platform_dependent(images, cpu=on_cpu, default=native)
 
 
-def _pads(images: jax.Array, window: int, strides: int, padding: str | int):
+def _pads(images: jax.Array, window: int, strides: int, padding: str | int) -> Pads:
     """Pixels before and after the rows and the columns."""
-    if padding != "SAME":
+    if isinstance(padding, int):
         return ((padding, padding),) * 2
     sides = images.shape[1:3]
-    return tuple(jax.lax.padtype_to_pads(sides, (window, window), (strides, strides), "SAME"))
+    return tuple(jax.lax.padtype_to_pads(sides, (window, window), (strides, strides), padding))
 
 
 def _overhang(length: int, window: int, strides: int, padding: int) -> int:

@@ -6,6 +6,7 @@ result that it cannot infer. The batch is the only axis that networks leave shar
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp

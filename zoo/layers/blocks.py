@@ -131,7 +131,7 @@ def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[
     """
     values = traverse_util.flatten_dict(dict(variables), sep="/")
     stacked = {}
-    for path, shape in traverse_util.flatten_dict(dict(like), sep="/").items():
+    for path, shape in shapes.items():
         names = _unstacked(path, shape.shape[0], like) if shape.shape else None
         stacked[path] = np.stack([values[name] for name in names]) if names else values[path]
     return traverse_util.unflatten_dict(stacked, sep="/")
@@ -140,7 +140,7 @@ def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[
 def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Inverse of `stack_blocks`; variables without stacked blocks are returned as they are."""
     unstacked = {}
-    for path, value in traverse_util.flatten_dict(dict(variables), sep="/").items():
+    for path, value in values.items():
         names = _unstacked(path, len(value), variables) if np.ndim(value) else None
         unstacked |= zip(names, value, strict=True) if names else {path: value}
     return traverse_util.unflatten_dict(unstacked, sep="/")

@@ -122,7 +122,7 @@ def _parameter_channels(model: nn.Module, images: jax.Array) -> int | None:
 
 
 def _shapes(variables: Any) -> dict[str, tuple[int, ...]]:
-    flat = traverse_util.flatten_dict(dict(variables.get("params", {})), sep="/")
+    flat: dict[str, Any] = traverse_util.flatten_dict(dict(variables.get("params", {})), sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 
 

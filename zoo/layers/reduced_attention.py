@@ -38,7 +38,7 @@ class ReducedAttention(nn.Module):
         batch, _, width = x.shape
         source = x if source is None else source
         if self.ratio > 1:
-            patches = source.reshape(batch, *self.grid, width)
+            patches = source.reshape(batch, *(self.grid or ()), width)
             window = (self.ratio, self.ratio)
             reduce = Conv(
                 width, window, window, padding="VALID", dtype=self.dtype, name="reduce_conv"

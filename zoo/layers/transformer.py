@@ -43,7 +43,9 @@ class TransformerBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype, kernel_init=self.kernel_init)
+        settings: dict[str, Any] = dict(
+            dropout=self.dropout, dtype=self.dtype, kernel_init=self.kernel_init
+        )
         attention = SelfAttention(self.num_heads, self.qkv_bias, **settings, name="attention")
         mlp = Mlp(int(self.mlp_ratio * x.shape[-1]), **settings, name="mlp")
         y = attention(norm(name="norm1")(x), train=train)

@@ -1,10 +1,14 @@
 """Partition of images into square windows, and its inverse."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zoo.kernels.sharding import reshape_batch
 
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
 def to_windows(x: jax.Array, side: int) -> jax.Array:
     """Partitions into windows, [B, H, W, C] -> [B * windows, side * side, C], in row-major order.

@@ -114,7 +114,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name="norm1")(x)
         y = self.attention(self.num_heads, **settings, name="attention")(y, train=train)
         changed, kept = jnp.split(x, [y.shape[1]], axis=1)
@@ -166,7 +166,7 @@ class CaiT(nn.Module):
     @takes_images()
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, num_heads=self.num_heads, layer_scale=self.layer_scale, **settings)
 
         # Stem: patches, positions

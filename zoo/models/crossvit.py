@@ -118,7 +118,7 @@ class CrossViT(nn.Module):
             branches[i] = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Stages
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         block = partial(TransformerBlock, self.num_heads, **settings)
         rates = stage_drop_path_rates(self.drop_path, self.stages * (max(self.depths),))
         for stage, stage_rates in enumerate(rates, 1):

@@ -98,7 +98,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         attention = ConvAttention(self.num_heads, self.grid, **settings, name="attention")
         y = attention(norm(name="norm1")(x), train=train)
         x = x + DropPath(self.drop_path)(y, train=train)
@@ -145,7 +145,7 @@ class CvT(nn.Module):
         x = images
         for i, depth in enumerate(self.depths, 1):
             name, size, strides = ("stem", 7, 4) if i == 1 else (f"stage{i}_patch", 3, 2)
-            settings = dict(padding=strides // 2, name=name, dtype=self.dtype)
+            settings: dict[str, Any] = dict(padding=strides // 2, name=name, dtype=self.dtype)
             x = normalized_patches(x, self.dims[i - 1], size, strides, **settings)
             # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:
@@ -155,7 +155,7 @@ class CvT(nn.Module):
             if is_last:
                 x = prepend_tokens(self, x, "class_token")  # [B, 1 + N, C]
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            block = partial(Block, self.num_heads[i - 1], tuple(grid), dropout=self.dropout)
+            block = partial(Block, self.num_heads[i - 1], (grid[0], grid[1]), dropout=self.dropout)
             block = partial(block, dtype=self.dtype)
             rates = drop_path_rates(self.drop_path if is_last else 0.0, depth)
             tokens = run([block], x, rates, prefix=f"stage{i}_")

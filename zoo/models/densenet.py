@@ -174,7 +174,9 @@ def densenet264(**kwargs) -> DenseNet:
 )
 def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
     """1,059,298 parameters, 0.28 G multiply-adds, 94.8 % top-1 on CIFAR-10."""
-    settings = dict(growth_rate=12, stem_width=24, bottleneck=False, compression=1.0, cifar=True)
+    settings: dict[str, Any] = dict(
+        growth_rate=12, stem_width=24, bottleneck=False, compression=1.0, cifar=True
+    )
     return DenseNet((12, 12, 12), num_classes=num_classes, **(settings | kwargs))
 
 
@@ -185,7 +187,7 @@ def densenet_40_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
 )
 def densenet_bc_100_12_cifar(num_classes: int = 10, **kwargs) -> DenseNet:
     """769,162 parameters, 0.29 G multiply-adds, 95.5 % top-1 on CIFAR-10."""
-    settings = dict(growth_rate=12, stem_width=24, cifar=True)
+    settings: dict[str, Any] = dict(growth_rate=12, stem_width=24, cifar=True)
     return DenseNet((16, 16, 16), num_classes=num_classes, **(settings | kwargs))
 
 

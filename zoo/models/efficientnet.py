@@ -202,7 +202,7 @@ def efficientnet(width: float, depth: float, rate: float, **kwargs) -> Efficient
         stage._replace(features=scaled(stage.features, width), depth=math.ceil(depth * stage.depth))
         for stage in B0
     )
-    settings = {"dropout": rate} | kwargs
+    settings: dict[str, Any] = {"dropout": rate} | kwargs
     return EfficientNet(stages, scaled(32, width), scaled(1280, width), **settings)
 
 

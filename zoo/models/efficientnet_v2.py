@@ -7,6 +7,8 @@ Differences from the paper: torchvision pads both sides alike; weights trained i
 `tf_efficientnetv2_s` ...) want `same_padding=True`. Progressive learning is a matter of the recipe.
 """
 
+from typing import Any
+
 from zoo.models.efficientnet import (
     EfficientNet,
     Stage,
@@ -56,13 +58,15 @@ family = Family(
 @family.variant(reference="torchvision efficientnet_v2_s", image_size=384, top1=84.228, top5=96.878)
 def efficientnet_v2_s(**kwargs) -> EfficientNet:
     """21,458,488 parameters, 8.37 G multiply-adds, 84.2 % top-1."""
-    return EfficientNet(S, 24, 1280, **{"dropout": 0.2, "epsilon": 1e-3} | kwargs)
+    settings: dict[str, Any] = {"dropout": 0.2, "epsilon": 1e-3} | kwargs
+    return EfficientNet(S, 24, 1280, **settings)
 
 
 @family.variant(reference="torchvision efficientnet_v2_m", image_size=480, top1=85.112, top5=97.156)
 def efficientnet_v2_m(**kwargs) -> EfficientNet:
     """54,139,356 parameters, 24.58 G multiply-adds, 85.1 % top-1."""
-    return EfficientNet(M, 24, 1280, **{"dropout": 0.3, "epsilon": 1e-3} | kwargs)
+    settings: dict[str, Any] = {"dropout": 0.3, "epsilon": 1e-3} | kwargs
+    return EfficientNet(M, 24, 1280, **settings)
 
 
 @family.variant(
@@ -76,7 +80,8 @@ def efficientnet_v2_m(**kwargs) -> EfficientNet:
 )
 def efficientnet_v2_l(**kwargs) -> EfficientNet:
     """118,515,272 parameters, 56.08 G multiply-adds, 85.8 % top-1."""
-    return EfficientNet(L, 32, 1280, **{"dropout": 0.4, "epsilon": 1e-3} | kwargs)
+    settings: dict[str, Any] = {"dropout": 0.4, "epsilon": 1e-3} | kwargs
+    return EfficientNet(L, 32, 1280, **settings)
 
 
 family.checkpoint_keys("torchvision", torchvision_names)

@@ -139,10 +139,10 @@ class LocalViT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(add_positions(self, x))
 
         # Blocks. Their quarters are the stages.
-        block = partial(Block, self.num_heads, 4, 0, tuple(grid))
+        block = partial(Block, self.num_heads, 4, 0, (grid[0], grid[1]))
         block = partial(block, dropout=self.dropout, dtype=self.dtype)
         rates = drop_path_rates(self.drop_path, self.depth)
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        settings: dict[str, Any] = dict(train=train, scan=self.scan, remat=self.remat)
         outputs = run_blocks([block], x, rates, **settings)
         for i, end in enumerate(stage_ends(self.depth), 1):
             stage = outputs[end - 1][:, 1:].reshape(batch, *grid, self.width)

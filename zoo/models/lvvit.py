@@ -83,7 +83,9 @@ class LVViT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        settings = dict(branch_scale=1 / self.divisor, dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(
+            branch_scale=1 / self.divisor, dropout=self.dropout, dtype=self.dtype
+        )
         block = partial(Block, self.num_heads, 3.0, **settings)
         rates = drop_path_rates(self.drop_path, self.depth)
         outputs = run_blocks([block], x, rates, train=train, scan=self.scan, remat=self.remat)
@@ -111,7 +113,7 @@ class LVViT(nn.Module):
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         x = images
         for i, (size, strides) in enumerate([(7, 2), (3, 1), (3, 1)], 1):
-            same = dict(padding=size // 2, use_bias=False)
+            same: dict[str, Any] = dict(padding=size // 2, use_bias=False)
             x = conv(64, (size, size), strides, **same, name=f"stem_conv{i}")(x)
             x = nn.relu(norm(name=f"stem_norm{i}")(x))  # [B, H/2, W/2, 64]
         return conv(self.width, (8, 8), 8, padding="VALID", name="stem_patches")(x)

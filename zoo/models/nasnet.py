@@ -277,7 +277,8 @@ family = Family(
 )
 def nasnet_mobile(**kwargs) -> NASNet:
     """5,289,978 parameters, 0.57 G multiply-adds, 74.0 % top-1."""
-    return NASNet(4, 44, 32, NORMAL, REDUCTION, **{"crop": True} | kwargs)
+    settings: dict[str, Any] = {"crop": True} | kwargs
+    return NASNet(4, 44, 32, NORMAL, REDUCTION, **settings)
 
 
 @family.variant(
@@ -291,7 +292,7 @@ def nasnet_mobile(**kwargs) -> NASNet:
 )
 def nasnet_large(**kwargs) -> NASNet:
     """88,753,150 parameters, 23.78 G multiply-adds, 82.6 % top-1."""
-    settings = {"skip_reduction": True, "count_padding": True} | kwargs
+    settings: dict[str, Any] = {"skip_reduction": True, "count_padding": True} | kwargs
     return NASNet(6, 168, 96, NORMAL, REDUCTION, **settings)
 
 

@@ -78,7 +78,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         attention = BlockAttention(self.num_heads, **settings, name="attention")
         mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")
         y = attention(norm(name="norm1")(x), train=train)

@@ -50,7 +50,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         attention = ReducedAttention(
             self.num_heads, self.ratio, self.grid, **settings, name="attention"
         )
@@ -110,7 +110,7 @@ class PVT(nn.Module):
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)
-            settings = dict(name=name, dtype=self.dtype)
+            settings: dict[str, Any] = dict(name=name, dtype=self.dtype)
             x = normalized_patches(x, self.dims[i - 1], size, size, **settings)
             # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:

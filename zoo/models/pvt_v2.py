@@ -86,7 +86,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         batch, height, width, features = x.shape
         y = norm(name="norm1")(x)
         pooled = self.pooled_tokens(y) if self.linear else None  # [B, 49, C]
@@ -155,7 +155,9 @@ class PVTv2(nn.Module):
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             name, size, strides = ("stem", 7, 4) if i == 1 else (f"stage{i}_patch", 3, 2)
-            settings = dict(kernel_init=kaiming_fan_out, name=name, dtype=self.dtype)
+            settings: dict[str, Any] = dict(
+                kernel_init=kaiming_fan_out, name=name, dtype=self.dtype
+            )
             x = normalized_patches(
                 x, self.dims[i - 1], size, strides, padding=size // 2, **settings
             )  # [B, H/4, W/4, C], and half the sides in each further stage

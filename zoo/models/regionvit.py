@@ -128,7 +128,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         attention = Attention(self.num_heads, **settings, name="attention")
         batch, num_regions, _, channels = x.shape
         regional = x[:, :, 0]  # [B, regions, C]

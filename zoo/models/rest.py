@@ -105,7 +105,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         shape = (self.num_heads, self.ratio, self.grid)
         y = norm(name="norm1")(x)
         y = TalkingAttention(*shape, **settings, name="attention")(y, train=train)
@@ -169,7 +169,7 @@ class ResT(nn.Module):
                 x = norm(name=f"{name}_norm")(patch_conv(features, (3, 3), 2)(x))
                 x = self.pixel_attention(x, f"stage{i}_position_conv")
             batch, *grid, width = x.shape
-            block = partial(Block, self.num_heads[i - 1], self.ratios[i - 1], tuple(grid))
+            block = partial(Block, self.num_heads[i - 1], self.ratios[i - 1], (grid[0], grid[1]))
             block = partial(block, dropout=self.dropout, dtype=self.dtype)
             x = x.reshape(batch, -1, width)  # [B, N, C]
             x = run([block], x, rates, prefix=f"stage{i}_")

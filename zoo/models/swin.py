@@ -153,7 +153,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         windows = (self.num_heads, self.window, self.shifted)
         attention = self.attention(*windows, **settings, name="attention")
         mlp = Mlp(4 * x.shape[-1], kernel_init=trunc_normal, **settings, name="mlp")

@@ -97,7 +97,7 @@ class Block(nn.Module):
         [B, N, C] -> [B, N, C].
         """
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         y = norm(name=f"{prefix}norm1")(x)
         y = Attention(num_heads, **settings, name=f"{prefix}attention")(y, train=train)
         x = x + DropPath(self.drop_path)(y, train=train)
@@ -157,7 +157,7 @@ class TNT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         # Blocks. Their quarters are the stages.
-        settings = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(legacy=self.legacy, dropout=self.dropout, dtype=self.dtype)
         block = partial(Block, self.num_heads, self.pixel_heads, **settings)
         x = reshape_batch(pixels, (-1, *pixels.shape[2:])), x
         rates = drop_path_rates(self.drop_path, self.depth)

@@ -56,7 +56,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        settings = dict(dropout=self.dropout, dtype=self.dtype)
+        settings: dict[str, Any] = dict(dropout=self.dropout, dtype=self.dtype)
         batch, height, width, features = x.shape
         y = norm(name="norm1")(x)
         if self.window:
@@ -64,7 +64,7 @@ class Block(nn.Module):
             attention = attention(self.num_heads, name="attention")
             y = pad_to_multiples(y, self.window)
             windows = attention(to_windows(y, self.window), train=train)
-            y = from_windows(windows, *y.shape[1:3], self.window)[:, :height, :width]
+            y = from_windows(windows, y.shape[1], y.shape[2], self.window)[:, :height, :width]
         else:
             grid = (height, width)
             attention = ReducedAttention(
@@ -119,7 +119,9 @@ class Twins(nn.Module):
         x = images
         for i, rates in enumerate(stage_drop_path_rates(self.drop_path, self.depths), 1):
             name, size = ("stem", 4) if i == 1 else (f"stage{i}_patch", 2)
-            settings = dict(kernel_init=kaiming_fan_out, name=name, dtype=self.dtype)
+            settings: dict[str, Any] = dict(
+                kernel_init=kaiming_fan_out, name=name, dtype=self.dtype
+            )
             x = normalized_patches(x, self.dims[i - 1], size, size, **settings)
             # [B, H/4, W/4, C], and half the sides in each further stage
             if i == 1:

@@ -75,7 +75,7 @@ class ViT(nn.Module):
         # Blocks. Their quarters are the stages.
         block = partial(TransformerBlock, self.num_heads, dropout=self.dropout, dtype=self.dtype)
         rates = drop_path_rates(self.drop_path, self.depth)
-        settings = dict(train=train, scan=self.scan, remat=self.remat)
+        settings: dict[str, Any] = dict(train=train, scan=self.scan, remat=self.remat)
         outputs = run_blocks([block], x, rates, **settings)
         for i, end in enumerate(stage_ends(self.depth), 1):
             grid = outputs[end - 1][:, -height * width :].reshape(batch, height, width, -1)

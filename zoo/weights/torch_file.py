@@ -142,10 +142,13 @@ class _Unpickler(pickle._Unpickler):
     the memo of the C unpickler grows with the largest index that a file mentions.
     """
 
-    dispatch = {c: load for c, load in pickle._Unpickler.dispatch.items() if c in _OPCODES}
+    dispatch: dict[int, Any] = {
+        c: load for c, load in pickle._Unpickler.dispatch.items() if c in _OPCODES
+    }
 
     def load_build(self):
-        if not isinstance(self.stack[-2], collections.OrderedDict):
+        stack: list = self.stack  # pyright: ignore[reportAttributeAccessIssue] (not in typeshed)
+        if not isinstance(stack[-2], collections.OrderedDict):
             raise pickle.UnpicklingError("it sets attributes of something else than a state dict")
         self.stack.pop()  # `_metadata` of the state dict: versions of its layers
 
