@@ -58,7 +58,7 @@ def measure(name: str, layers: str, batch: int, size: int) -> None:
         return variables, optimizer.init(variables["params"])
 
     if layers == "plain":
-        quick = {"xla_backend_optimization_level": 0}
+        quick: dict[str, Any] = {"xla_backend_optimization_level": 0}
         variables, state = jax.jit(init).lower().compile(compiler_options=quick)()
     else:
         variables, state = cast(Any, init_eagerly(init))
@@ -67,7 +67,7 @@ def measure(name: str, layers: str, batch: int, size: int) -> None:
         def loss(params):
             rngs = {"dropout": jax.random.key(0)}
             all_variables = {**variables, "params": params}
-            settings = dict(train=True, mutable=["batch_stats"], rngs=rngs)
+            settings: dict[str, Any] = dict(train=True, mutable=["batch_stats"], rngs=rngs)
             logits, updates = model.apply(all_variables, images, **settings)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates
 

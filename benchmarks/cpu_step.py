@@ -88,11 +88,11 @@ def serve_ours(name: str, mode: str, batch: int, plain: bool) -> None:
         steps, state = optimizer.update(gradients, state, params)
         return {"params": optax.apply_updates(params, steps), **updates}, state
 
-    train_state = [variables, optimizer.init(variables["params"])]
-    step = jax.jit(step, donate_argnums=(0, 1)).lower(*train_state, images).compile()
+    train_state: Any = [variables, optimizer.init(variables["params"])]
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*train_state, images).compile()
 
     def run():
-        train_state[:] = step(*train_state, jnp.asarray(images))
+        train_state[:] = compiled(*train_state, jnp.asarray(images))
         jax.block_until_ready(train_state)
 
     serve(run)
@@ -161,20 +161,20 @@ class Contender:
         Raises:
           RuntimeError: The process ended.
         """
-        while (line := self.process.stdout.readline()) != "ready\n":
+        while (line := self.output.readline()) != "ready\n":
             if not line:
                 raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
 
     def run(self) -> None:
         """Runs the program once."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        seconds, self.memory = map(float, self.process.stdout.readline().split())
+        self.input.write("\n")
+        self.input.flush()
+        seconds, self.memory = map(float, self.output.readline().split())
         self.seconds = min(self.seconds, seconds)
 
     def stop(self) -> None:
         """Ends the process."""
-        self.process.stdin.close()
+        self.input.close()
         self.process.wait()
 
 

@@ -35,7 +35,7 @@ def run(seed: int) -> tuple[float, float]:
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     seeds = parser.parse_args().seeds
     input_pipeline.open("mnist", "train")

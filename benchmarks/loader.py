@@ -31,7 +31,7 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "immunohis
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--torch_python", help="a Python with torch and torchvision")
     parser.add_argument("--tf_python", help="a Python with tensorflow")
     parser.add_argument("--only", default="", help="contenders whose names begin so")

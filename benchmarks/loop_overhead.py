@@ -39,7 +39,7 @@ CASES = {
 }
 
 
-class NoCheckpoints:
+class NoCheckpoints(Checkpoints):
     """Stands for a checkpoint manager, and writes nothing."""
 
     def __init__(self):
@@ -76,7 +76,8 @@ class Case:
 
     def bare(self) -> float:
         """Returns the seconds per step of the compiled program alone."""
-        runner, batch = self.runner, self.config.batch_size
+        runner: Any = self.runner
+        batch = self.config.batch_size
         program, data = runner.train_program, runner.train_data
         rows = jax.device_put(np.zeros((self.intervals.max_steps_per_call, batch), np.int32))
         row, count, metrics = rows[0], jax.device_put(np.int32(len(rows))), empty_metrics()
@@ -118,12 +119,13 @@ class Case:
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     for model, settings in CASES.items():
         case = Case(model, settings)
-        case.bare(), case.in_loop()  # first calls
+        for first_call in (case.bare, case.in_loop):
+            first_call()
         bare, in_loop = zip(*((case.bare(), case.in_loop()) for _ in range(rounds)), strict=True)
         overhead = min(in_loop) / min(bare) - 1
         print(

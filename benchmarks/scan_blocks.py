@@ -56,7 +56,7 @@ def measure(name: str, setting: str, batch: int, size: int, run: bool) -> None:
     lowered_at = time.process_time()
     compiled = lowered.compile()
     compiled_at = time.process_time()
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     figures = [lowered_at - start, compiled_at - lowered_at, memory.temp_size_in_bytes / 2**30]
     if run:
         arrays = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01), params)

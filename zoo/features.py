@@ -70,11 +70,12 @@ def features(
     if model.scope is not None:
         if images is not None:
             raise TypeError("Within a module call zoo.features(network, images): no variables.")
-        sown = _sown_by_submodule(model, variables, named, train)
+        sown = _sown_by_submodule(model, cast(jax.Array, variables), named, train)
         return _select(model, sown, at, named)
     if images is None:
         raise TypeError("Outside of modules call zoo.features(model, variables, images).")
-    sown, updates = _apply(model, variables, images, named, train, rngs)
+    given = cast(Mapping[str, Any], variables)
+    sown, updates = _apply(model, given, images, named, train, rngs)
     selected = _select(model, sown, at, named)
     return (selected, updates) if train else selected
 
@@ -106,7 +107,7 @@ def _apply(
     """Returns what an unbound network sows, and its updated collections."""
     sown_collections = _SOWN_COLLECTIONS if "attention" in named else _SOWN_COLLECTIONS[:1]
     statistics = [name for name in variables if name != "params"] if train else []
-    mode = dict(train=True, rngs=rngs) if train else {}
+    mode: dict[str, Any] = dict(train=True, rngs=rngs) if train else {}
     _, state = model.apply(variables, images, **mode, mutable=[*sown_collections, *statistics])
     # Submodules that sow come as nested mappings.
     sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}

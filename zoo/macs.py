@@ -57,13 +57,13 @@ def _products(equation: core.JaxprEqn) -> int:
         return output * math.prod(lhs[axis] for axis in contracted)
     if equation.primitive.name == "einsum":
         # zoo.kernels.einsum: one product for each index into all axes.
-        shapes = [variable.aval.shape for variable in equation.invars]
+        shapes = [_shape(variable) for variable in equation.invars]
         first, second, _ = equation.params["axes"]
         return math.prod(dict(zip(first + second, sum(shapes, ()), strict=True)).values())
     if equation.primitive.name == "conv2d":
-        return output * math.prod(equation.invars[1].aval.shape[:3])  # zoo.kernels.conv, HWIO
+        return output * math.prod(_shape(equation.invars[1])[:3])  # zoo.kernels.conv, HWIO
     # Each output is a sum over the kernel's input features and its window.
-    kernel = equation.invars[1].aval.shape
+    kernel = _shape(equation.invars[1])
     _, features_in, *window = equation.params["dimension_numbers"].rhs_spec
     return output * kernel[features_in] * math.prod(kernel[axis] for axis in window)
 

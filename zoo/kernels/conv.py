@@ -288,7 +288,7 @@ _kernel_gradient = _primitive(
 )
 
 
-def _sizes(images=None, kernel=None) -> dict:
+def _sizes(images: Any = None, kernel: Any = None) -> dict:
     """The parameter that gives the size of a gradient, which its operands do not determine."""
     if images is not None:
         return {"size": tuple(images.aval.shape[1:3])}

@@ -15,10 +15,10 @@ from jax.sharding import PartitionSpec
 from zoo.kernels import platform
 
 
-def reshape_batch(x: jax.Array, shape: Sequence[int]) -> jax.Array:
+def reshape_batch(x: Any, shape: Sequence[int]) -> Any:
     """`x.reshape(shape)` that splits or merges the batch axis, such as [B * n, ...] -> [B, n, ...].
 
-    The new first axis is sharded as the batch of `x` is.
+    The new first axis is sharded as the batch of `x` is. NumPy arrays stay such.
     """
     if not platform.has_explicit_sharding(x):
         return x.reshape(shape)

@@ -129,7 +129,8 @@ def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[
       variables: Variables of the model without `scan`.
       like: Variables, or their shapes, of the model with `scan`.
     """
-    values = traverse_util.flatten_dict(dict(variables), sep="/")
+    values: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
+    shapes: dict[str, Any] = traverse_util.flatten_dict(dict(like), sep="/")
     stacked = {}
     for path, shape in shapes.items():
         names = _unstacked(path, shape.shape[0], like) if shape.shape else None
@@ -139,6 +140,7 @@ def stack_blocks(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[
 
 def unstack_blocks(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Inverse of `stack_blocks`; variables without stacked blocks are returned as they are."""
+    values: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
     unstacked = {}
     for path, value in values.items():
         names = _unstacked(path, len(value), variables) if np.ndim(value) else None

@@ -73,7 +73,7 @@ def _initializer(distribution: str, factor: Callable) -> Initializer:
         data = jax.random.key_data(key)
         if platform.form(data) == platform.CPU:
             return _draw.bind(data, **settings)
-        is_traced = isinstance(data, jax.core.Tracer)
+        is_traced = isinstance(data, Tracer)
         return (_draw_traced if is_traced else _draw_eagerly)(data, **settings)
 
     return init
@@ -90,7 +90,8 @@ _compiled = jax.jit(
 
 
 def _draw_eagerly(data, *, factor, shape, dtype, **settings) -> jax.Array:
-    if settings["kind"] != "threefry2x32" or not jax.config.jax_threefry_partitionable:
+    alike = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue] (JAX makes it at run time)
+    if settings["kind"] != "threefry2x32" or not alike:
         return _compiled(data, factor=factor, shape=shape, dtype=dtype, **settings)
     size = math.prod(shape)
     length = max(MIN_LENGTH, 1 << (size - 1).bit_length())

@@ -10,7 +10,8 @@ from zoo.kernels.sharding import reshape_batch
 
 Array = TypeVar("Array", jax.Array, np.ndarray)
 
-def to_windows(x: jax.Array, side: int) -> jax.Array:
+
+def to_windows(x: Array, side: int) -> Array:
     """Partitions into windows, [B, H, W, C] -> [B * windows, side * side, C], in row-major order.
 
     `side` divides H and W.
@@ -20,7 +21,7 @@ def to_windows(x: jax.Array, side: int) -> jax.Array:
     return reshape_batch(x.swapaxes(2, 3), (-1, side * side, channels))
 
 
-def from_windows(windows: jax.Array, height: int, width: int, side: int) -> jax.Array:
+def from_windows(windows: Array, height: int, width: int, side: int) -> Array:
     """Inverse of `to_windows`, [B * windows, side * side, C] -> [B, H, W, C]."""
     channels = windows.shape[-1]
     x = reshape_batch(windows, (-1, height // side, width // side, side, side, channels))

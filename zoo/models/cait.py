@@ -178,7 +178,8 @@ class CaiT(nn.Module):
 
         # Blocks of the patches, whose quarters are the stages, and of the class token
         patch_block = partial(block, TalkingHeads)
-        rates, flags = [self.drop_path] * self.depth, dict(scan=self.scan, remat=self.remat)
+        rates = [self.drop_path] * self.depth
+        flags: dict[str, Any] = dict(scan=self.scan, remat=self.remat)
         outputs = run_blocks([patch_block], x, rates, train=train, **flags)
         for i, end in enumerate(stage_ends(self.depth), 1):
             self.sow("intermediates", f"stage{i}", outputs[end - 1].reshape(grid))

@@ -149,7 +149,7 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, previous: jax.Array | None) -> jax.Array:
-        layers = dict(conv=self.conv, norm=self.norm)
+        layers: dict[str, Any] = dict(conv=self.conv, norm=self.norm)
         project = partial(Projection, self.features, 1, **layers)
         if previous is None:
             previous = x
@@ -173,7 +173,7 @@ def apply_operation(
     Only the inputs of the cell, states 0 and 1, are strided.
     """
     x, strides = states[index], cell.strides if index < 2 else 1
-    layers = dict(conv=cell.conv, norm=cell.norm)
+    layers: dict[str, Any] = dict(conv=cell.conv, norm=cell.norm)
     if isinstance(operation, int):
         separable = partial(StackedSeparableConv, cell.features, operation, strides, cell.crop)
         return separable(**layers, name=name)(x)

@@ -201,7 +201,8 @@ class RegionViT(nn.Module):
             if i > 1:
                 downsample = Downsample(self.dtype, name=f"stage{i}_downsample")
                 regional, x = downsample(regional), downsample(x)
-            (batch, height, width, channels), regions = x.shape, regional.shape[1:3]
+            batch, height, width, channels = x.shape
+            regions = regional.shape[1], regional.shape[2]
             padding = regions[0] * REGION_SIZE - height, regions[1] * REGION_SIZE - width
             x = jnp.pad(x, ((0, 0), (0, padding[0]), (0, padding[1]), (0, 0)))
             padded = x.shape[1:3]

@@ -63,7 +63,7 @@ def shifted_windows(
         mask = jnp.tile(mask, (batch, 1, 1, 1))
 
     def restore(windows: jax.Array) -> jax.Array:
-        grid = from_windows(windows, *padded_shape, side)
+        grid = from_windows(windows, padded_shape[0], padded_shape[1], side)
         return jnp.roll(grid, shift, (1, 2))[:, :height, :width]
 
     return to_windows(x, side), mask, restore

@@ -172,7 +172,7 @@ class TNT(nn.Module):
 
     def pixels(self, images: jax.Array) -> jax.Array:
         """Returns the features of each patch's 4x4 pixels, [B, H, W, C] -> [B, N, 16, c]."""
-        settings = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
+        settings: dict[str, Any] = dict(padding=3, kernel_init=torch_default, dtype=self.dtype)
         conv = Conv(self.pixel_width, (7, 7), 4, **settings, name="stem_conv")
         batch = images.shape[0]
         if self.legacy:

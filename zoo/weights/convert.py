@@ -75,7 +75,7 @@ def load_torch(
     tensors = _state_dict(checkpoint)
     expected = registry.abstract_variables(name, image_size, **overrides)
     keys, source = _best_matching_source(name, expected, tensors, overrides)
-    shapes = traverse_util.flatten_dict(expected, sep="/")
+    shapes: dict[str, Any] = traverse_util.flatten_dict(expected, sep="/")
     problems = []
     missing = [key for key in keys.values() if key not in tensors]
     left_over = set(tensors) - set(keys.values()) - _head_keys(name, source, overrides)

@@ -150,7 +150,7 @@ class _Unpickler(pickle._Unpickler):
         stack: list = self.stack  # pyright: ignore[reportAttributeAccessIssue] (not in typeshed)
         if not isinstance(stack[-2], collections.OrderedDict):
             raise pickle.UnpicklingError("it sets attributes of something else than a state dict")
-        self.stack.pop()  # `_metadata` of the state dict: versions of its layers
+        stack.pop()  # `_metadata` of the state dict: versions of its layers
 
     dispatch[pickle.BUILD[0]] = load_build
 
