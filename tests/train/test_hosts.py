@@ -27,7 +27,8 @@ def test_two_processes_give_the_losses_of_one(
     other = run.start()
     run.command = [*command, "--config.hosts.index=0"]
     run.finish()
-    assert other.wait(timeout=60) == 0, other.communicate()[0]
+    output, _ = other.communicate(timeout=60)
+    assert other.returncode == 0, output
     assert_first_steps(run)
 
 
