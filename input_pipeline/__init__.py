@@ -14,3 +14,14 @@ from input_pipeline.example import DataError, Example, Source, UnreadableImage
 from input_pipeline.sources import eval_split, open
 
 __all__ = ["DataError", "Example", "Source", "UnreadableImage", "eval_split", "open"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "builders":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # where a module of version 0.1 is now
+    import warnings
+
+    moved = "input_pipeline.prepare.builders"
+    warnings.warn(f"input_pipeline.builders is {moved} now.", DeprecationWarning, stacklevel=2)
+    return importlib.import_module(moved)

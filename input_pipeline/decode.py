@@ -2,8 +2,10 @@
 
 import io
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -143,3 +145,16 @@ def _raising_unreadable(name: str) -> Iterator[None]:
             f"The image {name} cannot be decoded: {reason}. Replace the file or record, or open "
             "the data set with on_unreadable='skip', which skips such images and counts them."
         ) from error
+
+
+# Names of version 0.1, which work for one release.
+_RENAMED = {"Picture": "LazyImage", "full": "decode_rgb", "of_shape": "decode_to_shape"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"input_pipeline.decode.{name} is {_RENAMED[name]} now.", DeprecationWarning, stacklevel=2
+    )
+    return globals()[_RENAMED[name]]
