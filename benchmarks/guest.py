@@ -29,7 +29,7 @@ RUNS, ROUNDS = 10, 3
 
 
 def compiled_forms(name: str, size: int) -> dict[str, Callable[[], None]]:
-    """Inference at batch 1 in both forms, compiled and run once."""
+    """Returns functions that run inference at batch 1, one per form, compiled and run once."""
     import jax
     import jax.numpy as jnp
 
@@ -51,21 +51,21 @@ def compiled_forms(name: str, size: int) -> dict[str, Callable[[], None]]:
     return calls
 
 
-def least_milliseconds(calls: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """The minimum of each; they take turns."""
-    least = dict.fromkeys(calls, float("inf"))
+def minimum_milliseconds(calls: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Returns the minimum of each function's times; the functions alternate."""
+    minima = dict.fromkeys(calls, float("inf"))
     for _ in range(ROUNDS):
         for form, call in calls.items():
             for _ in range(RUNS):
                 start = time.perf_counter()
                 call()
-                least[form] = min(least[form], 1e3 * (time.perf_counter() - start))
-    return least
+                minima[form] = min(minima[form], 1e3 * (time.perf_counter() - start))
+    return minima
 
 
 @contextlib.contextmanager
 def busy_thread() -> Iterator[None]:
-    """A Python thread that holds the lock whenever it can."""
+    """Runs a Python thread that holds the interpreter's lock whenever it can."""
     stop = threading.Event()
 
     def count():
@@ -92,20 +92,20 @@ def busy(names: list[str]) -> None:
         cells = []
         for context in (contextlib.nullcontext, busy_thread):
             with context():
-                least = least_milliseconds(calls)
-            ours, portable = least["default"], least["portable"]
+                minima = minimum_milliseconds(calls)
+            ours, portable = minima["default"], minima["portable"]
             cells += [f"{ours:.1f}", f"{portable:.1f}", f"{ours / portable:.2f}"]
         print(f"| {name} | {size} | {' | '.join(cells)} |", flush=True)
 
 
 def resident() -> float:
-    """Resident memory of this process, in MB."""
+    """Returns the resident memory of this process, in MB."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def serve(sizes: int) -> None:
-    """Serves images of so many sizes by a small network and prints how the process grows."""
+    """Serves images of `sizes` sizes by a small network, and prints how the process grows."""
     import jax
     import numpy as np
     from flax import linen as nn

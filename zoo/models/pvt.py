@@ -77,8 +77,7 @@ class PVT(nn.Module):
       ratios: Side of the patches that make one key each, in tokens, in each stage; the last is 1.
       block: Constructor of the blocks; called with a stage's number of heads, MLP ratio, ratio and
         grid.
-      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C],
-        those of the class token.
+      num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
       dropout: Dropout rate after the position embeddings, after attention and in the MLPs.
       drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
       scan: Whether to compile equal blocks once, as a scan over stacked parameters; see

@@ -128,7 +128,7 @@ class T2TViT(nn.Module):
       mlp_ratio: Width of the MLPs' hidden layers over C.
       attention: Constructor of the attention of tokens-to-token, `TokenPerformer` or
         `TokenTransformer`.
-      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
       token_dropout: Dropout rate after this attention and after the MLP that follows it.
       dropout: Dropout rate after the position embedding, after attention and in the MLPs.
       drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.

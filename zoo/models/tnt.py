@@ -119,7 +119,7 @@ class TNT(nn.Module):
       pixel_width: Number of features of a pixel, c.
       pixel_heads: Number of attention heads for the pixels.
       legacy: Whether it is the first version, see above.
-      num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
       dropout: Dropout rate after the position embedding, after attention and in the MLPs.
       drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first.
       scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
