@@ -8,7 +8,7 @@ from flax import linen as nn
 import zoo
 from zoo import macs, registry
 from zoo.layers.conv import Conv
-from zoo.models.mobilenet_v1 import SeparableBlock, resized
+from zoo.models.mobilenet_v1 import SeparableBlock, resize
 
 
 def num_kernel_weights(module: nn.Module) -> int:
@@ -55,8 +55,8 @@ def test_resolution_shrinks_every_layer():
 
 def test_resolution_is_a_smoothed_resize():
     images = np.random.RandomState(0).rand(1, 8, 8, 3).astype(np.float32)
-    half = resized(images, 0.5)
+    half = resize(images, 0.5)
     assert half.shape == (1, 4, 4, 3)
     assert float(half.std()) < 0.8 * float(images.std())
-    np.testing.assert_allclose(resized(np.ones_like(images), 0.5), np.ones((1, 4, 4, 3)), rtol=1e-6)
-    assert resized(images, 1.0) is images
+    np.testing.assert_allclose(resize(np.ones_like(images), 0.5), np.ones((1, 4, 4, 3)), rtol=1e-6)
+    assert resize(images, 1.0) is images
