@@ -165,6 +165,8 @@ def test_what_is_not_finite_is_not_saved(tmp_path, value):
     assert_equal(restored(tmp_path), states(3)[2])
 
 
+# TensorStore completes its futures when orbax has closed their event loop already.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_is_reported_and_spares_what_is_there(tmp_path):
     written(tmp_path)
     checkpoints = Checkpoints(tmp_path, keep=2)
