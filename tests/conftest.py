@@ -60,7 +60,9 @@ class Soak:
             self.passed = config.workerinput["soak_passed"]
         else:
             self.key = f"soak/{self.source()}"
-            self.passed = config.cache.get(self.key, [])
+            # Without pytest's cache (-p no:cacheprovider) nothing is remembered.
+            self.cache = getattr(config, "cache", None)
+            self.passed = self.cache.get(self.key, []) if self.cache else []
 
     def source(self) -> str:
         """A digest of all Python files."""
@@ -84,8 +86,12 @@ class Soak:
             self.some_ran = True
             if report.passed:
                 self.passed = [*self.passed, report.nodeid]
-                self.config.cache.set(self.key, self.passed)
+                self.remember(self.passed)
 
     def pytest_sessionfinish(self, exitstatus):
         if not self.is_worker and self.some_ran and exitstatus == 0:
-            self.config.cache.set(self.key, [])
+            self.remember([])
+
+    def remember(self, passed: list[str]) -> None:
+        if self.cache:
+            self.cache.set(self.key, passed)
