@@ -17,6 +17,8 @@ import os, signal, sys, threading, time
 import jax, numpy as np
 import zoo
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+
 # Work that is in flight when the program ends.
 model = zoo.create("lenet5")
 images = np.zeros((8192, 32, 32, 1), np.float32)
