@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 # Eigenvalues and eigenvectors (rows R, G, B) of the RGB covariance of ImageNet's training pixels
 # in [0, 1], as in fb.resnet.torch.
@@ -19,7 +20,7 @@ LIGHTING_EIGENVECTORS = (
 
 
 def normalize(
-    images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
+    images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """Returns (images / 255 - mean) / std, shape [B, H, W, C].
 

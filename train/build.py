@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -104,7 +104,7 @@ def init_eagerly(init: Callable[[], step.TrainState]) -> step.TrainState:
         traced, shapes = jax.make_jaxpr(init, return_shape=True)()
     leaves, structure = jax.tree.flatten(shapes)
     needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=True)
-    arrays = jaxpr_as_fun(ClosedJaxpr(needed, traced.consts))()
+    arrays = jaxpr_as_fun(traced.replace(jaxpr=needed))()
     return jax.tree.unflatten(structure, arrays)
 
 
