@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import gc
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ MODELS = (
     *(("resnet18", 224), ("resnet50", 224), ("densenet121", 224), ("googlenet_bn", 224)),
     *(("convnext_tiny", 224), ("vit_ti_16", 224), ("vit_s_16", 224), ("swin_t", 224)),
 )
-RUNS, ROUNDS = 10, 3
+RUNS, ROUNDS = 25, 4
 
 
 def compiled_forms(name: str, size: int) -> dict[str, Callable[[], None]]:
@@ -51,16 +52,16 @@ def compiled_forms(name: str, size: int) -> dict[str, Callable[[], None]]:
     return calls
 
 
-def minimum_milliseconds(calls: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Returns the minimum of each function's times; the functions alternate."""
-    minima = dict.fromkeys(calls, float("inf"))
+def milliseconds(calls: dict[str, Callable[[], None]], statistic: Callable) -> dict[str, float]:
+    """Returns a statistic of each function's times; the functions alternate."""
+    times: dict[str, list[float]] = {form: [] for form in calls}
     for _ in range(ROUNDS):
         for form, call in calls.items():
             for _ in range(RUNS):
                 start = time.perf_counter()
                 call()
-                minima[form] = min(minima[form], 1e3 * (time.perf_counter() - start))
-    return minima
+                times[form].append(1e3 * (time.perf_counter() - start))
+    return {form: statistic(values) for form, values in times.items()}
 
 
 @contextlib.contextmanager
@@ -82,7 +83,11 @@ def busy_thread() -> Iterator[None]:
 
 
 def busy(names: list[str]) -> None:
-    """Prints the minimum of 30 runs of each form, idle and busy."""
+    """Prints the times of each form: the minimum of 100 idle runs, the median of 100 busy ones.
+
+    Idle, others on the machine only add. Beside a busy thread most of a call is the wait for the
+    interpreter's lock, up to 5 ms each, and the luckiest run says nothing about the others.
+    """
     print("| model | pixels | idle, ms | portable | ratio | busy, ms | portable | ratio |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, size in MODELS:
@@ -90,10 +95,13 @@ def busy(names: list[str]) -> None:
             continue
         calls = compiled_forms(name, size)
         cells = []
-        for context in (contextlib.nullcontext, busy_thread):
+        for context, statistic in {
+            contextlib.nullcontext: min,
+            busy_thread: statistics.median,
+        }.items():
             with context():
-                minima = minimum_milliseconds(calls)
-            ours, portable = minima["default"], minima["portable"]
+                times = milliseconds(calls, statistic)
+            ours, portable = times["default"], times["portable"]
             cells += [f"{ours:.1f}", f"{portable:.1f}", f"{ours / portable:.2f}"]
         print(f"| {name} | {size} | {' | '.join(cells)} |", flush=True)
 

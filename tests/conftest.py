@@ -7,6 +7,7 @@ again, until a source file changes or all have passed.
 
 import hashlib
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
@@ -28,6 +29,17 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory) -> Path:
+    """A data_dir with MNIST prepared, which all workers share."""
+    from input_pipeline.prepare import prepare
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    prepare("mnist", folder / "mnist")
+    return folder / "mnist"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -90,8 +90,12 @@ def quick_steps(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda program: plain(program, options))
 
 
+# Whose programs compile quickly; the others behind `-m full`.
+SMOKE = {"lenet": [pytest.mark.quick], "lenet5_1998": [], "resnet50": [], "deit_s": []}
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.quick] * (name == "lenet")) for name in RECIPES]
+    "name", [pytest.param(name, marks=SMOKE.get(name, pytest.mark.full)) for name in RECIPES]
 )
 def test_smoke(name, tmp_path_factory, quick_steps):
     config = get_config(name, "smoke")

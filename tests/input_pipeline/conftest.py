@@ -100,14 +100,6 @@ def imagenet_as_tfrecord(tmp_path, imagenet_dir) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture(scope="session")
-def mnist_dir(tmp_path_factory) -> Path:
-    """A data_dir with MNIST prepared."""
-    data_dir = tmp_path_factory.mktemp("mnist")
-    prepare("mnist", data_dir)
-    return data_dir
-
-
 def _tar(files: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(mode="w", fileobj=stream) as archive:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import input_pipeline
-
 ROOT = Path(__file__).parents[2]
 
 # A small network on part of the digits; 515 of them leave a remainder in every batch size used.
@@ -91,21 +89,13 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory) -> Path:
-    """A data_dir in which MNIST is prepared."""
-    folder = tmp_path_factory.mktemp("data")
-    input_pipeline.open("mnist", "test", data_dir=folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def make_run(mnist, tmp_path_factory):
+def make_run(mnist_dir, tmp_path_factory):
     """make_run(environment=..., **settings): a new workdir; all share one compile cache."""
     cache = str(tmp_path_factory.mktemp("compile_cache"))
 
     def make(environment: dict | None = None, **settings) -> Run:
         settings = {key.replace("__", "."): value for key, value in settings.items()}
-        given = {"data.dir": mnist, "compile_cache": cache}
+        given = {"data.dir": mnist_dir, "compile_cache": cache}
         workdir = tmp_path_factory.mktemp("run")
         return Run(workdir, SMALL | given | settings, environment or {})
 

@@ -14,7 +14,7 @@ WORKDIRS = Path(__file__).parent / "workdirs"
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet8"])
-def test_a_run_of_version_0_1_goes_on(name, mnist, tmp_path):
+def test_a_run_of_version_0_1_goes_on(name, mnist_dir, tmp_path):
     workdir = tmp_path / name
     shutil.copytree(WORKDIRS / name, workdir)
     _, *arguments = json.loads((workdir / "environment.json").read_text())[0]["command"]
@@ -22,7 +22,7 @@ def test_a_run_of_version_0_1_goes_on(name, mnist, tmp_path):
     if recipe.exists():
         arguments = [a.replace("--config=recipe.py", f"--config={recipe}") for a in arguments]
     command = [sys.executable, "-m", "train", *arguments, f"--workdir={workdir}"]
-    command += [f"--config.data.dir={mnist}"]
+    command += [f"--config.data.dir={mnist_dir}"]
     environment = os.environ | {"XLA_FLAGS": ""}  # one device
     run = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
     assert run.returncode == 0, run.stderr

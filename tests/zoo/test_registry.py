@@ -5,6 +5,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_models
 
 import zoo
 from zoo import registry
@@ -296,7 +297,13 @@ def test_every_model_has_a_figure():
     assert set(zoo.list_models()) == set(PARAMETERS)
 
 
-@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def models(default: set[str]) -> list:
+    """All models, those that are not in `default` behind `-m full`."""
+    marks = {name: [] if name in default else [pytest.mark.full] for name in PARAMETERS}
+    return [pytest.param(name, marks=marks[name]) for name in sorted(PARAMETERS)]
+
+
+@pytest.mark.parametrize("name", models(test_models.DEFAULT))
 def test_parameter_count(name):
     assert zoo.info(name).num_params == PARAMETERS[name]
 
@@ -306,14 +313,10 @@ def test_docstring_states_the_count(name):
     assert f"{PARAMETERS[name]:,} parameters" in registry.lookup(name).build.__doc__
 
 
-DEFAULT = {"alexnet", "lenet5", "mobilenet_v2", "resnet50", "resnet20_cifar", "vgg16"}
-COUNTED = [
-    pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.full)
-    for name in sorted(PARAMETERS)
-]
+COUNTED = {"alexnet", "lenet5", "mobilenet_v2", "resnet50", "resnet20_cifar", "vgg16"}
 
 
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize("name", models(COUNTED))
 def test_docstring_multiply_adds_are_the_counted_ones(name):
     doc = registry.lookup(name).build.__doc__
     if "multiply-adds" in doc:

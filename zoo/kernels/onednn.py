@@ -18,7 +18,8 @@ from zoo.kernels import extension
 # Each part repeats some work: it reorders the kernel, and adds its gradient to the others'. On 2
 # cores that pays; more were not measured, and with more parts than this OpenMP splits the work.
 MOST_PARTS = 8
-# Convolutions of fewer multiply-adds are done before another thread can begin to help.
+# Operations of fewer multiply-adds are done before another thread can begin to help; and where
+# another program has the core, the wait for that thread is longer than they are.
 FEWEST_PRODUCTS = 2**22
 
 _SOURCE, _WEIGHTS, _DESTINATION = range(3)
@@ -110,7 +111,8 @@ def matrix_product(first: jax.Array, second: jax.Array, *, axes: Sequence[str]) 
     sizes = dict(zip(axes[0] + axes[1], first.shape + second.shape, strict=True))
     layouts, order = _matrix_product(axes, sizes)
     result = [sizes[letter] for letter in axes[2]]
-    return _call(layouts, order, (first, second), result, (0, 0, 0), 1, cores(), **_MATMUL)
+    threads = cores() if math.prod(sizes.values()) >= FEWEST_PRODUCTS else 1
+    return _call(layouts, order, (first, second), result, (0, 0, 0), 1, threads, **_MATMUL)
 
 
 def _split(batch: int, products: int) -> tuple[int, int]:
@@ -121,9 +123,9 @@ def _split(batch: int, products: int) -> tuple[int, int]:
     GoogLeNet's training step). Matrix products gained nothing by it.
     """
     most = cores()
-    if batch % most or most > MOST_PARTS:
-        return 1, most
-    return (most, 1) if products >= FEWEST_PRODUCTS else (1, 1)
+    if products < FEWEST_PRODUCTS:
+        return 1, 1
+    return (1, most) if batch % most or most > MOST_PARTS else (most, 1)
 
 
 def _call(layouts, order, operands, result, offsets, parts, threads, **attributes) -> jax.Array:

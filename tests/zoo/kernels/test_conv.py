@@ -1,6 +1,6 @@
 import platform
 import sys
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -53,37 +53,42 @@ CASES = {
 }
 
 
+def layer_of(case: str, kind: type[nn.Module]) -> nn.Module:
+    _, features, size, strides, padding, groups = CASES[case]
+    settings = dict(strides=strides, padding=padding, feature_group_count=groups)
+    return kind(features=features, kernel_size=size, **settings)
+
+
+def value_and_gradients(layer, variables, images):
+    def loss(variables, images):
+        out = layer.apply(variables, images)
+        return jnp.sum(jnp.sin(out)), out
+
+    gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    return jax.tree.map(np.asarray, jax.jit(gradients)(variables, images))
+
+
+@cache
+def by_flax(case: str):
+    """Images and parameters of a case, and what Flax's own layer makes of them."""
+    shape = (4, 13, 11, CASES[case][0])
+    images = np.random.RandomState(0).standard_normal(shape).astype(np.float32)
+    layer = layer_of(case, nn.Conv)
+    variables = layer.init(jax.random.key(0), images)
+    count = macs.count(layer.apply, variables, images)
+    return images, variables, value_and_gradients(layer, variables, images), count
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_native_convolution(case, form):
     """Same parameters, output and gradients as nn.Conv, and the same count of multiply-adds."""
-    channels, features, size, strides, padding, groups = CASES[case]
-    settings = dict(
-        features=features,
-        kernel_size=size,
-        strides=strides,
-        padding=padding,
-        feature_group_count=groups,
-    )
-    ours, native = Conv(**settings), nn.Conv(**settings)
-    images = np.random.RandomState(0).standard_normal((4, 13, 11, channels)).astype(np.float32)
-    variables = native.init(jax.random.key(0), images)
-    assert jax.tree.map(jnp.shape, ours.init(jax.random.key(0), images)) == jax.tree.map(
-        jnp.shape, variables
-    )
-
-    def value_and_gradients(layer):
-        def loss(variables, images):
-            out = layer.apply(variables, images)
-            return jnp.sum(jnp.sin(out)), out
-
-        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(variables, images)
-
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-        value_and_gradients(ours),
-        value_and_gradients(native),
-    )
-    assert macs.count(ours.apply, variables, images) == macs.count(native.apply, variables, images)
+    images, variables, expected, count = by_flax(case)
+    layer = layer_of(case, Conv)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), images)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, value_and_gradients(layer, variables, images), expected)
+    assert macs.count(layer.apply, variables, images) == count
 
 
 def test_bfloat16():
