@@ -17,7 +17,7 @@ def test_every_model_has_its_row(written):
     assert sorted(re.findall(r"^\| `(\w+)` ", "\n".join(written), re.M)) == zoo.list_models()
 
 
-@pytest.mark.parametrize("pattern", ["alexnet*", "lenet*", "resnet1*", "vgg*"])
+@pytest.mark.parametrize("pattern", ["alexnet*", "lenet*", "resnet18"])
 def test_rows_are_current(written, pattern):
     assert set(table(pattern).splitlines()) <= set(written)
 

@@ -14,7 +14,6 @@ import zoo
 # One of a family in the default run, and those that differ in kind; the others behind `-m full`.
 DEFAULT = {
     "alexnet_bvlc",
-    "alexnet_owt",
     "bn_inception",
     "cait_xxs24_224",
     "convnext_tiny",
@@ -41,7 +40,6 @@ DEFAULT = {
     "regnet_y_400mf",
     "resnet18",
     "resnet20_cifar",
-    "resnet50",
     "resnetv2_50",
     "resnext50_32x4d",
     "rest_lite",
@@ -55,7 +53,6 @@ DEFAULT = {
     "tnt_s_patch16_224",
     "twins_svt_small",
     "vgg11_bn",
-    "vit_b_16",
     "vit_tiny_patch16_224",
     "wrn_28_10_cifar",
     "xception",

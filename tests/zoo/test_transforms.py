@@ -1,8 +1,11 @@
 """Every family under JAX's transformations: the table of what works, in somebody's own program.
 
 Each case runs a model at inference and checks its logits against those of a plain call. What takes
-a model of full depth only longer runs on a shallow one.
+a model of full depth only longer runs on a shallow one. All families are behind `-m soak`: it is
+over half an hour, and goes on where it was stopped.
 """
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +16,9 @@ from test_models import DEFAULT, image_batch
 
 import zoo
 
-QUICK = {"lenet5", "swin_t"}
 MODELS = [
-    pytest.param(name, marks=[] if name in QUICK else pytest.mark.full) for name in sorted(DEFAULT)
+    pytest.param(name, marks=[] if name == "lenet5" else pytest.mark.soak)
+    for name in sorted(DEFAULT)
 ]
 BATCH = 8
 DATA = PartitionSpec("data")
@@ -119,8 +122,22 @@ TRANSFORMS = [
 ]
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda transform: transform.__name__)
-@pytest.mark.parametrize("name", MODELS)
+# Windows, masks and tables of biases; by default under the transformations that differ in kind.
+QUICK = {("lenet5", transform) for transform in TRANSFORMS}
+QUICK |= {("swin_t", transform) for transform in (explicit_mesh, vmap, checkpoint)}
+
+
+@pytest.mark.parametrize(
+    ("name", "transform"),
+    [
+        pytest.param(
+            *case,
+            marks=[] if case in QUICK else pytest.mark.soak,
+            id=f"{case[0]}-{case[1].__name__}",
+        )
+        for case in itertools.product(sorted(DEFAULT), TRANSFORMS)
+    ],
+)
 def test_logits_stay_the_same(name, transform, cases):
     model, variables, images, expected = cases(name)
     logits = np.asarray(transform(model, variables, images))

@@ -80,7 +80,7 @@ def by_flax(case: str):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_native_convolution(case, form):
+def test_equals_the_native_convolution(case, form, quick_compilation):
     """Same parameters, output and gradients as nn.Conv, and the same count of multiply-adds."""
     images, variables, expected, count = by_flax(case)
     layer = layer_of(case, Conv)

@@ -93,11 +93,19 @@ logits = apply(variables, images)
 }
 
 
-def finish(program: str, codes: int | tuple[int, ...], environment: dict | None = None) -> None:
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> dict[str, str]:
+    """Settings by which all these programs compile their model once."""
+    folder = str(tmp_path_factory.mktemp("compile_cache"))
+    seconds = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return seconds | {"JAX_COMPILATION_CACHE_DIR": folder}
+
+
+def finish(program: str, codes: int | tuple[int, ...], environment: dict[str, str]) -> None:
     """Runs a program and checks its exit code and how long it takes after its last line."""
     process = subprocess.Popen(
         [sys.executable, "-c", program],
-        env=os.environ | {"XLA_FLAGS": ""} | (environment or {}),
+        env=os.environ | {"XLA_FLAGS": ""} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -114,21 +122,21 @@ def finish(program: str, codes: int | tuple[int, ...], environment: dict | None 
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_program_ends(end):
+def test_a_program_ends(end, cache):
     last, codes = ENDS[end]
-    finish(START + textwrap.dedent(last), codes)
+    finish(START + textwrap.dedent(last), codes, cache)
 
 
 @pytest.mark.parametrize("end", ["a call in flight", "an exception after dispatch"])
-def test_a_program_in_portable_form_ends(end):
+def test_a_program_in_portable_form_ends(end, cache):
     last, codes = ENDS[end]
-    finish(START + textwrap.dedent(last), codes, {"ZOO_PORTABLE": "1"})
+    finish(START + textwrap.dedent(last), codes, cache | {"ZOO_PORTABLE": "1"})
 
 
-def test_pytest_ends(tmp_path):
+def test_pytest_ends(tmp_path, cache):
     """A test run whose last test leaves work in flight."""
     body = textwrap.indent(START, "    ")
     last = '    last_line()\n    globals()["logits"] = apply(variables, images)\n'
     (tmp_path / "test_it.py").write_text(f"def test_it():\n{body}{last}")
     program = f"import pytest, sys; sys.exit(pytest.main(['-s', '-p', 'no:xdist', '{tmp_path}']))"
-    finish(program, 0)
+    finish(program, 0, cache)

@@ -17,7 +17,13 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "inception_v2" else pytest.mark.full)
+        for name in SHAPES
+    ],
+)
 def test_stage_sizes(name):
     """As in the figures of the papers, at the size of image each was made for."""
     model, size = zoo.create(name), zoo.info(name).image_size

@@ -19,16 +19,22 @@ SMALL = Preprocessing(32)
 
 
 def variables_of(name, preprocessing, **overrides):
+    """First variables of a model."""
     model = zoo.create(name, **overrides)
     size = preprocessing.image_size
     images = jnp.zeros((1, size, size, preprocessing.channels))
     return jax.jit(model.init)(jax.random.key(0), images)
 
 
+@pytest.fixture(scope="module")
+def lenets_variables():
+    return variables_of("lenet5", DIGITS)
+
+
 @pytest.fixture
-def lenet(tmp_path):
+def lenet(tmp_path, lenets_variables):
     """A file with LeNet-5 and its variables."""
-    variables = variables_of("lenet5", DIGITS)
+    variables = lenets_variables
     path = tmp_path / "model.safetensors"
     names = [f"digit {i}" for i in range(10)]
     pretrained.save(
