@@ -72,8 +72,15 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
 
 
 def state_shapes(task: step.Task) -> step.TrainState:
-    """Returns the state as a tree of jax.ShapeDtypeStruct with shardings; computes nothing."""
-    shapes = jax.eval_shape(lambda: step.init_state(task))
+    """Returns the state as a tree of jax.ShapeDtypeStruct with shardings; computes nothing.
+
+    Raises:
+      TrainError: the model does not take images of this shape.
+    """
+    try:
+        shapes = jax.eval_shape(lambda: step.init_state(task))
+    except ValueError as error:
+        raise TrainError(f"The model does not take the images of the data: {error}") from error
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,

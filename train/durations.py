@@ -24,15 +24,24 @@ def to_steps(duration: str, examples: int, batch_size: int) -> int:
       >>> to_steps("2.5 epochs", examples=1000, batch_size=10)
       250
     """
+    number, unit = parse_duration(duration)
+    per_unit = {"step": 1, "epoch": examples / batch_size, "example": 1 / batch_size}[unit]
+    return round(number * per_unit)
+
+
+def parse_duration(duration: str) -> tuple[float, str]:
+    """Returns the number and the unit of a duration: "step", "epoch" or "example".
+
+    Raises:
+      TrainError: the duration is written in any other way than a number and a unit.
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(step|epoch|example)s?\s*", duration)
     if not match:
         raise TrainError(
             f"The duration {duration!r} is not understood: write a number and a unit, such as "
             '"90 epochs", "2.5 epochs", "500 steps" or "60000 examples".'
         )
-    number, unit = float(match[1]), match[2]
-    per_unit = {"step": 1, "epoch": examples / batch_size, "example": 1 / batch_size}[unit]
-    return round(number * per_unit)
+    return float(match[1]), match[2]
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,17 @@ class Intervals:
         def steps(duration: str) -> int:
             return max(1, to_steps(duration, examples, config.batch_size))
 
+        total = steps(config.duration)
+
+        def every(duration: str) -> int:
+            never = parse_duration(duration)[0] == 0
+            return total if never else steps(duration)  # never: only at the end
+
         return cls(
-            total=steps(config.duration),
-            log=steps(config.log.every),
-            evaluate=steps(config.eval.every),
-            checkpoint=steps(config.checkpoint.every),
+            total=total,
+            log=every(config.log.every),
+            evaluate=every(config.eval.every),
+            checkpoint=every(config.checkpoint.every),
             steps_per_epoch=examples / config.batch_size,
         )
 

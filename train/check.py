@@ -1,0 +1,174 @@
+"""Checks the values of a recipe, all of them before data are opened."""
+
+import math
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from configs.keys import flat
+from input_pipeline.resize import INTERPOLATIONS
+from train.build import make_model
+from train.data import model_info
+from train.durations import Intervals, parse_duration
+from train.errors import TrainError
+from train.optimizers import make_optimizer, make_schedule
+
+_BUCKET = re.compile(r"[a-z0-9+]{2,}://")
+Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and which values can
+
+
+def check_values(config: ConfigDict) -> None:
+    """Raises TrainError if a value of the recipe cannot be; the message names all such keys."""
+    problems = []
+    for key, value in flat(config.to_dict()).items():
+        if (rule := RULES.get(key)) and not _holds(rule[0], value):
+            problems.append(f"{key}={value!r}: it has to be {rule[1]}.")
+    if problems:
+        raise TrainError("\n".join(problems))
+
+
+def check_model(config: ConfigDict) -> None:
+    """Raises TrainError if there is no such model, schedule or optimizer, or options do not fit."""
+    info = model_info(config.model.name)
+    model = make_model(config.model, config.model.num_classes or 10)
+    epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
+    make_optimizer(config.optimizer, make_schedule(config, epoch))
+    size = config.data.image_size
+    if size and size != info.image_size:
+        images = jax.ShapeDtypeStruct((1, size, size, info.channels), config.model.dtype)
+        try:
+            jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), images)
+        except ValueError as error:
+            raise TrainError(f"data.image_size={size}: {error}") from error
+
+
+def _holds(predicate: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return bool(predicate(value))
+    except (TypeError, ValueError, IndexError, AttributeError, re.error, TrainError):
+        return False
+
+
+def _whole(low: int, high: float = math.inf) -> Rule:
+    text = f"a whole number from {low}" + (f" to {high}" if high < math.inf else " on")
+    return lambda value: value == int(value) and low <= value <= high, text
+
+
+def _number(low: float, high: float = math.inf, *, above: bool = False, below: bool = False):
+    """A finite number in [low, high], without an end that is excluded."""
+
+    def holds(value: Any) -> bool:
+        over = value > low if above else value >= low
+        return over and (value < high if below else value <= high) and math.isfinite(value)
+
+    text = f"a number {'above' if above else 'from'} {low}" + ("" if above else " on")
+    if high < math.inf:
+        text = f"a number {'above' if above else 'from'} {low} {'below' if below else 'to'} {high}"
+    return holds, text
+
+
+def _one_of(*names: str) -> Rule:
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
+def _duration(value: str, allowed: Callable[[float], bool] = lambda number: True) -> bool:
+    return allowed(parse_duration(value)[0])
+
+
+def _is_local(folder: str) -> bool:
+    return not _BUCKET.match(folder)
+
+
+_FOLDER: Rule = (
+    _is_local,
+    "a folder of this machine: mount a bucket first (gcsfuse, mountpoint-s3)",
+)
+_SIGNALS: Rule = (
+    lambda value: all(hasattr(signal.Signals, name) for name in value),
+    'names of signals, such as ("SIGTERM", "SIGUSR1")',
+)
+_EVERY: Rule = (
+    _duration,
+    'a duration such as "2 epochs", "500 steps" or "60000 examples"; 0 means only at the end',
+)
+_DURATION: Rule = (_duration, 'a duration such as "2.5 epochs" or "500 steps"')
+
+RULES: dict[str, Rule] = {
+    "seed": _whole(0, 2**32 - 1),
+    "batch_size": _whole(1),
+    "duration": (
+        lambda value: _duration(value, lambda number: number > 0),
+        'a duration above 0, such as "90 epochs", "2.5 epochs", "500 steps" or "60000 examples"',
+    ),
+    "batch_norm": _one_of("global", "per_device"),
+    "model.num_classes": _whole(0),
+    "data.dir": _FOLDER,
+    "data.manual_dir": _FOLDER,
+    "data.name": (lambda value: _is_local(value.removeprefix("folder:")), _FOLDER[1]),
+    "data.image_size": _whole(0),
+    "data.on_device": _one_of("auto", "yes", "no"),
+    "data.workers": _whole(-1),
+    "data.unreadable": _one_of("stop", "skip"),
+    "augment.crop": _one_of("none", "random_resized", "resize_random"),
+    "augment.area": (
+        lambda value: 0 < value[0] <= value[1] <= 1 and len(value) == 2,
+        "two fractions of the image, the smaller one first, above 0 and up to 1",
+    ),
+    "augment.ratio": (
+        lambda value: 0 < value[0] <= value[1] < math.inf and len(value) == 2,
+        "two ratios of width to height above 0, the smaller one first",
+    ),
+    "augment.resize": (
+        lambda value: 1 <= value[0] <= value[1] and len(value) == 2,
+        "two sizes in pixels, the smaller one first",
+    ),
+    "augment.interpolation": _one_of(*INTERPOLATIONS),
+    "augment.shift": _whole(0),
+    "augment.lighting": _number(0),
+    "loss.label_smoothing": _number(0, 1, below=True),
+    "loss.auxiliary_weights": (
+        lambda value: all(0 <= weight < math.inf for weight in value),
+        "numbers from 0 on, one per auxiliary head",
+    ),
+    "loss.reject_class_logit": (
+        lambda value: value is None or math.isfinite(value),
+        "a finite number, or None",
+    ),
+    "optimizer.weight_decay": _number(0),
+    "optimizer.weight_decay_exclude": (
+        lambda value: re.compile(value) is not None,
+        "a regular expression",
+    ),
+    "optimizer.clip_norm": _number(0),
+    "schedule.learning_rate": _number(0, above=True),
+    "schedule.warmup": _DURATION,
+    "schedule.start": _number(0),
+    "schedule.end": _number(0),
+    "schedule.boundaries": (
+        lambda value: all(map(_duration, value)),
+        'durations such as ("30 epochs", "60 epochs")',
+    ),
+    "schedule.factors": (
+        lambda value: all(0 <= factor < math.inf for factor in value),
+        "numbers from 0 on, one per boundary",
+    ),
+    "ema.decay": _number(0, 1, below=True),
+    "eval.every": _EVERY,
+    "eval.batch_size": _whole(0),
+    "eval.crop": _number(0, 1, above=True),
+    "eval.interpolation": _one_of(*INTERPOLATIONS),
+    "log.every": _EVERY,
+    "checkpoint.every": _EVERY,
+    "checkpoint.keep": _whole(2),
+    "signals.stop": _SIGNALS,
+    "signals.save": _SIGNALS,
+    "mesh.data": _whole(0),
+    "mesh.fsdp": _whole(1),
+    "hosts.count": _whole(1),
+    "hosts.index": _whole(0),
+    "hosts.timeout": _whole(1),
+}
