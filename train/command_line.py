@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import itertools
 import re
 import runpy
 import sys
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 import configs
 from configs.keys import current_key, flat
+from train import overrides
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: NAME or FILE.py[:smoke].")
 _HELP = ("-h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
@@ -32,12 +34,14 @@ def parse(arguments: list[str]) -> ConfigDict:
       WrongCommandLine: an argument is not understood, or there is no such recipe.
     """
     arguments = [_with_current_key(argument) for argument in _with_recipe_path(arguments)]
+    rest, taken = overrides.take_out(arguments)
     try:
-        with _argv(arguments):
-            flags.FLAGS(arguments)
+        with _argv(rest):
+            flags.FLAGS(rest)
         if CONFIG.value is None:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
         flat(CONFIG.value.to_dict())  # raises the error with which the recipe could not be loaded
+        overrides.apply(CONFIG.value, _as_written(rest), taken)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise WrongCommandLine(unknown_key(arguments) or _last_line(error)) from error
     return CONFIG.value
@@ -73,18 +77,35 @@ def find_recipe(recipe: str) -> Path:
 
 def unknown_key(arguments: list[str]) -> str:
     """Returns a message that names the first --config.KEY the recipe does not have, or ""."""
-    recipes = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
-    path = Path(recipes[0].partition(":")[0]) if recipes else Path()
-    if not path.is_file():
-        return ""  # which has a message of its own
-    known = flat(runpy.run_path(str(path))["get_config"]().to_dict())
+    try:
+        known = flat(_as_written(arguments).to_dict())
+    except (OSError, ValueError):
+        return ""  # the recipe itself cannot be loaded, which has a message of its own
     for argument in arguments:
         key = argument.lstrip("-").partition("=")[0].removeprefix("config.")
-        if argument.lstrip("-").startswith("config.") and key not in known:
+        is_key = argument.lstrip("-").startswith("config.")
+        if is_key and key not in known and not overrides.FREE.fullmatch(key):
             near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
             hint = f"The closest are {', '.join(near)}. " if near else ""
             return f"There is no config key {key!r}. {hint}configs/base.py explains all of them."
     return ""
+
+
+def _as_written(arguments: list[str]) -> ConfigDict:
+    """The recipe as its file says, without the --config.KEY flags.
+
+    Raises:
+      OSError: there is no such file.
+    """
+    recipe = ""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        flag, equals, value = argument.partition("=")
+        if flag in ("-config", "--config"):
+            recipe = value if equals else following
+    path, _, argument = recipe.partition(":")
+    if not Path(path).is_file():
+        raise FileNotFoundError(path)
+    return runpy.run_path(path)["get_config"](*([argument] if argument else []))
 
 
 def wants_help(arguments: list[str]) -> bool:
