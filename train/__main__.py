@@ -3,6 +3,7 @@
 Trains a model as a recipe says, or resumes the run that the workdir holds.
 """
 
+import contextlib
 import os
 import shlex
 import signal
@@ -13,18 +14,21 @@ from typing import Any
 from absl import flags
 
 from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
+from train.console import open_streams
+from train.signals import STOP, caught
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
+    open_streams()
     if wants_help(arguments):
         print(usage(__doc__ or "", _WORKDIR))
         return 0
     command = shlex.join([Path(sys.executable).name, "-m", "train", *arguments[1:]])
     resume = f"Stopped. To resume, run: {command}"
-    for signum in (signal.SIGTERM, signal.SIGINT):  # the loop takes over when there is a state
+    for signum in caught(STOP):  # the loop takes over when there is a state
         signal.signal(signum, lambda signum, _: os._exit(fail(resume, 128 + signum)))
     try:
         config = parse(arguments)
@@ -56,5 +60,6 @@ def default_workdir(config: str) -> str:
 
 if __name__ == "__main__":
     code = main(sys.argv)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+        sys.stdout.flush()
     os._exit(code)  # a thread may still be compiling or loading

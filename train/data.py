@@ -13,6 +13,7 @@ import input_pipeline
 import zoo
 from input_pipeline import augment, in_memory, transforms
 from input_pipeline.example import DataError, Source
+from train.console import say
 from train.errors import TrainError
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -70,6 +71,11 @@ def open_data(config: ConfigDict) -> Data:
     )
     evaluation = _open(config, split)
     _check_classes(train, evaluation)
+    if train.num_classes == 1 and config.model.num_classes < 2:
+        say(
+            f"Note: {train.dataset} has one class only, so the loss is 0 whatever the model says. "
+            "A folder of images needs one folder for each class."
+        )
     return make_data(config, train, evaluation)
 
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from input_pipeline.example import DataError
 from train import hosts
 from train.build import initial_state, make_runner, make_task, state_shapes
+from train.check import check_model, check_values
 from train.checkpoint import Checkpoints
 from train.data import open_data
 from train.durations import Intervals
@@ -19,9 +20,10 @@ from train.export import ModelFile
 from train.interruption import Interruption
 from train.report import NonFiniteLoss, Report
 from train.runners import Runner
+from train.settings import check_duration, check_settings, write_classes
 from train.sharding import check_batch_size, make_mesh
 from train.step import TrainState
-from train.workspace import check_disk_space, claim_workdir, use_compile_cache
+from train.workspace import check_disk_space, claimed, open_workdir, use_compile_cache
 
 
 @config_keys_in_errors()
@@ -37,20 +39,27 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
     Raises:
       TrainError, DataError: the run cannot continue. What was saved is kept.
-      Interrupted: SIGTERM or SIGINT was received; a checkpoint was saved if there was anything to
-        save. The process should then end by `os._exit`: a thread may still be compiling.
+      Interrupted: a signal of `config.signals.stop` was received; a checkpoint was saved if there
+        was anything to save. The process should then end by `os._exit`: a thread may still be
+        compiling.
     """
+    check_values(config)
     hosts.join(config.hosts)
-    use_compile_cache(config.compile_cache)
-    workdir = claim_workdir(workdir)
-    with Interruption() as interruption:
+    check_model(config)
+    workdir = open_workdir(workdir)
+    signals = Interruption(config.signals.stop, config.signals.save)
+    with claimed(workdir), signals as interruption:
+        check_settings(workdir, config)
+        use_compile_cache(config.compile_cache)
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         check_batch_size(config.batch_size, mesh)
         data = interruption.call(open_data, config)
         intervals = Intervals.from_config(config, len(data.train))
+        check_duration(workdir, config, intervals)
         task = make_task(config, data, intervals, mesh)
         shapes = state_shapes(task)
         check_disk_space(workdir, shapes)
+        write_classes(workdir, data.train.class_names)
         model_file = ModelFile(workdir, config, data)
 
         with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
@@ -103,11 +112,13 @@ def training_loop(
             progress.state, metrics, progress.step = update
             if interruption.requested:
                 break
+            if interruption.save_requested():
+                checkpoints.save(progress.step, progress.state)
         step = progress.step
 
         # Log, while the device already runs the next steps.
         report.train(step, metrics)
-        interruption.check()
+        save_requested = interruption.check()
 
         # Evaluate; a resumed run may have been evaluated at this step before.
         if intervals.evaluates_at(step) and not report.has_evaluation(step):
@@ -117,7 +128,7 @@ def training_loop(
             model_file.write(progress.state, evaluation)
 
         # Save.
-        if intervals.saves_at(step):
+        if intervals.saves_at(step) or save_requested:
             report.flush()
             checkpoints.save(step, progress.state)
     report.draw()

@@ -1,16 +1,15 @@
 """The report of a run: a progress bar, and the files that document a workdir.
 
-metrics.jsonl      one line per report: {"split": "train" | "eval", "step", "epoch", ...}
+metrics.jsonl      one line per report: {"split": "train" | "eval", "step", "epoch", ...}; "seconds"
+                   count from the start of the run, without the time between processes
 events.out.*       the same for TensorBoard
 curves.png         the same as a picture
 config.json        the recipe, all keys
+classes.json       names of the classes, in the order of labels
 environment.json   versions, devices and command line of each start
 """
 
-import importlib.metadata
 import json
-import platform
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,15 +19,15 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from configs.keys import current_keys, flat
+from train.console import say
 from train.durations import Intervals
 from train.errors import TrainError
+from train.settings import write_settings
 from train.step import Metrics
 from train.workspace import disk_errors, write_atomically
 
 METRICS = "metrics.jsonl"
 CURVES_EVERY = 60.0  # seconds; drawing takes one
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
 class NonFiniteLoss(Exception):
@@ -71,15 +70,18 @@ class Report:
         self._totals: dict[str, float] = {}  # since the last training line
         self._speedometer = Speedometer()
         self._started = 0.0
+        self._began = time.monotonic()
         self._drawn = time.monotonic()
         with disk_errors(workdir):
             self.lines = cut_after(workdir / METRICS, start, write=self._writes)
             if self._writes:
                 from tensorboardX import SummaryWriter
 
-                _describe_run(workdir, config)
+                write_settings(workdir, config)
                 self._metrics = (workdir / METRICS).open("a")
                 self._events = SummaryWriter(str(workdir), purge_step=start + 1)
+        seconds = [line["seconds"] for line in self.lines if "seconds" in line]
+        self._began -= max(seconds, default=0.0)  # what earlier processes took
         self._bar = tqdm(
             total=intervals.total,
             initial=start,
@@ -150,7 +152,7 @@ class Report:
         self._bar.set_postfix_str(summary)
 
     def evaluation(self, step: int, metrics: Metrics, skipped: int = 0) -> dict[str, Any]:
-        """Writes an evaluation line and returns it. It holds no times, so equal runs equal it.
+        """Writes an evaluation line and returns it. Equal runs have equal ones, but for `seconds`.
 
         Args:
           metrics: of the whole evaluation split.
@@ -203,7 +205,8 @@ class Report:
     def _line(self, split: str, step: int, totals: dict) -> dict[str, Any]:
         means = {name: totals[name] / totals["examples"] for name in ("loss", "top1", "top5")}
         epoch = step / self._intervals.steps_per_epoch
-        return {"split": split, "step": step, "epoch": epoch} | means
+        seconds = round(time.monotonic() - self._began, 3)
+        return {"split": split, "step": step, "epoch": epoch, "seconds": seconds} | means
 
     def _write(self, line: dict) -> None:
         self.lines.append(line)
@@ -219,8 +222,7 @@ class Report:
 
     def _print(self, text: str) -> None:
         if self._writes:
-            tqdm.write(text)
-            sys.stdout.flush()
+            say(text)
 
 
 class Speedometer:
@@ -279,40 +281,15 @@ def cut_after(path: Path, step: int, write: bool = True) -> list[dict[str, Any]]
       The lines that are kept.
     """
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else ():
+    content = path.read_text(errors="replace") if path.exists() else ""
+    for text in content.splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
-            break  # the process was killed while writing it
-        if line["step"] <= step:
+            kept = line["step"] <= step and line["split"] in ("train", "eval")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            break  # the process was killed while writing it, or the disk lost it
+        if kept:
             lines.append(line)
     if write:
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
     return lines
-
-
-def _describe_run(workdir: Path, config: ConfigDict) -> None:
-    recipe = json.loads(json.dumps(config.to_dict()))
-    path = workdir / "config.json"
-    before = json.loads(path.read_text()) if path.exists() else recipe
-    before = current_keys(flat(before))
-    changed = sorted(key for key, value in flat(recipe).items() if before.get(key) != value)
-    if changed:
-        print(f"Note: this workdir was started with other values of {', '.join(changed)}.")
-    write_atomically(path, json.dumps(recipe, indent=2) + "\n")
-    path = workdir / "environment.json"
-    starts = json.loads(path.read_text()) if path.exists() else []
-    write_atomically(path, json.dumps([*starts, environment()], indent=2) + "\n")
-
-
-def environment() -> dict[str, Any]:
-    """Returns versions, devices and command line of this process."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "devices": [str(device.device_kind) for device in jax.devices()],
-        "processes": jax.process_count(),
-    }

@@ -25,7 +25,7 @@ from train.sharding import BATCH, REPLICATED, state_shardings
 STEPS_IN_FLIGHT = 2  # that the host dispatches ahead of the device
 EVAL_BATCHES_PER_CALL = 16
 
-Check = Callable[[], None]
+Check = Callable[[], object]
 Update = tuple[step.TrainState, step.Metrics, int]
 
 

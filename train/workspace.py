@@ -1,24 +1,39 @@
 """The folders that a run writes to: its workdir and the compile cache."""
 
 import contextlib
+import errno
+import fcntl
+import json
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 
+from train.console import say
 from train.errors import TrainError
 
+OWNER = "owner.json"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # some network file systems have none
 
-def claim_workdir(workdir: str | Path) -> Path:
+
+def open_workdir(workdir: str | Path) -> Path:
     """Creates the folder, tries to write to it and returns its absolute path.
 
     Raises:
-      TrainError: it cannot be created or written to.
+      TrainError: it cannot be created or written to, or is in a bucket.
     """
+    if re.match(r"[a-z0-9+]{2,}:/", str(workdir)):
+        raise TrainError(
+            f"The workdir {workdir} is no folder of this machine, and runs are written to folders "
+            "only. Mount the bucket (gcsfuse, mountpoint-s3), or name a local folder with "
+            "--workdir and copy it when the run is over."
+        )
     path = Path(workdir).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -32,6 +47,54 @@ def claim_workdir(workdir: str | Path) -> Path:
             "permissions, free some disk space, or name another folder with --workdir."
         ) from error
     return path
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Keeps other processes from training in the folder; of several hosts the first one does.
+
+    The claim is a lock on `owner.json`, which names host and process. The system releases it when
+    the process ends, however it ends, so the claim of a dead process is taken over.
+
+    Raises:
+      TrainError: another process trains there; the message names it.
+    """
+    if jax.process_index() > 0:
+        yield
+        return
+    with disk_errors(workdir):
+        file = (workdir / OWNER).open("a+")
+    with file:
+        with disk_errors(workdir):
+            _lock(file, workdir)
+            file.truncate(0)
+            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
+            file.flush()
+        yield
+
+
+def _lock(file: IO[str], workdir: Path) -> None:
+    try:
+        # Not flock, which children that outlive this process would keep.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise _in_use(workdir) from error
+        if error.errno not in _NO_LOCKS:
+            raise
+        say(f"Note: {workdir} cannot be locked. See that no other run uses it.")
+
+
+def _in_use(workdir: Path) -> TrainError:
+    try:
+        owner = json.loads((workdir / OWNER).read_text())
+        name = f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it is just being written
+        name = "another process"
+    return TrainError(
+        f"The workdir {workdir} is in use: {name} trains there. Wait for its end, stop it, or name "
+        "another folder with --workdir."
+    )
 
 
 @contextlib.contextmanager
@@ -77,8 +140,21 @@ def use_compile_cache(folder: str) -> None:
     """
     jaxs_own = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue] (JAX makes it at run time)
     if folder == "auto" and jaxs_own is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = str(Path(cache) / "flax-zoo" / "xla")
+        folder = str(_user_cache() / "flax-zoo" / "xla")
     if folder != "auto":
         jax.config.update("jax_compilation_cache_dir", folder or None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _user_cache() -> Path:
+    """The user's cache folder; a temporary one where there is none, as in many containers."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    try:
+        cache = Path(named) if named else Path.home() / ".cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except (RuntimeError, OSError) as error:  # RuntimeError: no HOME, and no name for the user
+        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+        say(f"Note: compiled programs are kept in {cache}: the user has no cache folder ({error}).")
+        return cache

@@ -61,6 +61,11 @@ class Run:
     def lines(self, split: str) -> list[dict]:
         return [line for line in self.all_lines() if line["split"] == split]
 
+    def figures(self) -> list[dict]:
+        """The lines of evaluations without their times, which are equal in equal runs."""
+        lines = self.lines("eval")
+        return [{key: line[key] for key in line if key != "seconds"} for line in lines]
+
     def wait_for(self, process: subprocess.Popen, condition) -> None:
         """Returns as soon as the condition holds; the process must still be running."""
         while not condition():

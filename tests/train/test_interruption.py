@@ -6,6 +6,7 @@ import pytest
 
 from train.errors import Interrupted
 from train.interruption import Interruption
+from train.signals import STOP
 
 pytestmark = pytest.mark.quick
 
@@ -47,3 +48,30 @@ def test_handlers_are_put_back():
     with Interruption():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("name", STOP)
+def test_signals_that_schedulers_send_are_requests(name):
+    with Interruption() as interruption:
+        signal.raise_signal(signal.Signals[name])
+        with pytest.raises(Interrupted) as caught:
+            interruption.check()
+    assert caught.value.signum == signal.Signals[name]
+
+
+def test_a_signal_can_save_and_go_on():
+    with Interruption(stop=["SIGTERM"], save=["SIGUSR1"]) as interruption:
+        assert not interruption.save_requested()
+        signal.raise_signal(signal.SIGUSR1)
+        assert interruption.save_requested() and not interruption.save_requested()
+        assert not interruption.requested and not interruption.check()
+
+
+def test_nohup_stays_in_force():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            interruption.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)

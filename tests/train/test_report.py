@@ -40,7 +40,7 @@ def test_steps_are_reported_when_the_next_ones_are_dispatched(report, tmp_path):
     assert lines(tmp_path) == []
     report.train(20, sums(loss=20.0))
     (line,) = lines(tmp_path)
-    assert line.pop("images_per_second") > 0
+    assert line.pop("images_per_second") > 0 and line.pop("seconds") >= 0
     assert line == {
         "split": "train",
         "step": 10,
@@ -97,10 +97,10 @@ def test_every_window_has_its_own_speed(tmp_path, monkeypatch, on_device):
         assert min(speeds) > 0.5 * sorted(speeds)[2]  # a slower one has counted other time
 
 
-def test_an_evaluation_line_holds_no_times(report, tmp_path):
+def test_an_evaluation_line_holds_no_time_but_that_since_the_start(report, tmp_path):
     report.evaluation(20, sums())
     (line,) = lines(tmp_path)
-    assert line.keys() == {"split", "step", "epoch", "loss", "top1", "top5", "examples"}
+    assert line.keys() == {"split", "step", "epoch", "seconds", "loss", "top1", "top5", "examples"}
     assert line["examples"] == 10 and report.has_evaluation(20) and not report.has_evaluation(40)
 
 
@@ -124,20 +124,23 @@ def test_the_picture_shows_all_lines(report, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("rest", ['{"split": "train", "st', "\x00\x00\x00", ""])
+def test_seconds_go_on_where_an_earlier_process_stopped(tmp_path):
+    before = {"split": "eval", "step": 20, "seconds": 1000.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(before) + "\n")
+    with Report(tmp_path, base.get_config(), INTERVALS, start=20) as report:
+        assert 1000 <= report.evaluation(40, sums())["seconds"] < 1100
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *('{"split": "train", "st', "\x00\x00\x00", "", "3", "null", "[1]", "{}", "[" * 10**5),
+        *('{"split": "train", "step": "20"}', '{"split": "test", "step": 5}', "\ud800"),
+    ],
+)
 def test_lines_behind_the_step_and_half_lines_are_cut(tmp_path, rest):
     path = tmp_path / "metrics.jsonl"
     whole = [json.dumps({"split": "train", "step": s, "loss": 1 / 3}) for s in (10, 20, 30)]
-    path.write_text("\n".join(whole) + "\n" + rest)
+    path.write_bytes(("\n".join(whole) + "\n" + rest).encode(errors="surrogatepass"))
     assert [line["step"] for line in cut_after(path, 20)] == [10, 20]
     assert path.read_text() == "\n".join(whole[:2]) + "\n"
-
-
-def test_other_settings_in_the_same_workdir_are_told(tmp_path, capsys):
-    Report(tmp_path, base.get_config(), INTERVALS, start=0).close()
-    changed = base.get_config()
-    changed.schedule.learning_rate = 0.7
-    Report(tmp_path, changed, INTERVALS, start=0).close()
-    assert "schedule.learning_rate" in capsys.readouterr().out
-    assert json.loads((tmp_path / "config.json").read_text())["schedule"]["learning_rate"] == 0.7
-    assert len(json.loads((tmp_path / "environment.json").read_text())) == 2
