@@ -114,7 +114,7 @@ class Checkpoints:
         """
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True):
-            problem = _find_damage(self._directory / str(step))
+            problem = _verify(self._directory / str(step))
             if problem is None:
                 self._quarantine(damaged, self._directory / str(step))
                 self._check_tree(step, shapes)
@@ -212,23 +212,34 @@ def _size_and_digest(path: Path) -> list:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
-def _find_damage(folder: Path) -> str | None:
+def _verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        listed = json.loads((folder / MANIFEST).read_text())["files"]
+        manifest = json.loads((folder / MANIFEST).read_text())
+        listed = {name: (int(size), str(digest)) for name, (size, digest) in _items(manifest)}
     except FileNotFoundError:
         return f"it was not completed: {MANIFEST} is missing"
-    except (ValueError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError):
         return f"{MANIFEST} cannot be read"
+    present = set(_files(folder)) - {MANIFEST}
+    if missing := sorted(set(listed) - present):
+        return f"{missing[0][:100]} is missing"
+    if strange := sorted(x for x in present - set(listed) if not Path(x).name.startswith(".")):
+        return f"{strange[0]} is not in {MANIFEST}"
     for name, (size, digest) in listed.items():
         path = folder / name
-        if not path.exists():
-            return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
         if _size_and_digest(path)[1] != digest:
             return f"the content of {name} has changed"
     return None
+
+
+def _items(manifest: dict) -> list[tuple[str, Any]]:
+    """The entries of a manifest's list of files, which is never empty."""
+    if not isinstance(manifest["leaves"], dict) or not manifest["files"]:
+        raise ValueError("the manifest lists nothing")
+    return list(manifest["files"].items())
 
 
 def _unused(path: Path) -> Path:

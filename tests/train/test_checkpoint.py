@@ -129,6 +129,33 @@ def test_a_damaged_one_is_set_aside_for_the_one_before(tmp_path, damage, capfd):
     assert_equal(restored(tmp_path), states(3)[2])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "3", "null", "{}", '{"files": []}', '{"files": {}}', '{"leaves": {}, "files": {}}'),
+        *('{"leaves": 1, "files": {"a": [1, "x"]}}', '{"leaves": {}, "files": {"a": [1]}}'),
+        *('{"leaves": {}, "files": {"a": 1}}', '{"leaves": {}, "files": {"default": [4096, "x"]}}'),
+        '{"leaves": {}, "files": {"%s": [1, "x"]}}' % ("n" * 5000),
+        '{"files":' + "[" * 10**5 + "]" * 10**5 + "}",
+        *("\x00" * 20, "\udcff"),
+    ],
+    ids=lambda text: repr(text[:40]),
+)
+def test_a_list_of_another_form_is_damage(tmp_path, text):
+    written(tmp_path)
+    (tmp_path / "2" / "files.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert_equal(restored(tmp_path), states(2)[1])
+
+
+def test_a_file_that_the_list_lacks_is_damage(tmp_path):
+    written(tmp_path)
+    path = tmp_path / "2" / "files.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"].popitem()
+    path.write_text(json.dumps(manifest))
+    assert_equal(restored(tmp_path), states(2)[1])
+
+
 def test_all_damaged_means_a_new_start_and_nothing_is_deleted(tmp_path, capfd):
     written(tmp_path)
     for step in ("1", "2"):
