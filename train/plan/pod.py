@@ -9,6 +9,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,8 @@ ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
+# What jax[tpu] 0.10.2 pins, and where: among the packages, every JAX program would load it.
+COMPILER, COMPILER_FOLDER = "libtpu==0.0.42.*", "~/.cache/flax-zoo/libtpu"
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBIC = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16")
 
@@ -109,12 +112,25 @@ def open_pod(name: str) -> Pod:
 
 def check_compiler() -> None:
     """Raises TrainError unless the TPU compiler is installed."""
-    if importlib.util.find_spec("libtpu") is None:
+    if not _is_a_package() and not _library().exists():
         raise TrainError(
-            "The TPU compiler is not installed. It needs no TPU: pip install 'flax-zoo[plan]'"
+            "The TPU compiler is not installed. It needs no TPU, and a folder of its own, so that "
+            f"other programs do not look for one: pip install --target {COMPILER_FOLDER} "
+            f"'{COMPILER}'"
         )
 
 
 def set_environment() -> None:
     """Sets the environment variables of the compiler; to be called before JAX is first used."""
     os.environ.update(ENVIRONMENT)
+    if not _is_a_package() and _library().exists():
+        os.environ["TPU_LIBRARY_PATH"] = str(_library())
+
+
+def _is_a_package() -> bool:
+    """Whether the compiler is among the packages, as it is where JAX was installed for TPUs."""
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def _library() -> Path:
+    return Path(COMPILER_FOLDER).expanduser() / "libtpu" / "libtpu.so"

@@ -3,7 +3,6 @@
 The TPU compiler is no dependency of the tests: programs are compiled for eight virtual CPU devices.
 """
 
-import importlib.util
 import json
 import os
 import resource
@@ -159,10 +158,18 @@ def test_a_wrong_topology_lists_those_that_work(name):
         pod.open_pod(name)
 
 
-def test_without_the_compiler_the_message_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TrainError, match=r"pip install 'flax-zoo\[plan\]'"):
+def test_without_the_compiler_the_message_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(pod, "_is_a_package", lambda: False)
+    monkeypatch.setattr(pod, "COMPILER_FOLDER", str(tmp_path))
+    with pytest.raises(TrainError, match=f"pip install --target {tmp_path} 'libtpu=="):
         pod.open_pod("v5e:2x2")
+    library = tmp_path / "libtpu" / "libtpu.so"
+    library.parent.mkdir()
+    library.touch()
+    pod.check_compiler()
+    monkeypatch.setattr(os, "environ", {})
+    pod.set_environment()
+    assert os.environ["TPU_LIBRARY_PATH"] == str(library)
 
 
 def test_imagenet_is_known_without_its_files():
@@ -322,7 +329,7 @@ def test_a_wrong_command_line_gets_one_clear_message(arguments, expected):
     assert "Traceback" not in done.stderr
 
 
-if importlib.util.find_spec("libtpu"):
+if pod._is_a_package() or pod._library().exists():
 
     @pytest.mark.full
     def test_a_recipe_is_compiled_for_tpus(tmp_path):
