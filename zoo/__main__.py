@@ -5,6 +5,8 @@ python -m zoo summary NAME      one model layer by layer
 """
 
 import argparse
+import os
+import sys
 
 from zoo import registry, summary
 
@@ -55,4 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """What every model must do, whatever its family."""
 
+import functools
 import re
 
 import jax
@@ -220,6 +221,16 @@ def test_bfloat16_is_near(name):
     logits, exact = (jax.jit(m.apply)(variables, images) for m in (model, exact_model))
     error = float(jnp.abs(logits - exact).max())
     assert 0 < error < 0.1 * float(jnp.abs(exact).max())
+
+
+@pytest.mark.parametrize("name", models(COMPUTED))
+def test_a_batch_without_images_has_no_logits(name):
+    model, images = zoo.create(name), image_batch(name, batch=1)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    logits = jax.eval_shape(model.apply, variables, images[:0])
+    assert logits.shape == (0, model.num_classes)
+    with pytest.raises(ValueError, match="cannot train on a batch without images"):
+        jax.eval_shape(functools.partial(model.apply, train=True), variables, images[:0])
 
 
 def init_error(name: str, shape: tuple[int, ...], dtype=jnp.float32) -> str:

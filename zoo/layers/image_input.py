@@ -54,6 +54,11 @@ def takes_images(
                 require_exactly(images, exactly, network, advice)
             if multiples_of is not None:
                 require_multiples(images, multiples_of, network, missing=missing)
+            if jnp.shape(images)[0] == 0:  # no image, no logits; reshapes would divide by zero
+                if kwargs.get("train"):
+                    raise ValueError(f"{network} cannot train on a batch without images.")
+                one = jnp.zeros((1, *images.shape[1:]), images.dtype)
+                return call(self, one, *args, **kwargs)[:0]
             try:
                 return call(self, images, *args, **kwargs)
             except errors.ScopeParamShapeError as error:

@@ -249,7 +249,11 @@ def efficientnet_b3(**kwargs) -> EfficientNet:
 
 
 @family.variant(
-    reference="torchvision efficientnet_b4", top1=83.384, top5=96.594, image_size=380, crop=0.99
+    reference="torchvision efficientnet_b4",
+    top1=83.384,
+    top5=96.594,
+    image_size=380,
+    crop=380 / 384,
 )
 def efficientnet_b4(**kwargs) -> EfficientNet:
     """19,341,616 parameters, 4.39 G multiply-adds, 83.4 % top-1."""

@@ -11,7 +11,7 @@ Differences from the paper:
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -92,12 +92,18 @@ class Bottleneck(nn.Module):
         return residual_sum(x, y)
 
 
+@cache  # one object for each pair, so that a model equals itself made again
+def bottleneck(groups: int, group_width: int) -> Callable[..., nn.Module]:
+    """Returns the constructor of a `Bottleneck` of these groups."""
+    return partial(Bottleneck, groups=groups, group_width=group_width)
+
+
 class ResNet(nn.Module):
     """Images [B, H, W, C] of any size from 32 up -> logits [B, num_classes].
 
     Attributes:
       depths: Number of blocks in each of the four stages.
-      block: Constructor of the blocks, `BasicBlock` or `Bottleneck`.
+      block: Constructor of the blocks, `BasicBlock`, `Bottleneck` or a `bottleneck`.
       widen: Factor of all widths but the stem's: 64 * widen in stage 1, twice that in stage 2, ...
       residual: Whether blocks have shortcuts; False gives the plain network.
       drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
@@ -204,13 +210,13 @@ def resnet200(**kwargs) -> ResNet:
 @wide(reference="torchvision wide_resnet50_2", top1=78.468, top5=94.086)
 def wide_resnet50_2(**kwargs) -> ResNet:
     """68,883,240 parameters, 11.40 G multiply-adds, 78.5 % top-1."""
-    return ResNet((3, 4, 6, 3), partial(Bottleneck, group_width=128), **kwargs)
+    return ResNet((3, 4, 6, 3), bottleneck(1, 128), **kwargs)
 
 
 @wide(reference="torchvision wide_resnet101_2", top1=78.848, top5=94.284)
 def wide_resnet101_2(**kwargs) -> ResNet:
     """126,886,696 parameters, 22.75 G multiply-adds, 78.8 % top-1."""
-    return ResNet((3, 4, 23, 3), partial(Bottleneck, group_width=128), **kwargs)
+    return ResNet((3, 4, 23, 3), bottleneck(1, 128), **kwargs)
 
 
 @wide(accuracy_source="")
