@@ -25,10 +25,15 @@ def variables_of(name, preprocessing, **overrides):
     return jax.jit(model.init)(jax.random.key(0), images)
 
 
+@pytest.fixture(scope="module")
+def lenet_variables():
+    return jax.device_get(variables_of("lenet5", DIGITS))
+
+
 @pytest.fixture
-def lenet(tmp_path):
+def lenet(tmp_path, lenet_variables):
     """A file with LeNet-5 and its variables."""
-    variables = variables_of("lenet5", DIGITS)
+    variables = lenet_variables
     path = tmp_path / "model.safetensors"
     names = [f"digit {i}" for i in range(10)]
     pretrained.save(
