@@ -8,7 +8,7 @@ made for that mention alone, which stands for what the file names.
 
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 # A checkpoint of the largest model here, with its optimizer's state and an average, takes 400,000.
@@ -64,18 +64,34 @@ def load(
       ValueError: The pickle is damaged, too large, too deep, or uses what no data need.
     """
     machine = _Machine(make, persistent)
-    for opcode, argument, _ in pickletools.genops(_Bounded(file)):  # pyright: ignore[reportArgumentType] (a file is what has read and readline)
+    for name, argument in _opcodes(file):
         machine.spend(1)
-        action = _ACTIONS.get(opcode.name)
+        action = _ACTIONS.get(name)
         if action is None:
-            raise ValueError(f"its pickle has the opcode {opcode.name}, which no weights need")
+            raise ValueError(f"its pickle has the opcode {name}, which no weights need")
         try:
             action(machine, argument)
         except (IndexError, KeyError):  # of the stack, or of the memo
-            raise ValueError(f"its pickle is damaged, at an opcode {opcode.name}") from None
+            raise ValueError(f"its pickle is damaged, at an opcode {name}") from None
+    if not machine.stack:
+        raise ValueError("its pickle is damaged: it holds nothing")
     value = machine.pop()
     _check_depth(value)
     return value
+
+
+def _opcodes(file: BinaryIO) -> Iterator[tuple[str, Any]]:
+    """Yields name and argument of each opcode."""
+    bounded: Any = _Bounded(file)  # what pickletools need of a file
+    opcodes = pickletools.genops(bounded)
+    while True:
+        try:
+            opcode, argument, _ = next(opcodes)
+        except StopIteration:
+            return
+        except ValueError as error:
+            raise ValueError(f"its pickle is damaged: {error}") from error
+        yield opcode.name, argument
 
 
 class _Bounded:
@@ -87,7 +103,7 @@ class _Bounded:
     def read(self, length: int) -> bytes:
         self._left -= length
         if self._left < 0:
-            raise ValueError(f"its pickle is larger than {MAX_BYTES >> 20} MiB")
+            raise ValueError(f"it goes on for more than {MAX_BYTES >> 20} MiB")
         return self._file.read(length)
 
     def readline(self) -> bytes:
@@ -129,7 +145,7 @@ class _Machine:
             for pairs in arguments:  # as Python 2 writes them
                 self.set_items([part for key, value in pairs for part in (key, value)])
             return
-        self.spend(5)  # to make a tensor takes longer than any opcode
+        self.spend(10)  # to make a tensor takes longer than any opcode
         self.stack.append(self.make(function.name, arguments))
 
     def set_items(self, items: list[Any]) -> None:
@@ -142,6 +158,8 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise ValueError("its pickle sets items of something that is no dict")
+        if len(items) % 2:
+            raise ValueError("its pickle has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) in (str, bool, float) or type(key) is int and abs(key) < 2**64:
                 target[key] = value

@@ -38,6 +38,10 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_HEADER = 2**24  # of a safetensors file, in bytes
 _MAX_CONTENTS = 2**22  # of a zip's table of contents, in bytes: some 40,000 entries
 _MAX_NPY_HEADER = 10_000
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _CHUNK = 2**20
 # Compressed entries together; PyTorch compresses none. A byte of zeros can become a thousand.
 _MAX_INFLATED = 2**26
@@ -87,7 +91,8 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
             return _read(Path(path), file, status.st_size)
         except Exception as error:  # damaged bytes make zipfile and numpy raise any kind
             known = isinstance(error, ValueError) and str(error)
-            reason = error if known else f"{type(error).__name__} {error}".strip()
+            reason = str(error) if known else f"{type(error).__name__} {error}".strip()
+            reason = reason if len(reason) <= 300 else reason[:300] + " ..."
             raise ValueError(
                 f"{path} is not a PyTorch state dict that can be read: {reason}. Save one with "
                 "torch.save(model.state_dict(), path), or use safetensors."
@@ -238,14 +243,14 @@ class _Archive:
         """Returns the array in an entry that `numpy.save` wrote."""
         content = self.entry(name)
         stream = io.BytesIO(content[:_MAX_NPY_HEADER].tobytes())
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"its entry {pickled.shown(name)} has a version unknown to numpy")
-        shape, is_fortran, dtype = read_header(stream)
+        try:
+            version = np.lib.format.read_magic(stream)
+            shape, is_fortran, dtype = _NPY_HEADERS[version](stream)
+        except Exception as error:  # of Python's tokenizer, for instance
+            raise ValueError(
+                f"the header of its entry {pickled.shown(name)} is damaged, or of a version that "
+                f"is not known: {error}"
+            ) from error
         data = content[stream.tell() :]
         if dtype.hasobject or dtype.kind not in "biufV":
             raise ValueError(f"its entry {pickled.shown(name)} holds {dtype}, not numbers")
