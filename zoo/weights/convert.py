@@ -83,12 +83,18 @@ def load_torch(
         holds, file = checkpoint, ""
     else:
         holds, file = torch_file.read(checkpoint), f"; file {os.fspath(checkpoint)}"
+    variables = _load(name, holds, file, image_size, ema, overrides)
+    return traverse_util.unflatten_dict(variables, sep="/")
+
+
+def _load(name, checkpoint, file, image_size, ema, overrides) -> dict[str, np.ndarray]:
+    """Returns the model's arrays by path; `file` is what messages call the checkpoint."""
     expected = registry.abstract_variables(name, image_size, **overrides)
     family = registry.lookup(name).family
     tables = [(_torch_keys(name, expected, source, overrides), source) for source in family.sources]
     try:
         tensors, index, place = state_dict.find(
-            holds,
+            checkpoint,
             [set(keys.values()) for keys, _ in tables],
             lambda tensors: published.rename(family.name, tensors),
             ema,
@@ -115,7 +121,7 @@ def load_torch(
             f"These weights do not fit {name} (names as in {source}{file}): {'; '.join(problems)}."
             + _advice(name, keys, tensors, left_over, place)
         )
-    return traverse_util.unflatten_dict(variables, sep="/")
+    return variables
 
 
 def _convert(name, keys, tensors, expected) -> tuple[dict[str, np.ndarray], list[str]]:

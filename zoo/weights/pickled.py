@@ -198,6 +198,7 @@ def _check_depth(value: Any) -> None:
 
 
 def shown(name: str) -> str:
+    """Returns a file's name for something, as it may stand in a message: short, and printable."""
     return name if len(name) < 80 and name.isprintable() else repr(name[:80])
 
 

@@ -46,10 +46,12 @@ class Part:
 
     @property
     def label(self) -> str:
+        """Where it is, as messages say it: "model/module.*"."""
         return shown("/".join(self.path + ((f"{self.prefix}*",) if self.prefix else ())) or "/")
 
     @property
     def is_average(self) -> bool:
+        """Whether it is a moving average of the weights, by what it is called."""
         return bool(_AVERAGE.search("/".join((*self.path, self.prefix))))
 
     def named(self, excused: Collection[str] = ()) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def find(
             f"The checkpoint has the weights {len(best)} times, at "
             f"{', '.join(part.label for part in best)}. The {kind}, {taken.label}, was taken; "
             "zoo.load_torch(..., ema=True) or ema=False chooses.",
-            stacklevel=4,
+            stacklevel=5,
         )
     excused = [
         part.prefix

@@ -436,7 +436,7 @@ def test_a_bomb_is_refused_soon_and_in_little_memory(kind, tmp_path):
     begin = time.process_time()
     with pytest.raises(ValueError, match="m.pth is not a PyTorch state dict") as raised:
         torch_file.read(path)
-    assert time.process_time() - begin < 2  # 1 s, on a machine that does nothing else
+    assert time.process_time() - begin < 5  # half a second, on a machine that does nothing else
     assert len(str(raised.value)) < 600
     tracemalloc.start()
     try:
