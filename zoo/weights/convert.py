@@ -27,6 +27,7 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+_MAX_LISTED = 8  # names in a message
 # A layer of ViTs before the classifier, which ours have not: it goes with the classifier.
 _BEFORE_HEAD = re.compile(r"^pre_logits\.")
 
@@ -91,6 +92,8 @@ def _load(name, checkpoint, file, image_size, ema, overrides) -> dict[str, np.nd
     """Returns the model's arrays by path; `file` is what messages call the checkpoint."""
     expected = registry.abstract_variables(name, image_size, **overrides)
     family = registry.lookup(name).family
+    if not family.sources:
+        raise ValueError(f"There are no weights for {name}: it has no reference.")
     tables = [(_torch_keys(name, expected, source, overrides), source) for source in family.sources]
     try:
         tensors, index, place = state_dict.find(
@@ -103,15 +106,16 @@ def _load(name, checkpoint, file, image_size, ema, overrides) -> dict[str, np.nd
         raise ValueError(f"There are no weights for {name}{file}. {error}") from error
     keys, source = tables[index]
     variables, problems = _convert(name, keys, tensors, expected)
-    extra = _extra_keys(name, source, overrides)
+    known = _extra_keys(name, source, overrides).union(keys.values())
     left_over = [
         key
         for key in tensors
-        if key not in extra.union(keys.values())
+        if key not in known
         and state_dict.is_tensor(tensors[key])
         and not (overrides.get("num_classes") == 0 and _BEFORE_HEAD.search(key))
         and not any(re.search(pattern, key) for pattern in family.ignored_keys)
     ]
+    problems = problems[:_MAX_LISTED] + (["and more like that"] if problems[_MAX_LISTED:] else [])
     if left_over:
         problems.insert(0, f"left over in the weights: {_listed(sorted(left_over))}")
     if missing := [key for key in keys.values() if key not in tensors]:
@@ -251,7 +255,7 @@ def _from_torch_layout(tensor: Any, path: str, shape: tuple[int, ...]) -> np.nda
         value = value[..., 0, 0]  # a 1x1 convolution in PyTorch, a dense layer here
     if len(shape) == 1 and value.shape == (1, *shape, 1, 1):
         value = value.reshape(shape)
-    if path.endswith("/kernel"):
+    if path.endswith("/kernel") and value.ndim > 1:
         value = np.moveaxis(value, (0, 1), (-1, -2))  # OIHW -> HWIO, OI -> IO
     return value
 
@@ -265,7 +269,10 @@ def _resample(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -
     """Resamples a value that belongs to another image size, where the family says how."""
     for pattern, resample in registry.lookup(name).family.resampling:
         if value.shape != shape and value.ndim == len(shape) and re.search(pattern, path):
-            return resample(value, shape)
+            try:
+                return resample(value, shape)
+            except (ValueError, TypeError, IndexError):  # no grid of tokens, so another shape
+                return value
     return value
 
 
@@ -293,6 +300,6 @@ def _advice(name, keys, tensors, left_over, place) -> str:
     return "".join(" " + sentence for sentence in advice)
 
 
-def _listed(names: list[str], limit: int = 8) -> str:
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(shown(name) for name in names[:limit]) + rest
+def _listed(names: list[str]) -> str:
+    rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(shown(name) for name in names[:_MAX_LISTED]) + rest

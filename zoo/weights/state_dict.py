@@ -121,7 +121,7 @@ def find(
             f"The checkpoint has the weights {len(best)} times, at "
             f"{', '.join(part.label for part in best)}. The {kind}, {taken.label}, was taken; "
             "zoo.load_torch(..., ema=True) or ema=False chooses.",
-            stacklevel=5,
+            stacklevel=4,
         )
     excused = [
         part.prefix
@@ -152,9 +152,11 @@ def _dicts(checkpoint: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], dic
 
 def is_tensor(value: Any) -> bool:
     """Returns whether this is an array of numbers, of whatever library."""
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
-    # numpy's bfloat16 is of kind "V"; other libraries' dtypes have no kind.
-    return hasattr(value, "shape") and hasattr(value, "dtype") and kind not in ("O", "U", "S", "M")
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        return False
+    kind = getattr(value.dtype, "kind", "f")  # other libraries' dtypes have none
+    # bfloat16 and its like are of kind "V", but not of numpy's type for bytes without a meaning.
+    return kind in "biuf" or kind == "V" and value.dtype.type is not np.void
 
 
 def _parts(path, tensors: Mapping[str, Any], tables: Sequence[Collection[str]]) -> list[Part]:

@@ -252,12 +252,12 @@ class _Archive:
                 f"is not known: {error}"
             ) from error
         data = content[stream.tell() :]
-        if dtype.hasobject or dtype.kind not in "biufV":
+        if dtype.kind == "V" and dtype.itemsize == 2 and not dtype.names:
+            dtype = np.dtype(ml_dtypes.bfloat16)  # numpy has no name for it
+        elif dtype.kind not in "biuf":
             raise ValueError(f"its entry {pickled.shown(name)} holds {dtype}, not numbers")
         if math.prod(shape) * dtype.itemsize != len(data) or dtype.itemsize == 0:
             raise ValueError(f"its entry {pickled.shown(name)} has not the size of its shape")
-        if dtype.kind == "V" and dtype.itemsize == 2:
-            dtype = np.dtype(ml_dtypes.bfloat16)  # numpy has no name for it
         return data.view(dtype).reshape(shape, order="F" if is_fortran else "C")
 
 

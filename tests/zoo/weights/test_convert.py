@@ -1,17 +1,15 @@
+import jax
 import numpy as np
 import pytest
 
 import zoo
+from zoo import registry
 from zoo.weights.pickled import Placeholder
 
 
 def state_dict(name="resnet18"):
     """Ones in every tensor of the reference, but told apart by their first entry."""
-    from zoo import registry
-
     variables = registry.abstract_variables(name)
-    import jax
-
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
     tensors = zoo.to_torch(name, zeros)
     return {key: value + i for i, (key, value) in enumerate(sorted(tensors.items()))}
@@ -150,8 +148,10 @@ def both(tensors):
 @pytest.mark.parametrize("kind", ["timm", "torchvision", "DINO", "ema-pytorch"])
 def test_which_of_plain_and_average_is_said_and_chosen(kind, tensors):
     checkpoint, average = both(tensors)[kind]
-    with pytest.warns(UserWarning, match="weights 2 times, at .*moving average, .*was taken"):
+    message = "weights 2 times, at .*moving average, .*was taken"
+    with pytest.warns(UserWarning, match=message) as warned:
         loaded = zoo.load_torch("resnet18", checkpoint)
+    assert warned[0].filename == __file__  # the caller's line
     assert_loaded(loaded, average)
     assert_loaded(zoo.load_torch("resnet18", checkpoint, ema=True), average)
     assert_loaded(zoo.load_torch("resnet18", checkpoint, ema=False), tensors)
@@ -192,6 +192,9 @@ def test_another_modules_tensors_are_left_over(tensors):
             {},
             "fc.bias is no plain tensor but a torch._utils._rebuild_qtensor",
         ),
+        ({"fc.weight": np.ones(7)}, {}, r"fc.weight has shape \(7,\)"),
+        ({"fc.weight": np.ones((1000, 512), "V4")}, {}, "missing in the weights: fc.weight"),
+        ({"fc.weight": np.ones((1000, 512), complex)}, {}, "missing in the weights: fc.weight"),
         ({"fc.bias": "text"}, {}, "fc.bias is no plain tensor but a str"),
         ({"fc.bias": np.array(["text"] * 1000)}, {}, "missing in the weights: fc.bias"),
     ],
@@ -227,3 +230,18 @@ def test_errors_name_the_file(tmp_path):
 def test_what_to_torch_gives_is_read_back(tmp_path, tensors):
     np.savez(tmp_path / "resnet18.npz", **tensors)  # pyright: ignore[reportArgumentType]
     assert_loaded(zoo.load_torch("resnet18", tmp_path / "resnet18.npz"), tensors)
+
+
+def test_many_problems_are_cut_short(tensors):
+    with pytest.raises(ValueError, match="and more like that") as raised:
+        zoo.load_torch("resnet18", {key: np.ones(7) for key in tensors})
+    assert len(str(raised.value)) < 2000
+
+
+def test_tokens_that_are_no_grid():
+    shapes = registry.abstract_variables("vit_ti_16", depth=1)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    tensors = zoo.to_torch("vit_ti_16", zeros, depth=1)
+    for shape in ((1, 0, 192), (1, 3, 192), (197, 192), (1, 1, 192)):
+        with pytest.raises(ValueError, match=r"pos_embed has shape \(.*do not|do not.*pos_embed"):
+            zoo.load_torch("vit_ti_16", tensors | {"pos_embed": np.zeros(shape)}, depth=1)
