@@ -100,7 +100,10 @@ def find(
         for part in _parts(path, rename(tensors), tables)
     ]
     if not parts:
-        raise ValueError(f"There are no tensors in it, only {_content(checkpoint)}.")
+        raise ValueError(
+            f"There are no tensors in it, only {_content(checkpoint)}. Of a whole model, save the "
+            "state dict: torch.save(model.state_dict(), path)."
+        )
     most = max(part.matches for part in parts)
     fitting = [part for part in parts if 2 * part.matches >= most]
     if ema is not None:

@@ -8,6 +8,7 @@ file of before version 1.6 no small package reads, so that is done here.
 
 import dataclasses
 import io
+import json
 import math
 import os
 import stat
@@ -35,7 +36,7 @@ _STORAGES = {
     "BoolStorage": np.bool_,
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_MAX_HEADER = 2**24  # of a safetensors file, in bytes
+_MAX_HEADER = 2**22  # of a safetensors file, in bytes: some 50,000 tensors
 _MAX_CONTENTS = 2**22  # of a zip's table of contents, in bytes: some 40,000 entries
 _MAX_NPY_HEADER = 10_000
 _NPY_HEADERS = {
@@ -131,6 +132,8 @@ def _something_else(start: bytes) -> str | None:
         return "it is a web page: the download was refused or redirected"
     if start[257:262] == b"ustar":
         return "it is a tar archive: unpack it first"
+    if start.startswith((b'{"', b"{\n")) and start[8:9] != b"{":
+        return "it is JSON, such as a list of parts, or the error of a server"
     if not start.strip(b"\0"):
         return "it begins with zeros only: the download or the disk is broken"
     return next((reason for magic, reason in _OTHERS if start.startswith(magic)), None)
@@ -144,11 +147,26 @@ def _read_safetensors(path: Path, length: int, size: int) -> dict[str, np.ndarra
         raise ValueError("it is no safetensors file, or is cut short in its header")
     if length > _MAX_HEADER:
         raise ValueError(f"its header is larger than {_MAX_HEADER >> 20} MiB")
+    with open(path, "rb") as file:
+        header = file.read(length + 8)[8:]
     try:
         with safe_open(path, framework="numpy") as tensors:
+            _refuse_doubled_names(header)
             return {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"it is no safetensors file, is cut short or damaged: {error}") from error
+    except AttributeError as error:
+        raise ValueError(f"it has a dtype that numpy has not: {error}") from error
+
+
+def _refuse_doubled_names(header: bytes) -> None:
+    """Raises ValueError where a name stands twice in a header; the package takes the last."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ValueError("it is no safetensors file: its header has a name twice")
+
+    json.loads(header, object_pairs_hook=check)
 
 
 def _read_zip(file: BinaryIO, size: int) -> Any:

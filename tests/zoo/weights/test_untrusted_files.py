@@ -88,7 +88,11 @@ def framed(header: bytes, data: bytes = b"") -> bytes:
 
 
 GOOD = framed(b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8))
+TWICE = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},' + GOOD[9:-8].replace(
+    b'"F32","shape":[2]', b'"U8","shape":[8]'
+)
 NOT_WEIGHTS = {
+    "it is JSON": b'{"weight_map": {"fc.weight": "model-00001-of-00002.bin"}}',
     "a git-lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
     "a web page": b"\n<!DOCTYPE html><html>404</html>",
     "an HDF5": b"\x89HDF\r\n\x1a\n" + bytes(99),
@@ -139,6 +143,8 @@ def test_what_a_file_is_instead_is_said(what, tmp_path):
         (GOOD.replace(b"[0,8]", b"[-8,0]"), "damaged"),
         (GOOD.replace(b"[2]", b"[3]"), "damaged"),
         (GOOD.replace(b"F32", b"F99"), "damaged"),
+        (framed(TWICE, bytes(8)), "name twice"),
+        (framed(b'{"w":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}', b"x"), "has not"),
     ],
 )
 def test_damaged_safetensors(content, message, tmp_path):
@@ -201,6 +207,7 @@ def test_what_stands_beside_the_tensors_is_kept_as_a_name(tmp_path):
         + text("cpu")
         + b"K\x08tQ",
         extend=b"ccollections\ndeque\n)R(K\x01K\x02e",
+        array=b"\x96" + struct.pack("<Q", 2) + b"ab",
         device=b"c__builtin__\nobject\n)}\x92",
     )
     read = torch_file.read(save_zip(tmp_path / "m.pth", b"\x80\x04" + others[2:]))
@@ -422,8 +429,8 @@ FILES = {
     "an inflated storage": lambda: inflated("m/data/0", 2**26),
     "an inflated byte order": lambda: inflated("m/byteorder", 2**26),
     "a long table of contents": lambda: contents(80_000),
-    "a long header": lambda: header(200_000),
-    "a longer header": lambda: header(300_000),
+    "a long header": lambda: header(50_000),
+    "a longer header": lambda: header(80_000),
     "zeros": lambda: bytes(2**24),
     "noise": lambda: bytes(range(255, -1, -1)) * 2**16,
 } | {f"pickle: {name}": lambda name=name: zipped(**{"m__data.pkl": BOMBS[name]}) for name in BOMBS}
@@ -433,18 +440,17 @@ FILES = {
 def test_a_bomb_is_refused_soon_and_in_little_memory(kind, tmp_path):
     path = tmp_path / "m.pth"
     path.write_bytes(FILES[kind]())
-    begin = time.process_time()
-    with pytest.raises(ValueError, match="m.pth is not a PyTorch state dict") as raised:
-        torch_file.read(path)
-    assert time.process_time() - begin < 5  # half a second, on a machine that does nothing else
-    assert len(str(raised.value)) < 600
     tracemalloc.start()
+    begin = time.process_time()
     try:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="m.pth is not a PyTorch state dict") as raised:
             torch_file.read(path)
-        assert tracemalloc.get_traced_memory()[1] < 100e6
+        seconds, peak = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    assert seconds < 5  # without tracemalloc, on a machine that does nothing else, half a second
+    assert peak < 100e6
+    assert len(str(raised.value)) < 600
 
 
 def test_storages_are_not_counted_twice(tmp_path):
