@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -111,7 +112,7 @@ def _read(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
     if path.suffix == ".safetensors" and is_zip:
         raise ValueError("it is a zip named .safetensors, perhaps by torch.save: name it .pth")
     if path.suffix == ".safetensors" or start[8:9] == b"{" and length < size:
-        return _read_safetensors(path, length, size)
+        return _read_safetensors(path, file, length, size)
     loaded = _read_zip(file, size) if is_zip else _read_legacy(file, start, size)
     if isinstance(loaded, pickled.Placeholder) and not loaded:
         raise ValueError(
@@ -139,7 +140,7 @@ def _something_else(start: bytes) -> str | None:
     return next((reason for magic, reason in _OTHERS if start.startswith(magic)), None)
 
 
-def _read_safetensors(path: Path, length: int, size: int) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path, file: BinaryIO, length: int, size: int) -> dict[str, np.ndarray]:
     """Reads a safetensors file whose header is said to have `length` bytes."""
     from safetensors import SafetensorError, safe_open
 
@@ -147,8 +148,7 @@ def _read_safetensors(path: Path, length: int, size: int) -> dict[str, np.ndarra
         raise ValueError("it is no safetensors file, or is cut short in its header")
     if length > _MAX_HEADER:
         raise ValueError(f"its header is larger than {_MAX_HEADER >> 20} MiB")
-    with open(path, "rb") as file:
-        header = file.read(length + 8)[8:]
+    header = file.read(length + 8)[8:]
     try:
         with safe_open(path, framework="numpy") as tensors:
             _refuse_doubled_names(header)
@@ -179,7 +179,7 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
     except zipfile.BadZipFile as error:
         raise ValueError(f"it is a zip that is cut short or damaged: {error}") from error
     names = archive.names()
-    indices = [name for name in names if name.count("/") < 2 and _base(name) == "data.pkl"]
+    indices = [name for name in names if re.fullmatch(r"([^/]*/)?data\.pkl", name)]
     if not indices and names and all(name.endswith(".npy") for name in names):
         return {name.removesuffix(".npy"): archive.array(name) for name in names}
     if len(indices) != 1:
@@ -202,10 +202,6 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
 
     index = archive.content(indices[0], limit=pickled.MAX_BYTES)
     return pickled.load(io.BytesIO(index), _make, _Storages(storage).persistent)
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 class _Archive:
