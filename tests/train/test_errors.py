@@ -39,9 +39,6 @@ def test_a_run_names_them(tmp_path):
     config.data.name, config.data.dir = "imagenet2012", str(tmp_path)
     with pytest.raises(DataError, match="data_dir is --config.data.dir"):
         train_and_evaluate(config, tmp_path / "run")
-    config.data.name, config.data.unreadable = "synthetic", "pass"
-    with pytest.raises(DataError, match="on_unreadable='pass'.*--config.data.unreadable"):
-        train_and_evaluate(config, tmp_path / "run")
 
 
 def test_input_pipeline_knows_no_config_keys():

@@ -6,7 +6,8 @@ else (transposes, statistics, what is left over) is the same for all families an
 
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +16,8 @@ from flax import traverse_util
 
 from zoo import registry
 from zoo.layers.blocks import stack_blocks, unstack_blocks
-from zoo.weights import torch_file
+from zoo.weights import published, state_dict, torch_file
+from zoo.weights.pickled import Placeholder, shown
 
 # Our name of a parameter -> PyTorch's. Kernels are OIHW (or OI) in PyTorch and HWIO (IO) here.
 _LEAVES = {
@@ -26,8 +28,9 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# A counter of PyTorch's BatchNorm, which nothing reads.
-_IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
+_MAX_LISTED = 8  # names in a message
+# A layer of ViTs before the classifier, which ours have not: it goes with the classifier.
+_BEFORE_HEAD = re.compile(r"^pre_logits\.")
 
 
 def load_torch(
@@ -35,19 +38,25 @@ def load_torch(
     checkpoint: str | os.PathLike | Mapping[str, Any] | None = None,
     *,
     image_size: int | None = None,
+    ema: bool | None = None,
     **overrides,
 ) -> dict[str, Any]:
     """Returns the variables of a model from a PyTorch state dict of its reference implementation.
 
     Args:
       name: Name of a registered model.
-      checkpoint: A `.pth`/`.pt` or a `.safetensors` file (read without PyTorch), or a mapping from
-        names to arrays. A leading "module." and a wrapping "state_dict" or "model" are removed.
+      checkpoint: A `.pth`/`.pt`, `.safetensors` or `.npz` file (read without PyTorch), or a mapping
+        from names to arrays. The state dict may be in other dicts, under any key, and all its names
+        may have a prefix, such as "module." or "model._orig_mod.": both come off. For a ViT it may
+        also be a `.npz` of google-research/vision_transformer.
       image_size: Side in pixels of the square images that the variables are for, where they depend
         on it; by default the model's own. Position embeddings and relative-position biases of
         another size are resampled.
+      ema: Whether to take the moving average of the weights, where a checkpoint has both. None
+        takes the average, and warns that there are two.
       **overrides: Attributes of the model, as for `zoo.create`. With `num_classes=0` the weights of
-        the classifier are left out. (`source` is the old name of `checkpoint`.)
+        the classifier are left out, with `auxiliary=False` those of auxiliary classifiers.
+        (`source` is the old name of `checkpoint`.)
 
     Returns:
       {"params": ..., "batch_stats": ...} (the latter where the model has any), of numpy arrays in
@@ -70,41 +79,84 @@ def load_torch(
         raise TypeError("load_torch needs a checkpoint: a file, or a mapping from names to arrays.")
     if overrides.get("scan"):
         flat = overrides | {"scan": False}
-        unrolled = load_torch(name, checkpoint, image_size=image_size, **flat)
+        unrolled = load_torch(name, checkpoint, image_size=image_size, ema=ema, **flat)
         return stack_blocks(unrolled, registry.abstract_variables(name, image_size, **overrides))
-    tensors = _state_dict(checkpoint)
+    if isinstance(checkpoint, Mapping):
+        holds, file = checkpoint, ""
+    else:
+        holds, file = torch_file.read(checkpoint), f"; file {os.fspath(checkpoint)}"
+    variables = _load(name, holds, file, image_size, ema, overrides)
+    return traverse_util.unflatten_dict(variables, sep="/")
+
+
+def _load(name, checkpoint, file, image_size, ema, overrides) -> dict[str, np.ndarray]:
+    """Returns the model's arrays by path; `file` is what messages call the checkpoint."""
     expected = registry.abstract_variables(name, image_size, **overrides)
-    keys, source = _best_matching_source(name, expected, tensors, overrides)
-    shapes: dict[str, Any] = traverse_util.flatten_dict(expected, sep="/")
-    problems = []
-    missing = [key for key in keys.values() if key not in tensors]
-    left_over = set(tensors) - set(keys.values()) - _head_keys(name, source, overrides)
-    ignored = registry.lookup(name).family.ignored_keys
-    left_over = {
-        key for key in left_over if not any(re.search(pattern, key) for pattern in ignored)
-    }
-    if missing:
-        problems.append(f"missing in the weights: {_listed(missing)}")
+    family = registry.lookup(name).family
+    if not family.sources:
+        raise ValueError(f"There are no weights for {name}: it has no reference.")
+    tables = [(_torch_keys(name, expected, source, overrides), source) for source in family.sources]
+    try:
+        tensors, index, place = state_dict.find(
+            checkpoint,
+            [set(keys.values()) for keys, _ in tables],
+            lambda tensors: published.rename(family.name, tensors),
+            ema,
+        )
+    except ValueError as error:
+        raise ValueError(f"There are no weights for {name}{file}. {error}") from error
+    keys, source = tables[index]
+    variables, problems = _convert(name, keys, tensors, expected)
+    known = _extra_keys(name, source, overrides).union(keys.values())
+    left_over = [
+        key
+        for key in tensors
+        if key not in known
+        and state_dict.is_tensor(tensors[key])
+        and not (overrides.get("num_classes") == 0 and _BEFORE_HEAD.search(key))
+        and not any(re.search(pattern, key) for pattern in family.ignored_keys)
+    ]
+    problems = problems[:_MAX_LISTED] + (["and more like that"] if problems[_MAX_LISTED:] else [])
     if left_over:
-        problems.append(f"left over in the weights: {_listed(sorted(left_over))}")
-    variables = {}
+        problems.insert(0, f"left over in the weights: {_listed(sorted(left_over))}")
+    missing = {path for path, key in keys.items() if key not in tensors}
+    if missing and missing == _auxiliary(keys) and "auxiliary" not in overrides:
+        warnings.warn(
+            f"These weights of {name} have no auxiliary classifiers, as for auxiliary=False. To "
+            f"train with them, make the model so: zoo.create({name!r}, auxiliary=False).",
+            stacklevel=4,
+        )
+    elif missing:
+        names = [keys[path] for path in keys if path in missing]
+        problems.insert(0, f"missing in the weights: {_listed(names)}")
+    if problems:
+        raise ValueError(
+            f"These weights do not fit {name} (names as in {source}{file}): {'; '.join(problems)}."
+            + _advice(name, keys, tensors, left_over, place)
+        )
+    return variables
+
+
+def _convert(name, keys, tensors, expected) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns our arrays by path, and what is wrong with the tensors that there are."""
+    shapes: dict[str, Any] = traverse_util.flatten_dict(expected, sep="/")
+    variables, problems = {}, []
     for path, key in keys.items():
         if key not in tensors:
             continue
-        value = _from_torch_layout(tensors[key], path, shapes[path].shape)
-        value = _resample(name, path, value, shapes[path].shape)
-        if value.shape != shapes[path].shape:
-            problems.append(
-                f"{key} has shape {tuple(np.shape(tensors[key]))}, but {path} has "
-                f"{shapes[path].shape}"
-            )
+        if not state_dict.is_tensor(tensors[key]):
+            value = tensors[key]
+            kind = value.name if isinstance(value, Placeholder) else type(value).__name__
+            problems.append(f"{key} is no plain tensor but a {shown(kind)}")
+            continue
+        wanted = shapes[path].shape
+        value = _from_torch_layout(tensors[key], path, wanted)
+        value = _resample(name, path, value, wanted)
+        if value.shape != wanted:
+            shape = tuple(np.shape(tensors[key]))
+            problems.append(f"{key} has shape {shape}, but {path} has {wanted}")
         variables[path] = value
-    if problems:
-        raise ValueError(
-            f"These weights do not fit {name} (names as in {source}): {'; '.join(problems)}."
-            f"{_advice(name, problems)}"
-        )
-    return traverse_util.unflatten_dict(variables, sep="/")
+    return variables, problems
 
 
 def to_torch(
@@ -148,26 +200,6 @@ def to_torch(
             value = value[None, :, None, None]
         tensors[key] = value
     return tensors
-
-
-def _state_dict(checkpoint) -> dict[str, np.ndarray]:
-    """Reads a checkpoint, without its wrappers and what is ignored in all of them."""
-    tensors = checkpoint if isinstance(checkpoint, Mapping) else torch_file.read(checkpoint)
-    for wrapper in ("state_dict", "model"):
-        if isinstance(tensors.get(wrapper), Mapping):
-            tensors = tensors[wrapper]
-    return {
-        key.removeprefix("module."): value
-        for key, value in tensors.items()
-        if not _IGNORED.search(key)
-    }
-
-
-def _best_matching_source(name, expected, tensors, overrides) -> tuple[dict[str, str], str]:
-    """Returns the keys of the conversion table that matches most tensors, and its source."""
-    sources = registry.lookup(name).family.sources
-    candidates = [(_torch_keys(name, expected, source, overrides), source) for source in sources]
-    return max(candidates, key=lambda candidate: len(set(candidate[0].values()) & set(tensors)))
 
 
 def _default_source(name) -> str:
@@ -214,13 +246,13 @@ def _expand_groups(match: re.Match, replacement: str) -> str:
     return match.expand(shifted)
 
 
-def _head_keys(name, source, overrides) -> set[str]:
-    """Returns the reference's keys that only a model with a head uses, for `num_classes=0`."""
-    if overrides.get("num_classes") != 0:
+def _extra_keys(name, source, overrides) -> set[str]:
+    """Returns the reference's keys of classifiers that the overrides leave out."""
+    left_out = {"num_classes": 0, "auxiliary": False}
+    kept = {key: value for key, value in overrides.items() if left_out.get(key, ...) != value}
+    if len(kept) == len(overrides):
         return set()
-    with_head = {key: value for key, value in overrides.items() if key != "num_classes"}
-    expected = registry.abstract_variables(name, **with_head)
-    return set(_torch_keys(name, expected, source, with_head).values())
+    return set(_torch_keys(name, registry.abstract_variables(name, **kept), source, kept).values())
 
 
 def _from_torch_layout(tensor: Any, path: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -232,7 +264,7 @@ def _from_torch_layout(tensor: Any, path: str, shape: tuple[int, ...]) -> np.nda
         value = value[..., 0, 0]  # a 1x1 convolution in PyTorch, a dense layer here
     if len(shape) == 1 and value.shape == (1, *shape, 1, 1):
         value = value.reshape(shape)
-    if path.endswith("/kernel"):
+    if path.endswith("/kernel") and value.ndim > 1:
         value = np.moveaxis(value, (0, 1), (-1, -2))  # OIHW -> HWIO, OI -> IO
     return value
 
@@ -246,19 +278,41 @@ def _resample(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -
     """Resamples a value that belongs to another image size, where the family says how."""
     for pattern, resample in registry.lookup(name).family.resampling:
         if value.shape != shape and value.ndim == len(shape) and re.search(pattern, path):
-            return resample(value, shape)
+            try:
+                return resample(value, shape)
+            except (ValueError, TypeError, IndexError):  # no grid of tokens, so another shape
+                return value
     return value
 
 
-def _advice(name: str, problems: list[str]) -> str:
+def _advice(name, keys, tensors, left_over, place) -> str:
     """Returns what may help, for the end of the error message."""
     reference = registry.info(name).reference
-    advice = f" Its reference is {reference}." if reference else ""
-    if any("params/head/" in problem for problem in problems):
-        advice += " To keep all but the classifier, load with num_classes=0."
-    return advice
+    advice = [f"Its reference is {reference}."] if reference else []
+    missing = {path for path, key in keys.items() if key not in tensors}
+    heads = {path for path in keys if re.search(r"^params/head(_dist)?/", path)}
+    biases = [tensors[keys[path]] for path in heads - missing if path.endswith("/bias")]
+    classes = [len(bias) for bias in biases if np.ndim(bias) == 1]
+    if missing and missing == _auxiliary(keys):
+        advice.append("These weights have no auxiliary classifier: load with auxiliary=False.")
+    elif missing and missing == heads:
+        advice.append("These weights have no classifier: load with num_classes=0.")
+    elif heads and any(_BEFORE_HEAD.search(key) for key in left_over):
+        advice.append("Its classifier needs a layer that the model has not: use num_classes=0.")
+    elif classes:
+        advice.append(f"For all of these weights, load with num_classes={classes[0]}.")
+    if heads and missing != heads:
+        advice.append("To keep all but the classifier, load with num_classes=0.")
+    if left_over and place != "/":
+        advice.append(f"The weights were found at {place}; a mapping of the right ones will do.")
+    return "".join(" " + sentence for sentence in advice)
 
 
-def _listed(names: list[str], limit: int = 8) -> str:
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+def _auxiliary(paths: Iterable[str]) -> set[str]:
+    """Returns those of the paths that are of auxiliary classifiers."""
+    return {path for path in paths if re.search(r"/aux\d*_head/", path)}
+
+
+def _listed(names: list[str]) -> str:
+    rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(shown(name) for name in names[:_MAX_LISTED]) + rest

@@ -86,7 +86,7 @@ def tensors_of(torch):
 
 def assert_read(path):
     read = torch_file.read(path)
-    assert list(read) == list(TENSORS)
+    assert set(read) == set(TENSORS)
     for name, array in TENSORS.items():
         assert read[name].dtype == array.dtype
         np.testing.assert_array_equal(read[name], array)
@@ -114,11 +114,15 @@ def test_legacy_format(torch, tmp_path):
 
 
 def test_safetensors(tmp_path):
-    codes = {np.dtype(dtype): code for code, dtype in torch_file._SAFETENSORS.items()}
+    names = {"float32": "F32", "float16": "F16", "int64": "I64", "bfloat16": "BF16"}
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name, array in TENSORS.items():
         span = [len(data), len(data) + array.nbytes]
-        header[name] = {"dtype": codes[array.dtype], "shape": array.shape, "data_offsets": span}
+        header[name] = {
+            "dtype": names[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": span,
+        }
         data += array.tobytes()
     text = json.dumps(header).encode()
     (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
