@@ -1,0 +1,67 @@
+"""flax-zoo COMMAND ...: all programs by one name, whatever lies in the current folder.
+
+flax-zoo train ...      python -m train ...
+flax-zoo plan ...       python -m train.plan ...
+flax-zoo prepare ...    python -m input_pipeline.prepare ...
+flax-zoo list ...       python -m zoo list ...
+flax-zoo summary ...    python -m zoo summary ...
+
+`python -m train` runs a train.py of the current folder if there is one; this does not.
+"""
+
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+PROGRAMS = {
+    "train": "train",
+    "plan": "train.plan",
+    "prepare": "input_pipeline.prepare",
+    "list": "zoo",
+    "summary": "zoo",
+}
+HOME = Path(__file__).parents[1]  # the folder of our packages
+OURS = ("zoo", "train", "input_pipeline", "configs")
+
+
+def main() -> None:
+    """Runs the command line of the process."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("-h", "--help"):
+        print(f"usage: {(__doc__ or '').strip()}")
+        return
+    if command not in PROGRAMS:
+        sys.exit(f"There is no command {command!r}: flax-zoo {' | '.join(PROGRAMS)}.")
+    if problem := taken_name():
+        sys.exit(problem)
+    if note := strangers(Path.cwd()):
+        print(note, file=sys.stderr)
+    program = PROGRAMS[command]
+    sys.argv = [program, *sys.argv[1 if program == "zoo" else 2 :]]
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def taken_name() -> str:
+    """Returns a message that names a module which Python takes for one of ours, or ""."""
+    for name in OURS:
+        spec = importlib.util.find_spec(name)
+        folders = list((spec and spec.submodule_search_locations) or [])
+        if HOME / name not in map(Path, folders):
+            found = (spec and spec.origin) or folders or "nothing"
+            return (
+                f"Python finds {found} where flax-zoo needs its own package {name!r}. Rename it, "
+                "or take its folder off PYTHONPATH."
+            )
+    return ""
+
+
+def strangers(folder: Path) -> str:
+    """Returns a note on modules of a folder that have the names of ours, or ""."""
+    candidates = [folder / f"{name}.py" for name in OURS if name != "configs"]
+    candidates += [folder / name / "__init__.py" for name in OURS]
+    found = [path for path in candidates if path.exists() and HOME not in path.parents]
+    if not found:
+        return ""
+    names = ", ".join(str(path.relative_to(folder)) for path in found)
+    return f"Note: {names} of this folder is passed over; `python -m` would take it for flax-zoo's."
