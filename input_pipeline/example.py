@@ -6,6 +6,8 @@ from typing import Literal, Protocol, SupportsIndex
 
 import numpy as np
 
+MAX_PIXELS = 64_000_000  # of an image; a larger one is refused before it is decoded
+
 
 class DataError(Exception):
     """A data set cannot be used; the message says what is wrong, where, and what to do."""
@@ -20,14 +22,16 @@ class Example:
     """One labelled image.
 
     Attributes:
-      image: encoded JPEG or PNG bytes, or a uint8 array [H, W, C].
+      image: an encoded image (see `decode.FORMATS`), or a uint8 array [H, W, C].
       label: class index.
       name: file or record name, for messages.
+      max_pixels: an encoded image of more pixels is refused before it is decoded.
     """
 
     image: bytes | np.ndarray
     label: int
     name: str
+    max_pixels: int = MAX_PIXELS
 
 
 OnUnreadable = Literal["stop", "skip"]
