@@ -5,8 +5,17 @@ Opening a FIFO waits for a writer, and a device may never end; both can bear the
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
+
+from input_pipeline.example import DataError
+
+MAX_BYTES = (
+    2**28
+)  # of an image file, a record or a file in a tar; ImageNet's largest has 16 million
+
+State = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -41,3 +50,28 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
         while len(content) < size and (more := file.read(size - len(content))):
             content += more  # network file systems hand out a part at a time
     return content
+
+
+def states(paths: Sequence[Path]) -> dict[Path, State]:
+    """Returns the states of the files that a data set consists of.
+
+    Raises:
+      DataError: there are none, or one is missing or no regular file.
+    """
+    if not paths:
+        raise DataError("The split holds no records. Name another split, or prepare it again.")
+    found = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"The file {path} cannot be read: {error}. Copy or prepare the data set again."
+            ) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(
+                f"{path} is no regular file, and should be a file of records. Copy or prepare the "
+                "data set again."
+            )
+        found[path] = (status.st_size, status.st_mtime_ns)
+    return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from input_pipeline import order
-from input_pipeline.example import DataError, Example, Source, UnreadableImage
+from input_pipeline import decode, order
+from input_pipeline.example import DataError, Example, Source, UnreadableImage, known_label
 
 Transform = Callable[[Example, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]
@@ -100,7 +100,7 @@ class _TrainReader:
                 if self.source.on_unreadable == "stop":
                     raise
             else:
-                row = {"image": image, "label": np.int32(example.label)}
+                row = {"image": image, "label": known_label(example)}
                 return row | _skip_count(self.source, skipped)
         raise _no_readable_image(self.source)
 
@@ -123,7 +123,7 @@ class _EvalReader:
             if self.source.on_unreadable == "stop":
                 raise
             return self._masked(skipped=1)
-        row = {"image": image, "label": np.int32(example.label), "mask": np.float32(1)}
+        row = {"image": image, "label": known_label(example), "mask": np.float32(1)}
         return row | _skip_count(self.source, 0)
 
     def _masked(self, skipped: int) -> Batch:
@@ -204,5 +204,5 @@ def _skip_count(source: Source, skipped: int) -> Batch:
 def _no_readable_image(source: Source) -> DataError:
     return DataError(
         f"Not one of the {len(source)} images of {source.dataset} ({source.split}) can be read. "
-        "Check that the files are complete and are JPEG or PNG."
+        f"Check that the files are complete and are images ({', '.join(decode.FORMATS)})."
     )

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.quick
 def scans(monkeypatch) -> list[str]:
     """The names of the files that are scanned."""
     names, scan = [], tfrecord._scan
-    monkeypatch.setattr(tfrecord, "_scan", lambda path: names.append(path.name) or scan(path))
+    note = lambda path, most: names.append(path.name) or scan(path, most)  # noqa: E731
+    monkeypatch.setattr(tfrecord, "_scan", note)
     return names
 
 
