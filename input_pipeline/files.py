@@ -18,8 +18,8 @@ MAX_BYTES = (
 State = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
-def open_regular(path: str | Path) -> BinaryIO:
-    """Opens a file to be read, without a buffer; links are followed.
+def open_regular(path: str | Path, buffering: int = 0) -> BinaryIO:
+    """Opens a file to be read, by default without a buffer; links are followed.
 
     Raises:
       OSError: it cannot be opened, or is no regular file.
@@ -30,7 +30,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     except ValueError as error:  # a name with a zero byte
         raise OSError(f"{path!r} is no name of a file: {error}") from error
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return os.fdopen(descriptor, "rb", buffering=0)
+        return os.fdopen(descriptor, "rb", buffering)
     os.close(descriptor)
     raise OSError(f"{path} is not a regular file, but a folder, FIFO, socket or device")
 

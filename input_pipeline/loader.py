@@ -5,9 +5,18 @@ position alone: a run resumes at any step without reading ahead, and any number 
 gives the same global batches.
 """
 
+import atexit
+import gc
+import multiprocessing
 import os
+import signal
+import threading
+import time
+import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -160,6 +169,8 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
         threads = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         return iter(batches.to_iter_dataset(options))
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise DataError(f"This is a worker process that runs the program again. {_GUARD}")
     from absl import flags
 
     # grain reads an absl flag when it starts processes, and programs without absl never parse it.
@@ -167,7 +178,76 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
         flags.FLAGS.mark_as_parsed()
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-    return iter(batches.to_iter_dataset(options).mp_prefetch(processes))
+    dataset = batches.to_iter_dataset(options).mp_prefetch(processes, _end_with_the_program)
+    return _WorkerBatches(iter(dataset))
+
+
+_GUARD = (
+    'A script must start what reads data below `if __name__ == "__main__":`, because each worker '
+    "process imports it first; or set the number of workers to 0."
+)
+
+
+def _end_with_the_program(worker: int, workers: int) -> None:
+    """Makes this worker process end with the program, however that ends.
+
+    By itself a worker whose program was killed waits for ever, and keeps its pipes open.
+    """
+    program = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == program:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the program decides
+
+
+class _WorkerBatches(Iterator[Batch]):
+    """Batches of worker processes, which are stopped when it ends, fails or goes."""
+
+    def __init__(self, batches: Any):
+        self._batches = batches
+        _running.add(self)
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            raise StopIteration
+        try:
+            return next(self._batches)
+        except BaseException as error:
+            self.close()
+            # Semaphores are given back when nothing holds the queues: no frame and no cycle.
+            traceback.clear_frames(error.__traceback__)
+            gc.collect()
+            if isinstance(error, RuntimeError) and "terminated unexpectedly" in str(error):
+                raise DataError(
+                    f"A worker process of the loader ended: {error} {_GUARD} Otherwise look for "
+                    "what ended it, such as the memory limit of the machine."
+                ) from error
+            raise
+
+    def close(self) -> bool:
+        """Stops the processes and waits for their end; returns whether there were any."""
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches.close()
+        return batches is not None
+
+    __del__ = close
+
+
+_running: weakref.WeakSet[_WorkerBatches] = weakref.WeakSet()
+
+
+@atexit.register
+def stop_workers() -> None:
+    """Stops the worker processes of all loaders; for programs that end by `os._exit`."""
+    running = [batches for batches in _running if batches.close()]
+    if running:
+        gc.collect()
+        time.sleep(0.1)  # grain gives shared memory back by a thread, which must come to it
 
 
 def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:

@@ -209,10 +209,10 @@ def _records(info: tfds.core.DatasetInfo, folder: Path, split: str, name: str) -
         return tfrecord.open_records(instructions)
     paths = [Path(i.filename) for i in instructions]
     files.states(paths)
+    builder: Any = tfds.builder_from_directory(folder)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
     try:
-        return tfds.builder_from_directory(folder).as_data_source(
-            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-        )
+        return builder.as_data_source(split, deserialize_method=raw)
     except Exception as error:  # array_record has no type of its own for damage
         raise DataError(
             f"The files of {name}/{split}, from {paths[0]} on, cannot be read: {error}. Copy or "

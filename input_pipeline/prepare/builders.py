@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -89,7 +89,8 @@ class _CifarExamples:
         files_of = self._cifar_info
         (archive,) = _originals(self, dl_manager).values()
         with gzip.open(archive) as tar:
-            files = {Path(name).name: content for name, content in _members(tar, str(archive))}
+            members = _members(cast(BinaryIO, tar), str(archive))
+            files = {Path(name).name: content for name, content in members}
         for key, file in zip(files_of.label_keys, files_of.label_files, strict=True):
             self.info.features[key].names = [x for x in files[file].decode().split("\n") if x]
         return {
@@ -270,7 +271,7 @@ def _files(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, BinaryIO]]:
     """
     with _raising_data_error(title), contextlib.ExitStack() as stack:
         if isinstance(tar, Path):
-            tar = stack.enter_context(io.BufferedReader(stack.enter_context(open_regular(tar))))
+            tar = stack.enter_context(open_regular(tar, io.DEFAULT_BUFFER_SIZE))
         archive = stack.enter_context(tarfile.open(mode="r:", fileobj=tar, tarinfo=_Header))
         for member in archive:
             if member.sparse is not None:
