@@ -218,9 +218,7 @@ class _WorkerBatches(Iterator[Batch]):
             return next(self._batches)
         except BaseException as error:
             self.close()
-            # Semaphores are given back when nothing holds the queues: no frame and no cycle.
-            traceback.clear_frames(error.__traceback__)
-            gc.collect()
+            _wait_for_grain(error)
             if isinstance(error, RuntimeError) and "terminated unexpectedly" in str(error):
                 raise DataError(
                     f"A worker process of the loader ended: {error} {_GUARD} Otherwise look for "
@@ -244,10 +242,25 @@ _running: weakref.WeakSet[_WorkerBatches] = weakref.WeakSet()
 @atexit.register
 def stop_workers() -> None:
     """Stops the worker processes of all loaders; for programs that end by `os._exit`."""
-    running = [batches for batches in _running if batches.close()]
-    if running:
-        gc.collect()
-        time.sleep(0.1)  # grain gives shared memory back by a thread, which must come to it
+    if [batches for batches in _running if batches.close()]:
+        _wait_for_grain()
+
+
+def _wait_for_grain(error: BaseException | None = None) -> None:
+    """Waits until the semaphores and the shared memory of stopped workers are given back.
+
+    Python complains about them at the end of a program otherwise. Threads of grain notice within a
+    second that they are not needed; queues are free when neither they, nor the frames of the error,
+    nor a cycle hold them.
+    """
+    until = time.monotonic() + 1.5
+    for thread in threading.enumerate():
+        if thread.name.startswith("grain-thread-prefetch"):
+            thread.join(max(0, until - time.monotonic()))
+    if error is not None:
+        traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    time.sleep(0.1)  # in which another of its threads unlinks the shared memory
 
 
 def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:
