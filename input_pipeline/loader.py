@@ -12,7 +12,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -216,15 +215,22 @@ class _WorkerBatches(Iterator[Batch]):
             raise StopIteration
         try:
             return next(self._batches)
-        except BaseException as error:
+        except DataError as error:
+            # Made anew, because the frames of this one hold queues, which could not be given back.
+            failure = type(error)(*error.args)
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            failure = DataError(
+                f"A worker process of the loader ended: {error} {_GUARD} Otherwise look for what "
+                "ended it, such as the memory limit of the machine."
+            )
+        except StopIteration:
             self.close()
-            _wait_for_grain(error)
-            if isinstance(error, RuntimeError) and "terminated unexpectedly" in str(error):
-                raise DataError(
-                    f"A worker process of the loader ended: {error} {_GUARD} Otherwise look for "
-                    "what ended it, such as the memory limit of the machine."
-                ) from error
             raise
+        self.close()
+        _wait_for_grain()
+        raise failure
 
     def close(self) -> bool:
         """Stops the processes and waits for their end; returns whether there were any."""
@@ -246,19 +252,16 @@ def stop_workers() -> None:
         _wait_for_grain()
 
 
-def _wait_for_grain(error: BaseException | None = None) -> None:
+def _wait_for_grain() -> None:
     """Waits until the semaphores and the shared memory of stopped workers are given back.
 
     Python complains about them at the end of a program otherwise. Threads of grain notice within a
-    second that they are not needed; queues are free when neither they, nor the frames of the error,
-    nor a cycle hold them.
+    second that they are not needed; queues are free when neither they nor a cycle hold them.
     """
     until = time.monotonic() + 1.5
     for thread in threading.enumerate():
         if thread.name.startswith("grain-thread-prefetch"):
             thread.join(max(0, until - time.monotonic()))
-    if error is not None:
-        traceback.clear_frames(error.__traceback__)
     gc.collect()
     time.sleep(0.1)  # in which another of its threads unlinks the shared memory
 
