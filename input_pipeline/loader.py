@@ -253,7 +253,7 @@ def stop_workers() -> None:
 
 
 def _wait_for_grain() -> None:
-    """Waits until the semaphores and the shared memory of stopped workers are given back.
+    """Waits until the semaphores of stopped workers and most of their memory are given back.
 
     Python complains about them at the end of a program otherwise. Threads of grain notice within a
     second that they are not needed; queues are free when neither they nor a cycle hold them.

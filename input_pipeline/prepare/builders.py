@@ -225,7 +225,7 @@ def _read_idx(path: Path, axes: int) -> np.ndarray:
     try:
         with open_regular(path) as packed, gzip.open(packed) as file:
             header = file.read(4 + 4 * axes)
-            magic, *shape = np.frombuffer(header, ">i4").tolist()
+            magic, *shape = np.frombuffer(header, ">i4").tolist() or [0]
             if magic != 0x800 + axes or len(shape) != axes or min(shape) < 0:
                 raise ValueError(f"its header {header.hex()} is not that of {axes} axes of bytes")
             size = math.prod(shape)
