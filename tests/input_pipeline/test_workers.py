@@ -19,7 +19,8 @@ from input_pipeline import loader, transforms
 def main(how):
     source = input_pipeline.open("folder:" + sys.argv[2], "train")
     batches = loader.train_batches(source, transforms.RandomResizedCrop(16), batch_size=4, seed=0,
-                                   start_step=0, num_steps=10**6, workers=2)
+                                   start_step=0, num_steps=10**6,
+                                   workers=2 if how == "unreadable" else 1)
     for step, _ in enumerate(batches):
         if step == 2:
             print("started", flush=True)
@@ -87,7 +88,7 @@ def test_the_workers_end_with_their_program(programs, end):
     assert status == expected, printed
     assert may_complain or "leaked semaphore" not in printed
     if end == "unreadable":
-        assert "5.jpg cannot be decoded" in printed.splitlines()[-1]
+        assert "5.jpg cannot be decoded" in printed
     if end == "without a guard":
         assert "DataError: A worker process of the loader ended" in printed
         assert 'if __name__ == "__main__":' in printed.splitlines()[-1]
