@@ -146,21 +146,19 @@ def decode_to_shape(
       UnreadableImage: it cannot be decoded, has another shape or more than `max_pixels` pixels; the
         message has its `name`.
     """
-    with _raising_unreadable(name):
-        height, width, channels = shape
-        if height * width > max_pixels:
-            raise ValueError(f"it has {height} x {width} pixels; max_pixels is {max_pixels:,}")
+    height, width, channels = shape
+    if height * width <= max_pixels:
         pixels = png.decode(content, shape)
-        if pixels is None:
-            image = _open(content, max_pixels)
-            if image.size != (width, height):
-                raise ValueError(
-                    f"it has {image.height} x {image.width} pixels, and the data set's images have "
-                    f"{height} x {width}"
-                )
-            image = _converted(image, "L" if channels == 1 else "RGB")
-            pixels = np.asarray(image).reshape(shape)
-        return pixels
+        if pixels is not None:
+            return pixels
+    with _raising_unreadable(name):
+        image = _open(content, max_pixels)
+        if image.size != (width, height):
+            raise ValueError(
+                f"it has {image.height} x {image.width} pixels, and the data set's images have "
+                f"{height} x {width}"
+            )
+        return np.asarray(_converted(image, "L" if channels == 1 else "RGB")).reshape(shape)
 
 
 def _open(content: bytes, max_pixels: int) -> Image.Image:
