@@ -7,7 +7,7 @@ gives the same global batches.
 
 import atexit
 import gc
-import multiprocessing
+import multiprocessing.util  # whose end of the workers comes after ours, as it is registered first
 import os
 import signal
 import threading
@@ -214,18 +214,19 @@ class _WorkerBatches(Iterator[Batch]):
         if self._batches is None:
             raise StopIteration
         try:
-            return next(self._batches)
+            return _without_names(next(self._batches))
         except DataError as error:
             # Made anew, because the frames of this one hold queues, which could not be given back.
             failure = type(error)(*error.args)
         except RuntimeError as error:
             if "terminated unexpectedly" not in str(error):
+                self.close()
                 raise
             failure = DataError(
                 f"A worker process of the loader ended: {error} {_GUARD} Otherwise look for what "
                 "ended it, such as the memory limit of the machine."
             )
-        except StopIteration:
+        except BaseException:  # the end, or Ctrl-C
             self.close()
             raise
         self.close()
@@ -240,6 +241,18 @@ class _WorkerBatches(Iterator[Batch]):
         return batches is not None
 
     __del__ = close
+
+
+def _without_names(batch: Batch) -> Batch:
+    """The batch, whose shared memory has no name any more: it goes with the program at the latest.
+
+    grain takes the names away when the arrays go, which programs that end at once never let them.
+    """
+    for array in batch.values():
+        if getattr(array, "shm", None) is not None and getattr(array, "_unlink_on_del", False):
+            array.shm.unlink()  # pyright: ignore[reportAttributeAccessIssue]
+            array._unlink_on_del = False  # pyright: ignore[reportAttributeAccessIssue]
+    return batch
 
 
 _running: weakref.WeakSet[_WorkerBatches] = weakref.WeakSet()
