@@ -180,7 +180,11 @@ def _converted(picture: "Image.Image", mode: str) -> "Image.Image":
                 f"its pixels are of mode {picture.mode}, whose range is not known; store them as 8 "
                 "or 16 bits"
             )
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))  # the high byte
+        tags = getattr(picture, "tag_v2", {})  # of TIFF: bits, and whether white is zero
+        bits = tags.get(258, (16,))
+        pixels = np.asarray(picture) >> ((bits[0] if isinstance(bits, tuple) else bits) - 8)
+        pixels = pixels.astype(np.uint8)
+        picture = Image.fromarray(255 - pixels if tags.get(262) == 0 else pixels)
     elif "transparency" in picture.info:  # which is passed over, and Pillow warns of it
         picture = picture.copy()
         del picture.info["transparency"]

@@ -1,6 +1,7 @@
 """Every mode of Pillow, as a file where a format stores it: the right grey levels or an error."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from input_pipeline import decode
 from input_pipeline.example import Example, UnreadableImage
+from zoo import preprocess
 
 pytestmark = pytest.mark.quick
 
@@ -101,6 +103,30 @@ def test_the_right_pixels_by_every_way(name):
             expected = np.asarray(image.convert("RGB").convert("L"))[:, :, None]
         difference = np.abs(pixels.astype(int) - expected).max()
         assert difference <= max(tolerance, way == "grey"), (way, difference)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_preprocessing_of_the_zoo_reads_the_same(name, tmp_path):
+    (tmp_path / "x").write_bytes(TABLE[name][0])
+    read = preprocess.Preprocessing(64, crop=None).resize
+    assert (read(tmp_path / "x") == ways(TABLE[name][0])["decode_rgb"]).all()
+    grey = preprocess.Preprocessing(64, 1, mean=(0.5,), std=(0.5,), crop=None).resize
+    assert (grey(tmp_path / "x") == ways(TABLE[name][0])["grey"]).all()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_preprocessing_of_the_zoo_refuses_the_same(name, tmp_path):
+    (tmp_path / "x").write_bytes(REFUSED[name][0])
+    with pytest.raises(ValueError, match="is not an image that can be decoded.*not known"):
+        preprocess.Preprocessing(64)(tmp_path / "x")
+    bomb = b"P6 9000 9000 255\n" + bytes(30)
+    (tmp_path / "x").write_bytes(bomb)
+    with pytest.raises(ValueError, match="9000 x 9000 pixels"):
+        preprocess.Preprocessing(64)(tmp_path / "x")
+    (tmp_path / "x").unlink()
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(ValueError, match="is not a file"):
+        preprocess.Preprocessing(64)(tmp_path / "x")
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N", "HSV", "La", "RGBa", "PA"])
