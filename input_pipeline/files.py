@@ -18,8 +18,8 @@ MAX_BYTES = (
 State = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
-def open_regular(path: str | Path, buffering: int = 0) -> BinaryIO:
-    """Opens a file to be read, by default without a buffer; links are followed.
+def open_descriptor(path: str | Path) -> int:
+    """Opens a file to be read and returns its descriptor; links are followed.
 
     Raises:
       OSError: it cannot be opened, or is no regular file.
@@ -30,9 +30,14 @@ def open_regular(path: str | Path, buffering: int = 0) -> BinaryIO:
     except ValueError as error:  # a name with a zero byte
         raise OSError(f"{path!r} is no name of a file: {error}") from error
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return os.fdopen(descriptor, "rb", buffering)
+        return descriptor
     os.close(descriptor)
     raise OSError(f"{path} is not a regular file, but a folder, FIFO, socket or device")
+
+
+def open_regular(path: str | Path, buffering: int = 0) -> BinaryIO:
+    """Opens a file to be read, by default without a buffer; see `open_descriptor`."""
+    return os.fdopen(open_descriptor(path), "rb", buffering)
 
 
 def read_regular(path: str | Path, max_bytes: int) -> bytes:

@@ -20,7 +20,7 @@ import google_crc32c
 import numpy as np
 
 from input_pipeline.example import DataError, UnreadableImage
-from input_pipeline.files import MAX_BYTES, State, open_regular, states
+from input_pipeline.files import MAX_BYTES, State, open_descriptor, open_regular, states
 
 _HEADER = struct.Struct("<QI")  # length of the record, its masked CRC
 _FOOTER = struct.Struct("<I")  # masked CRC of the record
@@ -89,8 +89,11 @@ def _read(path: str, offset: int, end: int) -> bytes:
     try:
         if size > MAX_BYTES:
             raise OSError(f"it has {size:,} bytes, and {MAX_BYTES:,} is the limit")
-        with open_regular(path) as file:
-            content = os.pread(file.fileno(), size, offset)
+        descriptor = open_descriptor(path)
+        try:
+            content = os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
         if len(content) != size:
             raise OSError("the file is cut short")
         record = content[_HEADER.size : -_FOOTER.size]
