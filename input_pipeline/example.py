@@ -6,6 +6,8 @@ from typing import Literal, Protocol, SupportsIndex
 
 import numpy as np
 
+MAX_PIXELS = 64_000_000  # of an image; a larger one is refused before it is decoded
+
 
 class DataError(Exception):
     """A data set cannot be used; the message says what is wrong, where, and what to do."""
@@ -20,14 +22,16 @@ class Example:
     """One labelled image.
 
     Attributes:
-      image: encoded JPEG or PNG bytes, or a uint8 array [H, W, C].
-      label: class index.
+      image: an encoded image (see `decode.FORMATS`), or a uint8 array [H, W, C].
+      label: class index; -1 in splits without labels.
       name: file or record name, for messages.
+      max_pixels: an encoded image of more pixels is refused before it is decoded.
     """
 
     image: bytes | np.ndarray
     label: int
     name: str
+    max_pixels: int = MAX_PIXELS
 
 
 OnUnreadable = Literal["stop", "skip"]
@@ -58,6 +62,7 @@ class Source:
 
     Raises:
       DataError: `on_unreadable` has another value.
+      UnreadableImage: an example that is asked for cannot be read, or its label is not of a class.
     """
 
     dataset: str
@@ -83,7 +88,28 @@ class Source:
         return len(self.examples)
 
     def __getitem__(self, index: SupportsIndex) -> Example:
-        return self.examples[index.__index__()]
+        return self._checked(self.examples[index.__index__()])
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        return self.examples.__getitems__(indices)
+        return [self._checked(example) for example in self.examples.__getitems__(indices)]
+
+    def _checked(self, example: Example) -> Example:
+        """The example, whose label is that of a class, or -1 where a split has no labels."""
+        if not -1 <= example.label < self.num_classes:
+            raise UnreadableImage(
+                f"{example.name} has the label {example.label}, and the {self.num_classes} classes "
+                f"of {self.dataset} have 0 to {self.num_classes - 1}. Mend or remove it, or open "
+                "the data set with on_unreadable='skip'."
+            )
+        return example
+
+
+def known_label(example: Example) -> np.int32:
+    """Returns the label for training or evaluation.
+
+    Raises:
+      DataError: the example has none (-1).
+    """
+    if example.label < 0:
+        raise DataError(f"{example.name} has no label (-1): its split has images only.")
+    return np.int32(example.label)

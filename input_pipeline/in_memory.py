@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from input_pipeline.example import DataError, Source
+from input_pipeline.example import DataError, Source, known_label
 
 _CHUNK = 4096
 
@@ -14,7 +14,7 @@ def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
       images uint8 [N, H, W, C], labels int32 [N].
 
     Raises:
-      DataError: the images differ in size (`source.image_shape` is None).
+      DataError: the images differ in size (`source.image_shape` is None), or have no labels.
       UnreadableImage: an image cannot be read, whatever `source.on_unreadable` says, because these
         data sets are small and were checked when they were prepared.
     """
@@ -28,5 +28,5 @@ def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, len(source), _CHUNK):
         stop = min(start + _CHUNK, len(source))
         for index, example in enumerate(source.__getitems__(range(start, stop)), start):
-            images[index], labels[index] = example.image, example.label
+            images[index], labels[index] = example.image, known_label(example)
     return images, labels

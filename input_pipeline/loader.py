@@ -5,14 +5,22 @@ position alone: a run resumes at any step without reading ahead, and any number 
 gives the same global batches.
 """
 
+import atexit
+import gc
+import multiprocessing.util  # whose end of the workers comes after ours, as it is registered first
 import os
+import signal
+import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from input_pipeline import order
-from input_pipeline.example import DataError, Example, Source, UnreadableImage
+from input_pipeline import decode, order
+from input_pipeline.example import DataError, Example, Source, UnreadableImage, known_label
 
 Transform = Callable[[Example, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]
@@ -100,7 +108,7 @@ class _TrainReader:
                 if self.source.on_unreadable == "stop":
                     raise
             else:
-                row = {"image": image, "label": np.int32(example.label)}
+                row = {"image": image, "label": known_label(example)}
                 return row | _skip_count(self.source, skipped)
         raise _no_readable_image(self.source)
 
@@ -123,7 +131,7 @@ class _EvalReader:
             if self.source.on_unreadable == "stop":
                 raise
             return self._masked(skipped=1)
-        row = {"image": image, "label": np.int32(example.label), "mask": np.float32(1)}
+        row = {"image": image, "label": known_label(example), "mask": np.float32(1)}
         return row | _skip_count(self.source, 0)
 
     def _masked(self, skipped: int) -> Batch:
@@ -160,6 +168,8 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
         threads = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         return iter(batches.to_iter_dataset(options))
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise DataError(f"This is a worker process that runs the program again. {_GUARD}")
     from absl import flags
 
     # grain reads an absl flag when it starts processes, and programs without absl never parse it.
@@ -167,7 +177,106 @@ def _batches(rows: _Rows, workers: int) -> Iterator[Batch]:
         flags.FLAGS.mark_as_parsed()
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-    return iter(batches.to_iter_dataset(options).mp_prefetch(processes))
+    dataset = batches.to_iter_dataset(options).mp_prefetch(processes, _end_with_the_program)
+    return _WorkerBatches(iter(dataset))
+
+
+_GUARD = (
+    'A script must start what reads data below `if __name__ == "__main__":`, because each worker '
+    "process imports it first; or set the number of workers to 0."
+)
+
+
+def _end_with_the_program(worker: int, workers: int) -> None:
+    """Makes this worker process end with the program, however that ends.
+
+    By itself a worker whose program was killed waits for ever, and keeps its pipes open.
+    """
+    program = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == program:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the program decides
+
+
+class _WorkerBatches(Iterator[Batch]):
+    """Batches of worker processes, which are stopped when it ends, fails or goes."""
+
+    def __init__(self, batches: Any):
+        self._batches = batches
+        _running.add(self)
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            raise StopIteration
+        try:
+            return _without_names(next(self._batches))
+        except DataError as error:
+            # Made anew, because the frames of this one hold queues, which could not be given back.
+            failure = type(error)(*error.args)
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                self.close()
+                raise
+            failure = DataError(
+                f"A worker process of the loader ended: {error} {_GUARD} Otherwise look for what "
+                "ended it, such as the memory limit of the machine."
+            )
+        except BaseException:  # the end, or Ctrl-C
+            self.close()
+            raise
+        self.close()
+        _wait_for_grain()
+        raise failure
+
+    def close(self) -> bool:
+        """Stops the processes and waits for their end; returns whether there were any."""
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches.close()
+        return batches is not None
+
+    __del__ = close
+
+
+def _without_names(batch: Batch) -> Batch:
+    """The batch, whose shared memory has no name any more: it goes with the program at the latest.
+
+    grain takes the names away when the arrays go, which programs that end at once never let them.
+    """
+    for array in batch.values():
+        if getattr(array, "shm", None) is not None and getattr(array, "_unlink_on_del", False):
+            array.shm.unlink()  # pyright: ignore[reportAttributeAccessIssue]
+            array._unlink_on_del = False  # pyright: ignore[reportAttributeAccessIssue]
+    return batch
+
+
+_running: weakref.WeakSet[_WorkerBatches] = weakref.WeakSet()
+
+
+@atexit.register
+def stop_workers() -> None:
+    """Stops the worker processes of all loaders; for programs that end by `os._exit`."""
+    if [batches for batches in _running if batches.close()]:
+        _wait_for_grain()
+
+
+def _wait_for_grain() -> None:
+    """Waits until the semaphores of stopped workers and most of their memory are given back.
+
+    Python complains about them at the end of a program otherwise. Threads of grain notice within a
+    second that they are not needed; queues are free when neither they nor a cycle hold them.
+    """
+    until = time.monotonic() + 1.5
+    for thread in threading.enumerate():
+        if thread.name.startswith("grain-thread-prefetch"):
+            thread.join(max(0, until - time.monotonic()))
+    gc.collect()
+    time.sleep(0.1)  # in which another of its threads unlinks the shared memory
 
 
 def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:
@@ -204,5 +313,5 @@ def _skip_count(source: Source, skipped: int) -> Batch:
 def _no_readable_image(source: Source) -> DataError:
     return DataError(
         f"Not one of the {len(source)} images of {source.dataset} ({source.split}) can be read. "
-        "Check that the files are complete and are JPEG or PNG."
+        f"Check that the files are complete and are images ({', '.join(decode.FORMATS)})."
     )

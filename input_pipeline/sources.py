@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from input_pipeline.example import DataError, OnUnreadable, Source
-from input_pipeline.folder import open_folder, splits
+from input_pipeline.example import MAX_PIXELS, DataError, OnUnreadable, Source
+from input_pipeline.folder import ClassOrder, open_folder, splits
 from input_pipeline.synthetic import open_synthetic
 
 # Small enough to be prepared when they are first opened.
@@ -17,6 +17,9 @@ def open(
     data_dir: str | Path | None = None,
     manual_dir: str | Path | None = None,
     on_unreadable: OnUnreadable = "stop",
+    *,
+    max_pixels: int = MAX_PIXELS,
+    class_order: ClassOrder = "sorted",
 ) -> Source:
     """Opens one split of a data set for random access.
 
@@ -24,10 +27,14 @@ def open(
       name: "mnist" (embedded), "fashion_mnist", "kmnist", "cifar10", "cifar100", "imagenet2012" or
         any other image-classification data set of tfds ("NAME", "NAME/CONFIG", "NAME:VERSION");
         "folder:PATH", a folder of images; "synthetic" or "synthetic:classes=1000,...".
-      split: "train", "test", "validation", ... Data sets of tfds also have slices: "train[:10%]".
+      split: "train", "test", "validation", ..., or a part of one: "train[:10%]". Of a folder it is
+        taken of each class.
       data_dir: folder of tfds's data sets, by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
       manual_dir: folder of original files, from which the data set is prepared if necessary.
       on_unreadable: what the loaders do if an image cannot be read: "stop", or "skip" and count.
+      max_pixels: an image of more pixels is unreadable: it is refused before it is decoded.
+      class_order: order of the classes of a folder: "sorted" as strings, as in torchvision
+        (1, 10, 2), or "natural" (1, 2, 10).
 
     Raises:
       DataError: there is no such data set or split; the message says what to do.
@@ -40,11 +47,12 @@ def open(
     if kind == "synthetic":
         return open_synthetic(rest, split, on_unreadable)
     if kind == "folder":
-        return open_folder(Path(rest).expanduser(), split, on_unreadable)
+        root = Path(rest).expanduser()
+        return open_folder(root, split, on_unreadable, class_order, max_pixels)
     from input_pipeline import tfds_source
 
     folder = _prepared(name, data_dir, manual_dir)
-    return tfds_source.open_prepared(name, folder, split, on_unreadable)
+    return tfds_source.open_prepared(name, folder, split, on_unreadable, max_pixels)
 
 
 def eval_split(name: str, data_dir: str | Path | None = None) -> str:
@@ -68,7 +76,8 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
     if not found:
         raise DataError(
             f"{name} has none of the evaluation splits {', '.join(_EVALUATION_SPLITS)}; it has: "
-            f"{', '.join(names) or 'none'}. Name the split to evaluate on, such as train[90%:]."
+            f"{', '.join(names) or 'none'}. Name the split to evaluate on, such as train[90%:], "
+            "and train on the rest, train[:90%]."
         )
     return found[0]
 

@@ -1,5 +1,11 @@
-"""Random access to TFRecord files, by an index of record offsets that is built once."""
+"""Random access to TFRecord files, by an index of record offsets that is built once.
 
+A reader of its own because TensorFlow's reads from the start only, and is not needed here
+otherwise. Lengths and records are checked against their check sums, a masked CRC-32C, as there:
+https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+"""
+
+import array
 import contextlib
 import hashlib
 import os
@@ -10,26 +16,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 
 from input_pipeline.example import DataError, UnreadableImage
+from input_pipeline.files import MAX_BYTES, State, open_descriptor, open_regular, states
 
 _HEADER = struct.Struct("<QI")  # length of the record, its masked CRC
-_FOOTER = 4  # masked CRC of the record
+_FOOTER = struct.Struct("<I")  # masked CRC of the record
+_FRAME = _HEADER.size + _FOOTER.size
+_SAMPLE = 16  # records of a file with which a kept index is compared
 
-# File name: ((size, mtime in ns) when it was indexed, offsets of its records).
-_Index = dict[str, tuple[tuple[int, int], np.ndarray]]
+# File name: (state of the file when it was indexed, offsets of its records).
+_Index = dict[str, tuple[State, np.ndarray]]
 
 
 def open_records(instructions: Sequence) -> "TfrecordRecords":
     """Returns the records that tfds's file instructions (filename, skip, take) select, in order.
 
     Raises:
-      DataError: a file is cut short or holds another number of records than tfds says.
+      DataError: there are no files, or one is missing, damaged, cut short or holds another number
+        of records than tfds says.
     """
     paths = [Path(i.filename) for i in instructions]
-    offsets = _offsets(paths)
-    files, starts = [], []
+    sizes, offsets = _offsets(paths, [i.examples_in_shard for i in instructions])
+    files, starts, ends = [], [], []
     for number, instruction in enumerate(instructions):
         found, described = len(offsets[number]), instruction.examples_in_shard
         if found != described:
@@ -37,10 +48,13 @@ def open_records(instructions: Sequence) -> "TfrecordRecords":
                 f"{paths[number]} holds {found} records, and the data set's dataset_info.json "
                 f"says {described}. Copy or prepare the data set again."
             )
-        part = offsets[number][instruction.skip :][: instruction.take]
-        files.append(np.full(len(part), number, np.int32))
-        starts.append(part)
-    return TfrecordRecords(tuple(map(str, paths)), np.concatenate(files), np.concatenate(starts))
+        chosen = slice(instruction.skip, instruction.skip + instruction.take)
+        starts.append(offsets[number][chosen])
+        ends.append(np.append(offsets[number][1:], sizes[number])[chosen])
+        files.append(np.full(len(starts[-1]), number, np.int32))
+    return TfrecordRecords(
+        tuple(map(str, paths)), *(np.concatenate(x) for x in (files, starts, ends))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,58 +65,131 @@ class TfrecordRecords:
       paths: the files.
       files: int32 [N], for each record the index of its file in `paths`.
       offsets: int64 [N], for each record the position of its header in bytes.
+      ends: int64 [N], for each record the position behind its last byte.
     """
 
     paths: tuple[str, ...]
     files: np.ndarray
     offsets: np.ndarray
+    ends: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
-        return [self._read(self.paths[self.files[i]], int(self.offsets[i])) for i in indices]
+        return [
+            _read(self.paths[self.files[i]], int(self.offsets[i]), int(self.ends[i]))
+            for i in indices
+        ]
 
-    def _read(self, path: str, offset: int) -> bytes:
-        # Opened for each record: a data set of 1,000 shards would use up the file descriptors.
+
+def _read(path: str, offset: int, end: int) -> bytes:
+    # Opened for each record: a data set of 1,000 shards would use up the file descriptors.
+    size = end - offset
+    try:
+        if size > MAX_BYTES:
+            raise OSError(f"it has {size:,} bytes, and {MAX_BYTES:,} is the limit")
+        descriptor = open_descriptor(path)
         try:
-            file = os.open(path, os.O_RDONLY)
-            try:
-                length, _ = _HEADER.unpack(os.pread(file, _HEADER.size, offset))
-                record = os.pread(file, length, offset + _HEADER.size)
-            finally:
-                os.close(file)
-        except (OSError, struct.error) as error:
-            raise UnreadableImage(f"Record at byte {offset} of {path}: {error}.") from error
-        if len(record) != length:
-            raise UnreadableImage(f"The record at byte {offset} of {path} is cut short.")
-        return record
+            content = os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+        if len(content) != size:
+            raise OSError("the file is cut short")
+        record = content[_HEADER.size : -_FOOTER.size]
+        if _length(content[: _HEADER.size]) != len(record):
+            raise OSError("its length is damaged, or the kept index of offsets is another file's")
+        if _FOOTER.unpack_from(content, size - _FOOTER.size)[0] != _masked_crc(record):
+            raise OSError("it is damaged: its check sum is another")
+    except OSError as error:
+        where = f"The record at byte {offset} of {path}"
+        raise UnreadableImage(f"{where} cannot be read: {error}.") from error
+    return record
 
 
-def _offsets(paths: Sequence[Path]) -> list[np.ndarray]:
-    """The offsets of the records of each file, from the saved index if it is up to date."""
-    states = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+def _length(header: bytes) -> int | None:
+    """The length of the record with this header, or None if its check sum is another."""
+    if len(header) != _HEADER.size:
+        return None
+    length, crc = _HEADER.unpack(header)
+    return length if _masked_crc(header[:8]) == crc else None
+
+
+def _masked_crc(content: bytes) -> int:
+    crc = google_crc32c.value(content)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _offsets(paths: Sequence[Path], counts: Sequence[int]) -> tuple[list[int], list[np.ndarray]]:
+    """The sizes of the files and the offsets of their records, from the kept index if it fits.
+
+    Args:
+      paths: the files.
+      counts: how many records each should hold.
+    """
+    found = states(paths)
     candidates = _index_paths(paths[0])
     index = _load(candidates)
-    changed = [path for path in paths if index.get(path.name, (None,))[0] != states[path]]
-    if changed:
-        print(f"Indexing {len(changed)} TFRecord files of {paths[0].parent} (once).", flush=True)
-        with ThreadPoolExecutor(16) as pool:
-            for path, offsets in zip(changed, pool.map(_scan, changed), strict=True):
-                index[path.name] = (states[path], offsets)
-        _save(candidates, index)
-    return [index[path.name][1] for path in paths]
+
+    def fits(path: Path, count: int) -> bool:
+        state, offsets = index.get(path.name, (None, None))
+        return state == found[path] and _begin_records(offsets, path, count, found[path][0])
+
+    with ThreadPoolExecutor(16) as pool:
+        kept = pool.map(fits, paths, counts)
+        changed = {p: n for p, n, fit in zip(paths, counts, kept, strict=True) if not fit}
+        if changed:
+            print(
+                f"Indexing {len(changed)} TFRecord files of {paths[0].parent} (once).", flush=True
+            )
+            scanned = pool.map(_scan, changed, changed.values())
+            for path, offsets in zip(changed, scanned, strict=True):
+                index[path.name] = (found[path], offsets)
+            _save(candidates, index)
+    return [found[path][0] for path in paths], [index[path.name][1] for path in paths]
 
 
-def _scan(path: Path) -> np.ndarray:
-    """Walks from record to record, reading the headers only."""
-    size, offset, offsets = path.stat().st_size, 0, []
-    with path.open("rb", buffering=0) as file:
+def _begin_records(offsets: np.ndarray | None, path: Path, count: int, size: int) -> bool:
+    """Whether these can be the offsets of the file's records.
+
+    Each must leave room for a record, and a sample of them must begin records that end where the
+    next begins; the others are compared when they are read.
+    """
+    if offsets is None or offsets.dtype != np.int64 or offsets.shape != (count,):
+        return False
+    bounds = np.append(offsets, size)
+    lengths = np.diff(bounds) - _FRAME
+    if bounds[0] != 0 or (lengths < 0).any():
+        return False
+    try:
+        with open_regular(path) as file:
+            return all(
+                _length(os.pread(file.fileno(), _HEADER.size, int(offsets[i]))) == lengths[i]
+                for i in np.linspace(0, count - 1, min(count, _SAMPLE)).astype(int)
+            )
+    except OSError:
+        return False
+
+
+def _scan(path: Path, most: int) -> np.ndarray:
+    """Walks from record to record, reading the headers only.
+
+    Raises:
+      DataError: the file is no TFRecord file, cut short or holds more than `most` records.
+    """
+    size, offset, offsets = path.stat().st_size, 0, array.array("q")
+    with open_regular(path) as file:
         while offset < size:
             header = os.pread(file.fileno(), _HEADER.size, offset)
+            length = _length(header) if len(header) == _HEADER.size else size
+            if length is None or len(offsets) == most:
+                wrong = "is not a TFRecord file, or damaged" if length is None else "has more"
+                raise DataError(
+                    f"{path} {wrong} at byte {offset}, behind {len(offsets)} records; the data "
+                    f"set's dataset_info.json says {most}. Copy or prepare the data set again."
+                )
             offsets.append(offset)
-            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else size
-            offset += _HEADER.size + length + _FOOTER
+            offset += _FRAME + length
     if offset != size:
         raise DataError(
             f"{path} is not a complete TFRecord file: its last record begins at byte {offsets[-1]} "
@@ -120,16 +207,23 @@ def _index_paths(path: Path) -> list[Path]:
 
 
 def _load(candidates: Sequence[Path]) -> _Index:
-    for path in filter(Path.exists, candidates):
+    for path in candidates:
         try:
-            # numpy leaves a broken file open that it has opened itself.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                parts = np.split(stored["offsets"], np.cumsum(stored["counts"])[:-1])
-                states = zip(stored["sizes"].tolist(), stored["mtimes"].tolist(), strict=True)
-                entries = zip(states, parts, strict=True)
-                return dict(zip(stored["names"].tolist(), entries, strict=True))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            print(f"The index {path} cannot be read and is built again: {error}", flush=True)
+            with open_regular(path) as file:
+                if any(x.compress_type for x in zipfile.ZipFile(file).infolist()):
+                    raise ValueError("its arrays are compressed, which can hide their size")
+                file.seek(0)
+                # numpy leaves a broken file open that it has opened itself.
+                with np.load(file, allow_pickle=False) as stored:
+                    parts = np.split(stored["offsets"], np.cumsum(stored["counts"])[:-1])
+                    states = zip(stored["sizes"].tolist(), stored["mtimes"].tolist(), strict=True)
+                    entries = zip(states, parts, strict=True)
+                    return dict(zip(stored["names"].tolist(), entries, strict=True))
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # of any type: whatever is wrong with it, it is built again
+            reason = str(error) or type(error).__name__
+            print(f"The index {path} cannot be read and is built again: {reason}", flush=True)
     return {}
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 _MODES = {1: "L", 3: "RGB"}
 
+# Which files are opened, as in training (`input_pipeline.decode`, which nothing of `zoo` imports):
+# formats of photographs, and not EPS, which starts a program; no more pixels than this.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_MAX_PIXELS = 64_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -83,12 +88,13 @@ class Preprocessing:
 
         Args:
           image: path of an image file, a Pillow image, or uint8 [H, W] or [H, W, C]. Images become
-            RGB or grey as the model wants. EXIF orientation is ignored, as it is in training. A
-            large file is decoded at 1/2, 1/4 or 1/8 of its size where that leaves enough pixels,
-            again as in training.
+            RGB or grey as the model wants; of 16-bit grey the high byte is taken. EXIF orientation
+            is ignored, as it is in training. A large file is decoded at 1/2, 1/4 or 1/8 of its size
+            where that leaves enough pixels, again as in training.
 
         Raises:
-          ValueError: a file is not an image, or an array is not uint8 or has another shape.
+          ValueError: a file is not an image or has more than 64 million pixels, pixels are floats
+            or integers of 32 bits, or an array is not uint8 or has another shape.
           FileNotFoundError: there is no such file.
         """
         return self.normalize(self.resize(image))
@@ -136,24 +142,55 @@ class Preprocessing:
 
         mode = _MODES[self.channels]
         if isinstance(image, Image.Image):
-            return image.convert(mode), image.size, 1
+            return _converted(image, mode), image.size, 1
         if isinstance(image, np.ndarray):
             picture = _from_array(image)
             return picture.convert(mode), picture.size, 1
+        is_path = isinstance(image, str | os.PathLike)
+        if is_path and os.path.exists(image) and not os.path.isfile(image):  # a FIFO never opens
+            raise ValueError(f"{image} is not a file, but a folder, FIFO, socket or device.")
         try:
-            with Image.open(image) as file:
+            with Image.open(image, formats=_FORMATS) as file:
                 full_size = width, height = file.size
+                if not 0 < width * height <= _MAX_PIXELS:
+                    raise ValueError(
+                        f"it has {width} x {height} pixels, and the limit is {_MAX_PIXELS:,}"
+                    )
                 left, top, right, bottom = self._box(width, height, size)
                 reduction = _reduction(right - left, bottom - top, size)
                 file.draft(None, (width // reduction, height // reduction))  # JPEG only
-                picture = file.convert(mode)
+                picture = _converted(file, mode)
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # of any type: broken files make Pillow raise a dozen of them
             raise ValueError(f"{image} is not an image that can be decoded: {error}.") from error
         if picture.width != math.ceil(width / reduction):
             picture = picture.reduce(reduction)
         return picture, full_size, reduction
+
+
+def _converted(picture: "Image.Image", mode: str) -> "Image.Image":
+    """The pixels of an image of any mode as "RGB" or "L", as `input_pipeline.decode` has them."""
+    from PIL import Image
+
+    picture.load()
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+        if not (picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PPM")):
+            raise ValueError(
+                f"its pixels are of mode {picture.mode}, whose range is not known; store them as 8 "
+                "or 16 bits"
+            )
+        tags = getattr(picture, "tag_v2", {})  # of TIFF: bits, and whether white is zero
+        bits = tags.get(258, (16,))
+        pixels = np.asarray(picture) >> ((bits[0] if isinstance(bits, tuple) else bits) - 8)
+        pixels = pixels.astype(np.uint8)
+        picture = Image.fromarray(255 - pixels if tags.get(262) == 0 else pixels)
+    elif "transparency" in picture.info:  # which is passed over, and Pillow warns of it
+        picture = picture.copy()
+        del picture.info["transparency"]
+    if picture.mode in ("LAB", "HSV"):  # which Pillow converts to RGB only
+        picture = picture.convert("RGB")
+    return picture.convert(mode)
 
 
 def _resize(

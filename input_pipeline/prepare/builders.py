@@ -5,16 +5,18 @@ examples with the standard library and stores PNG or JPEG bytes that TensorFlow 
 plain `tfds.data_source(name)` reads the result.
 """
 
+import contextlib
 import gzip
 import hashlib
 import io
+import math
 import socket
 import tarfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -24,9 +26,13 @@ from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_build
 
 from input_pipeline import decode, png
 from input_pipeline.example import DataError
+from input_pipeline.files import MAX_BYTES, open_regular, read_regular
 
 EMBEDDED = {"mnist": Path(__file__).parents[1] / "data" / "mnist"}
 VALIDATION_LABELS = "val_labels.txt"
+
+_MAX_LABELS = 2**24  # bytes of a list of labels; ImageNet's has 0.5 million
+_MAX_NAME = 2**16  # bytes of a member's long name or other headers, which tarfile reads whole
 
 
 def builder(name: str, data_dir: Path, manual_dir: Path) -> tfds.core.DatasetBuilder:
@@ -61,8 +67,8 @@ class _IdxExamples:
         files = _originals(self, dl_manager)
         return {
             split: self._generate_examples(
-                _read_idx(files[f"{prefix}-images-idx3-ubyte.gz"], 16),
-                _read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"], 8),
+                _read_idx(files[f"{prefix}-images-idx3-ubyte.gz"], 3),
+                _read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"], 1),
             )
             for split, prefix in {"train": "train", "test": "t10k"}.items()
         }
@@ -82,8 +88,9 @@ class _CifarExamples:
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         files_of = self._cifar_info
         (archive,) = _originals(self, dl_manager).values()
-        with tarfile.open(archive) as tar:
-            files = {Path(m.name).name: _content(tar, m) for m in tar if m.isfile()}
+        with gzip.open(archive) as tar:
+            members = _members(cast(BinaryIO, tar), str(archive))
+            files = {Path(name).name: content for name, content in members}
         for key, file in zip(files_of.label_keys, files_of.label_files, strict=True):
             self.info.features[key].names = [x for x in files[file].decode().split("\n") if x]
         return {
@@ -104,6 +111,7 @@ class _ImagenetExamples:
     """ImageNet 2012 from the two original tars (the test tar too where it is given)."""
 
     originals_dir: Path
+    info: Any  # of the stock builder
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         folder = self.originals_dir
@@ -132,11 +140,17 @@ class _ImagenetExamples:
 
     def _generate_examples(self, path: Path) -> Iterator:
         """Yields the examples of the training tar, in which each class is a tar of its own."""
-        for class_tar, content in _members(path, str(path)):
-            for name, image in _members(io.BytesIO(content), f"{class_tar} in {path}"):
+        classes = self.info.features["label"].names
+        for class_tar, file in _files(path, str(path)):
+            label = Path(class_tar).stem
+            if label not in classes:
+                raise DataError(
+                    f"{path} holds {class_tar}, which is not the tar of a class of ImageNet, such "
+                    f"as {classes[0]}.tar. Take the original tar."
+                )
+            for name, image in _members(file, f"{class_tar} in {path}"):
                 if name in imagenet.CMYK_IMAGES or name in imagenet.PNG_IMAGES:
                     image = _rgb_jpeg(image, name)
-                label = Path(class_tar).stem
                 yield name, {"file_name": name, "image": image, "label": label}
 
     def _flat_examples(self, path: Path, labels: dict[str, str] | None) -> Iterator:
@@ -199,39 +213,126 @@ def require_network(builder: tfds.core.DatasetBuilder) -> None:
         ) from error
 
 
-def _read_idx(path: Path, header: int) -> np.ndarray:
-    with gzip.open(path) as file:
-        return np.frombuffer(file.read(), np.uint8, offset=header)
+def _read_idx(path: Path, axes: int) -> np.ndarray:
+    """Reads a gzipped IDX file of bytes: uint8 of as many axes.
 
+    A reader of its own because no library that is here otherwise has one. The format is that of
+    http://yann.lecun.com/exdb/mnist: a magic number, the sizes as big-endian int32, the bytes.
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    assert file is not None, "it is no file"
-    return file.read()
-
-
-def _members(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, content) of the files of a tar, which is read sequentially."""
-    source: dict[str, Any] = {"name": tar} if isinstance(tar, Path) else {"fileobj": tar}
+    Raises:
+      DataError: the file is damaged, cut short, or another than it should be.
+    """
     try:
-        with tarfile.open(mode="r|", **source) as archive:
-            for member in archive:
-                if member.isfile():
-                    yield member.name, _content(archive, member)
-    except tarfile.TarError as error:
+        with open_regular(path) as packed, gzip.open(packed) as file:
+            header = file.read(4 + 4 * axes)
+            magic, *shape = np.frombuffer(header, ">i4").tolist() or [0]
+            if magic != 0x800 + axes or len(shape) != axes or min(shape) < 0:
+                raise ValueError(f"its header {header.hex()} is not that of {axes} axes of bytes")
+            size = math.prod(shape)
+            if size > MAX_BYTES:
+                raise ValueError(f"it says {size:,} bytes, and {MAX_BYTES:,} is the limit")
+            content = file.read(size + 1)  # more would be another file's, or a bomb
+            if len(content) != size:
+                raise ValueError(f"its header says {size:,} bytes, and there are fewer or more")
+    except Exception as error:  # gzip, zlib and numpy have each their own
         raise DataError(
-            f"{title} is cut short or is not a tar ({error}). Download it again."
+            f"{path} cannot be read as an IDX file: {error}. Download it again."
+        ) from error
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+class _Header(tarfile.TarInfo):
+    """The header of a member of a tar, as a strict reader takes it.
+
+    tarfile takes a damaged header for the end of the archive, and fills holes of sparse members
+    with as many zeros as the header says.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf and not any(buf):  # the block of zeros at the end
+                raise
+            raise tarfile.ReadError(f"damaged or cut short: {error}") from error
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"{header.name} is a sparse file, which no original holds")
+        if header.size < 0 or (header.size > _MAX_NAME and not header.isfile()):
+            raise tarfile.ReadError(f"{header.name} is no file and has {header.size:,} bytes")
+        return header
+
+
+def _files(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Yields (name, file to be read before the next) of the files of a tar, in its order.
+
+    Raises:
+      DataError: it is no tar, damaged, cut short or holds a sparse file.
+    """
+    with _raising_data_error(title), contextlib.ExitStack() as stack:
+        if isinstance(tar, Path):
+            tar = stack.enter_context(open_regular(tar, io.DEFAULT_BUFFER_SIZE))
+        archive = stack.enter_context(tarfile.open(mode="r:", fileobj=tar, tarinfo=_Header))
+        for member in archive:
+            if member.sparse is not None:
+                raise tarfile.ReadError(f"{member.name} is a sparse file")
+            if member.isreg():
+                file: Any = archive.extractfile(member)
+                yield member.name, file
+        if any(tar.read(tarfile.BLOCKSIZE)):  # two blocks of zeros end a tar
+            raise tarfile.ReadError("zeros in the middle")
+
+
+@contextlib.contextmanager
+def _raising_data_error(title: str) -> Iterator[None]:
+    """Turns whatever tarfile raises into a DataError that names the tar."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # beside its own types, those of zlib, of decoding and of numbers
+        raise DataError(
+            f"{title} is cut short or is not a tar ({str(error) or type(error).__name__}). "
+            "Download it again."
         ) from error
 
 
+def _members(tar: Path | BinaryIO, title: str) -> Iterator[tuple[str, bytes]]:
+    """Yields (name, content) of the files of a tar, none larger than `MAX_BYTES`.
+
+    Raises:
+      DataError: see `_files`; or a file is larger.
+    """
+    for name, file in _files(tar, title):
+        size = file.seek(0, io.SEEK_END)
+        if size > MAX_BYTES:
+            raise DataError(
+                f"{name} in {title} has {size:,} bytes, and {MAX_BYTES:,} is the limit: it is not "
+                "the original. Download it again."
+            )
+        file.seek(0)
+        with _raising_data_error(title):
+            content = file.read()
+        yield name, content
+
+
 def _validation_labels(tar: Path) -> dict[str, str]:
-    """{image name: class name}: line i of the list belongs to the i-th name in sorted order."""
+    """{image name: class name}: line i of the list belongs to the i-th name in sorted order.
+
+    Raises:
+      DataError: the tar or the list cannot be read, or they do not belong together.
+    """
     own = tar.with_name(VALIDATION_LABELS)
     tfds_list = Path(imagenet.imagenet_common.label_names_file()).with_name("validation_labels.txt")
     path = own if own.exists() else tfds_list
-    labels = path.read_text().split()
-    with tarfile.open(tar) as archive:
-        names = sorted(archive.getnames())
+    try:
+        labels = read_regular(path, _MAX_LABELS).decode().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The list of labels {path} cannot be read: {error}. It holds one class name per line, "
+            "as UTF-8."
+        ) from error
+    names = sorted(name for name, _ in _files(tar, str(tar)))
     if len(names) != len(labels):
         raise DataError(
             f"{tar} holds {len(names)} images, and the label list {path} has {len(labels)} lines. "

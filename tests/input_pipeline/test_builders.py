@@ -1,5 +1,8 @@
+import gzip
 import io
+import os
 import shutil
+import struct
 import tarfile
 
 import numpy as np
@@ -134,3 +137,122 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
+
+
+def sparse_header(size: int) -> bytes:
+    """A member of GNU's sparse format whose holes are said to make it `size` bytes long."""
+    member = tarfile.TarInfo("n01440764.tar")
+    member.size = 512
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT)[:512])
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[386:398], header[398:410] = b"%011o\0" % 0, b"%011o\0" % 512
+    header[483:495] = b"%011o\0" % size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + bytes(512)
+
+
+def header_of(kind: bytes, size: int) -> bytes:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def whole_tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(mode="w", fileobj=stream) as tar:
+        for name in ("a.JPEG", "b.JPEG", "c.JPEG"):
+            _add(tar, name, name.encode() * 100)
+    return stream.getvalue()
+
+
+END = bytes(1024)
+BROKEN_TARS = {
+    "not a tar": b"not a tar" * 100,
+    "empty": b"",
+    "sparse": sparse_header(3 * 2**29) + END,
+    "sparse, of 8 GB": sparse_header(2**33 - 1) + END,
+    "an endless file": header_of(tarfile.REGTYPE, 2**50) + END,
+    "a file larger than the limit": header_of(tarfile.REGTYPE, 2**29) + END,
+    "a name of 4 GB": header_of(tarfile.GNUTYPE_LONGNAME, 2**32) + END,
+    "a header of 4 GB": header_of(tarfile.XHDTYPE, 2**32) + END,
+    "headers without end": header_of(tarfile.XHDTYPE, 0) * 5000 + END,
+    "a header damaged in the middle": whole_tar()[:1540] + b"\xff" + whole_tar()[1541:],
+    "zeros in the middle": whole_tar()[:1536] + bytes(512) + whole_tar()[2048:],
+    "cut in a file": whole_tar()[:700],
+    "cut in a header": whole_tar()[:1600],
+    "cut between files": whole_tar()[:3072],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_TARS)
+def test_broken_tars_are_named(name, tmp_path):
+    path = tmp_path / "ILSVRC2012_img_val.tar"
+    path.write_bytes(BROKEN_TARS[name])
+    for tar in (path, io.BytesIO(BROKEN_TARS[name])):
+        with pytest.raises(input_pipeline.DataError, match="of ImageNet.*Download it again"):
+            for _ in builders._members(tar, "the tar of ImageNet"):
+                pass
+    if "file" not in name:  # whose contents are not looked at here
+        with pytest.raises(input_pipeline.DataError, match=f"{path.name} is cut short or is not"):
+            builders._validation_labels(path)
+
+
+def test_a_tar_of_pax_headers_and_folders_is_read(tmp_path):
+    stream = io.BytesIO()
+    with tarfile.open(mode="w", fileobj=stream, format=tarfile.PAX_FORMAT) as tar:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        _add(tar, "folder/" + "ä" * 200, b"content")
+    assert list(builders._members(io.BytesIO(stream.getvalue()), "x")) == [
+        ("folder/" + "ä" * 200, b"content")
+    ]
+
+
+def test_other_files_in_the_place_of_the_tars(imagenet_tars, tmp_path):
+    tar = tmp_path / "ILSVRC2012_img_val.tar"
+    os.mkfifo(tar)
+    with pytest.raises(input_pipeline.DataError, match="not a regular file"):
+        builders._validation_labels(tar)
+    tar.unlink()
+    tar.symlink_to(imagenet_tars / tar.name)
+    (tmp_path / "val_labels.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(input_pipeline.DataError, match="val_labels.txt cannot be read.*UTF-8"):
+        builders._validation_labels(tar)
+
+
+def test_a_tar_of_no_class_is_named(imagenet_tars, tmp_path):
+    for file in imagenet_tars.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "ILSVRC2012_img_train.tar").unlink()
+    with tarfile.open(tmp_path / "ILSVRC2012_img_train.tar", "w") as tar:
+        _add(tar, "cats.tar", whole_tar())
+    with pytest.raises(input_pipeline.DataError, match="holds cats.tar, which is not the tar of a"):
+        prepare("imagenet2012", tmp_path / "data", tmp_path)
+
+
+def packed_idx(magic: int, *shape: int, content: bytes) -> bytes:
+    return gzip.compress(struct.pack(f">{1 + len(shape)}i", magic, *shape) + content)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"not gzip", "Not a gzipped file"),
+        (b"", "header"),
+        (packed_idx(0x803, 2, 3, 4, content=bytes(24))[:-9], "ended before"),
+        (packed_idx(0x803, 2, 3, 4, content=bytes(23)), "24 bytes, and there are fewer"),
+        (packed_idx(0x803, 2, 3, 4, content=bytes(2**26)), "24 bytes, and there are fewer or more"),
+        (packed_idx(0x801, 24, content=bytes(24)), "header"),
+        (packed_idx(0x803, -2, -3, 4, content=bytes(24)), "header"),
+        (packed_idx(0x803, 2**30, 2**30, 4, content=b""), "is the limit"),
+    ],
+)
+def test_broken_idx_files_are_named(content, message, tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(content)
+    with pytest.raises(input_pipeline.DataError, match=f"{path.name} cannot be read.*{message}"):
+        builders._read_idx(path, 3)
+    path.write_bytes(packed_idx(0x803, 2, 3, 4, content=bytes(range(24))))
+    assert builders._read_idx(path, 3)[1, 2, 3] == 23

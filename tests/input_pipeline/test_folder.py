@@ -1,8 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import input_pipeline
+from input_pipeline import transforms
 
 pytestmark = pytest.mark.quick
 
@@ -34,3 +37,129 @@ def test_what_is_missing_is_explained(image_folder, tmp_path):
     (tmp_path / "train" / "cat").mkdir(parents=True)
     with pytest.raises(input_pipeline.DataError, match="no image in"):
         input_pipeline.open(f"folder:{tmp_path}", "train")
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make(files) -> root, with an image or, for names that end in /, a folder at each path."""
+
+    def made(*paths: str) -> Path:
+        for name in paths:
+            path = tmp_path / "train" / name
+            (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+            if not name.endswith("/"):
+                Image.new("RGB", (8, 8)).save(path)
+        return tmp_path
+
+    return made
+
+
+def names(source) -> list[str]:
+    return ["/".join(Path(path).parts[-2:]) for path, _ in source.examples.files]
+
+
+TOOLS = [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git", "$RECYCLE.BIN", "lost+found"]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_folders_of_tools_are_neither_classes_nor_looked_into(make, tool, capsys):
+    root = make("cat/1.jpg", "dog/1.jpg", f"{tool}/x.jpg", f"cat/{tool}/2.jpg")
+    source = input_pipeline.open(f"folder:{root}", "train")
+    assert source.class_names == ("cat", "dog") and names(source) == ["cat/1.jpg", "dog/1.jpg"]
+    input_pipeline.open(f"folder:{root}", "train")
+    assert capsys.readouterr().out.count("hidden files and folders of tools (2)") == 1
+
+
+def test_hidden_splits_are_none(make):
+    (make("cat/1.jpg") / ".cache").mkdir()
+    with pytest.raises(input_pipeline.DataError, match="splits found here: train"):
+        input_pipeline.open(f"folder:{make()}", "test")
+
+
+def test_images_are_found_at_any_depth_in_the_order_of_torchvision(make):
+    root = make("cat/b/2.jpg", "cat/9.jpg", "cat/a/1/3.jpg", "dog/x/y/z/4.jpg")
+    (root / "train" / "dog" / "x" / "up").symlink_to("..")  # a circle
+    source = input_pipeline.open(f"folder:{root}", "train")
+    assert names(source) == ["cat/9.jpg", "1/3.jpg", "b/2.jpg", "z/4.jpg"]
+    assert [source[i].label for i in range(4)] == [0, 0, 0, 1]
+
+
+def test_many_formats_are_read_and_others_are_counted(make, capsys):
+    formats = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "JPG")
+    root = make(*(f"cat/{i}.{ending}" for i, ending in enumerate(formats)), "eel/")
+    for name in ("a.heic", "b.heic", "c.txt", "._0.jpg", "README"):
+        (root / "train" / "cat" / name).write_bytes(b"x")
+    (root / "train" / "loose.jpg").write_bytes(b"x")
+    os.mkfifo(root / "train" / "cat" / "fifo.jpg")
+    (root / "train" / "cat" / "device.jpg").symlink_to("/dev/zero")
+    (root / "train" / "cat" / "nowhere.jpg").symlink_to("nowhere")
+    (root / "train" / "cat" / "itself.jpg").symlink_to("itself.jpg")
+    source = input_pipeline.open(f"folder:{root}", "train")
+    assert len(source) == len(formats)
+    assert all(transforms.Resize(4)(source[i]).shape == (4, 4, 3) for i in range(len(source)))
+    said = capsys.readouterr().out
+    for text in (
+        *(".heic files (2)", ".txt files (1)", "files without an ending (1)"),
+        *("hidden files and folders of tools (1)", "files outside of classes (1)"),
+        *("FIFOs, devices and broken links (4)", "no image in 1 classes (eel)"),
+    ):
+        assert text in said
+
+
+def test_what_became_a_fifo_is_not_waited_for(make):
+    root = make("cat/1.jpg")
+    source = input_pipeline.open(f"folder:{root}", "train")
+    path = root / "train" / "cat" / "1.jpg"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(input_pipeline.UnreadableImage, match="1.jpg is not a regular file"):
+        source[0]
+    path.unlink()
+    path.touch()
+    os.truncate(path, 2**40)  # a hole that takes no space on the disk
+    with pytest.raises(input_pipeline.UnreadableImage, match="bytes, and .* is the limit"):
+        source[0]
+
+
+@pytest.mark.parametrize(
+    "part, expected",
+    [
+        ("train[:90%]", (18, 9, 3)),
+        ("train[90%:]", (2, 1, 0)),
+        ("train[:50%]", (10, 5, 2)),  # half of 3 to an even number, as tfds rounds
+        ("train[-2:]", (2, 2, 2)),
+        ("train[:12.5%]", (2, 1, 0)),
+        ("train[5:7]", (2, 2, 0)),
+    ],
+)
+def test_parts_are_taken_of_each_class(make, part, expected):
+    files = [f"{c}/{i:02}.jpg" for c, n in (("a", 20), ("b", 10), ("c", 3)) for i in range(n)]
+    source = input_pipeline.open(f"folder:{make(*files)}", part)
+    labels = [label for _, label in source.examples.files]
+    assert tuple(labels.count(c) for c in range(3)) == expected
+    assert source.class_names == ("a", "b", "c") and source.split == part
+
+
+def test_the_advice_for_a_folder_without_validation_works(make):
+    root = make(*(f"{c}/{i}.jpg" for c in "ab" for i in range(10)))
+    with pytest.raises(input_pipeline.DataError, match=r"train\[90%:\].*train\[:90%\]"):
+        input_pipeline.eval_split(f"folder:{root}")
+    parts = [input_pipeline.open(f"folder:{root}", p) for p in ("train[:90%]", "train[90%:]")]
+    whole = input_pipeline.open(f"folder:{root}", "train")
+    assert sorted(parts[0].examples.files + parts[1].examples.files) == list(whole.examples.files)
+    for wrong in ("train[::2]", "train[a:]", "train]", "train[:1%%]"):
+        with pytest.raises(input_pipeline.DataError, match="is not understood"):
+            input_pipeline.open(f"folder:{root}", wrong)
+
+
+def test_classes_in_natural_order_are_a_choice(make):
+    root = make(*(f"{c}/1.jpg" for c in ("10", "9", "1", "class2", "class10")))
+    assert input_pipeline.open(f"folder:{root}", "train").class_names == (
+        *("1", "10", "9"),
+        *("class10", "class2"),
+    )
+    natural = input_pipeline.open(f"folder:{root}", "train", class_order="natural")
+    assert natural.class_names == ("1", "9", "10", "class2", "class10")
+    assert [Path(natural[i].name).parent.name for i in range(5)] == list(natural.class_names)
+    with pytest.raises(input_pipeline.DataError, match="'sorted' as strings or in 'natural'"):
+        input_pipeline.open(f"folder:{root}", "train", class_order="random")

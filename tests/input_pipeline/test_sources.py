@@ -1,10 +1,14 @@
+import dataclasses
+import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 
 import input_pipeline
-from input_pipeline import in_memory, tfds_source
+from input_pipeline import in_memory, loader, tfds_source, transforms
+from input_pipeline.example import Example, Source
 
 
 def test_mnist_has_the_official_examples_in_tfds_order(mnist_dir):
@@ -87,3 +91,98 @@ def test_evaluation_splits(mnist_dir, image_folder, tmp_path, imagenet_dir):
 def test_an_unknown_policy_is_refused():
     with pytest.raises(input_pipeline.DataError, match="'stop'.*'skip'"):
         input_pipeline.open("synthetic", "train", on_unreadable="ignore")
+
+
+def flip(folder, name: str, content: bytes | None) -> None:
+    path = folder / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
+BROKEN = {
+    "cut short": lambda text: text[: len(text) // 2],
+    "empty": lambda text: b"",
+    "not UTF-8": lambda text: b"\xff\xfe" + text,
+    "a list": lambda text: b"[]",
+    "a number": lambda text: b"3",
+    "nested without end": lambda text: b"[" * 100_000,
+    "missing": lambda text: None,
+}
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_description_is_named(mnist_dir, tmp_path, name, how):
+    folder = tmp_path / "mnist" / "3.0.1"
+    shutil.copytree(mnist_dir / "mnist" / "3.0.1", folder)
+    flip(folder, name, BROKEN[how]((folder / name).read_bytes()))
+    with pytest.raises(input_pipeline.DataError, match=f"{folder} does not hold.*Copy or prepare"):
+        tfds_source.open_prepared("mnist", folder, "train", "stop")
+    with pytest.raises(input_pipeline.DataError, match=f"{folder} does not hold"):
+        tfds_source.split_names(folder)
+
+
+def test_a_description_cannot_import_modules_of_others(mnist_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "mnist" / "3.0.1"
+    shutil.copytree(mnist_dir / "mnist" / "3.0.1", folder)
+    (tmp_path / "others.py").write_text(f"open('{tmp_path}/ran', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (folder / "features.json").read_text()
+    name = json.loads(text)["pythonClassName"]
+    (folder / "features.json").write_text(text.replace(name, "others.Feature", 1))
+    with pytest.raises(input_pipeline.DataError, match="others.Feature.*not of tfds"):
+        tfds_source.open_prepared("mnist", folder, "train", "stop")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("how", ["missing", "a folder", "cut short", "empty"])
+def test_a_broken_file_of_array_records_is_named(mnist_dir, tmp_path, how):
+    folder = tmp_path / "mnist" / "3.0.1"
+    shutil.copytree(mnist_dir / "mnist" / "3.0.1", folder)
+    (path,) = folder.glob("*test.array_record*")
+    content = path.read_bytes()
+    path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    elif how != "missing":
+        path.write_bytes(content[: len(content) // 2] if how == "cut short" else b"")
+    with pytest.raises(input_pipeline.DataError, match="mnist.*Copy or prepare"):
+        source = tfds_source.open_prepared("mnist", folder, "test", "stop")
+        source[0]
+
+
+def test_a_damaged_list_of_configurations_is_named(tmp_path):
+    (tmp_path / "emnist" / ".config").mkdir(parents=True)
+    (tmp_path / "emnist" / ".config" / "metadata.json").write_text("{")
+    with pytest.raises(input_pipeline.DataError, match="metadata.json or a file beside it"):
+        tfds_source.find("emnist", tmp_path)
+
+
+class OneExample(list):
+    def __getitems__(self, indices):
+        return [self[i] for i in indices]
+
+
+@pytest.mark.parametrize("label", [10**12, -(2**40), 2**31, 10, -2])
+def test_a_label_of_no_class_names_the_record(label):
+    pixels = np.zeros((8, 8, 1), np.uint8)
+    good, bad = Example(pixels, 3, "record 0"), Example(pixels, label, "record 1")
+    source = Source("ds", "train", OneExample([good, bad]), tuple("0123456789"), (8, 8, 1))
+    with pytest.raises(input_pipeline.UnreadableImage, match=f"record 1 has the label {label}"):
+        in_memory.load(source)
+    skipping = dataclasses.replace(source, on_unreadable="skip")
+    (batch,) = loader.eval_batches(skipping, transforms.Pad(), batch_size=2)
+    assert batch["label"].tolist() == [3, 0] and batch["skipped"].tolist() == [0, 1]
+
+
+def test_a_split_without_labels_is_read_but_not_trained_on():
+    example = Example(np.zeros((8, 8, 1), np.uint8), -1, "record 0")
+    source = Source("ds", "test", OneExample([example]), ("a", "b"), (8, 8, 1))
+    assert source[0].label == -1
+    for use in (
+        lambda: in_memory.load(source),
+        lambda: list(loader.eval_batches(source, transforms.Pad(), batch_size=1)),
+    ):
+        with pytest.raises(input_pipeline.DataError, match="record 0 has no label"):
+            use()

@@ -1,6 +1,12 @@
+import dataclasses
+import io
 import os
 import shutil
+import struct
+import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import input_pipeline
@@ -13,7 +19,8 @@ pytestmark = pytest.mark.quick
 def scans(monkeypatch) -> list[str]:
     """The names of the files that are scanned."""
     names, scan = [], tfrecord._scan
-    monkeypatch.setattr(tfrecord, "_scan", lambda path: names.append(path.name) or scan(path))
+    note = lambda path, most: names.append(path.name) or scan(path, most)  # noqa: E731
+    monkeypatch.setattr(tfrecord, "_scan", note)
     return names
 
 
@@ -101,3 +108,123 @@ def test_a_file_cut_short_after_opening_is_an_unreadable_image(imagenet_as_tfrec
     with pytest.raises(input_pipeline.UnreadableImage, match=path.name):
         source[4]
     assert source[0].label >= 0
+
+
+def shards(data_dir) -> list:
+    return sorted(data_dir.rglob("*train*-of-00002"))
+
+
+def read_all(data_dir, on_unreadable="stop") -> list[int]:
+    source = input_pipeline.open("imagenet2012", "train", data_dir, on_unreadable=on_unreadable)
+    return [source[i].label for i in range(len(source))]
+
+
+@pytest.mark.parametrize("where", ["the record", "the length", "the footer", "a length beyond all"])
+def test_a_flipped_bit_is_an_unreadable_image(imagenet_as_tfrecord, where):
+    source = input_pipeline.open("imagenet2012", "train", imagenet_as_tfrecord)
+    first = shards(imagenet_as_tfrecord)[0]
+    content = bytearray(first.read_bytes())
+    length = struct.unpack_from("<Q", content)[0]
+    at = {"the record": 5000, "the length": 0, "the footer": 12 + length}.get(where, 7)
+    content[at] ^= 1
+    first.write_bytes(content)
+    assert first.stat().st_size == len(content)
+    with pytest.raises(input_pipeline.UnreadableImage, match="train example 0 is damaged"):
+        source[0]
+    assert source[1].label in range(1000)
+    with pytest.raises(input_pipeline.UnreadableImage, match="train example 0 is damaged"):
+        source.__getitems__([1, 0, 2])  # the one of several is named
+
+
+def test_zeros_are_refused_at_the_first_record(imagenet_as_tfrecord):
+    first = shards(imagenet_as_tfrecord)[0]
+    first.write_bytes(b"")
+    os.truncate(first, 2**36)  # 64 GB of nothing
+    start = time.perf_counter()
+    with pytest.raises(input_pipeline.DataError, match=f"{first.name} is not a TFRecord file"):
+        read_all(imagenet_as_tfrecord)
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("what", ["missing", "a folder", "a FIFO"])
+def test_a_shard_that_is_no_file_is_named(imagenet_as_tfrecord, what):
+    first = shards(imagenet_as_tfrecord)[0]
+    first.unlink()
+    {"missing": lambda path: None, "a folder": os.mkdir, "a FIFO": os.mkfifo}[what](first)
+    with pytest.raises(input_pipeline.DataError, match=f"{first.name}.*Copy or prepare the data"):
+        read_all(imagenet_as_tfrecord)
+
+
+def test_a_split_without_records():
+    with pytest.raises(input_pipeline.DataError, match="no records"):
+        tfrecord.open_records([])
+
+
+def damaged_indexes(content: bytes) -> dict[str, bytes]:
+    """Kept indexes, each wrong in another way."""
+    with np.load(io.BytesIO(content)) as stored:
+        arrays = dict(stored)
+
+    def saved(save=np.savez, **changed) -> bytes:
+        stream = io.BytesIO()
+        save(stream, **arrays | changed)
+        return stream.getvalue()
+
+    offsets = arrays["offsets"]
+    damaged = {
+        "points elsewhere": saved(offsets=offsets + 1),
+        "negative": saved(offsets=offsets - 10**6),
+        "beyond the end": saved(offsets=offsets + 10**9),
+        "turned around": saved(offsets=offsets[::-1]),
+        "one twice": saved(offsets=np.array([0, 0, *offsets[2:]])),
+        "floats": saved(offsets=offsets.astype(float)),
+        "of other files": saved(names=arrays["names"][::-1]),
+        "compressed": saved(np.savez_compressed),
+        "another file": b"not an index",
+        "empty": b"",
+    }
+    for key, array in arrays.items():
+        damaged[f"{key} a number"] = saved(**{key: np.array(3)})
+        damaged[f"{key} missing"] = saved(**{key: array[:0]})
+        damaged[f"{key} of two axes"] = saved(**{key: array[None]})
+        damaged[f"{key} as text"] = saved(**{key: np.array(["x"] * len(array))})
+    huge = content.replace(b"(5,), }          ", b"(5555555555555,), }"[:17])
+    return damaged | {"a huge shape": huge}
+
+
+def test_any_damage_to_the_index_builds_it_again(imagenet_as_tfrecord):
+    expected = read_all(imagenet_as_tfrecord)
+    index = next(imagenet_as_tfrecord.rglob("*.npz"))
+    content = index.read_bytes()
+    for what, damaged in damaged_indexes(content).items():
+        assert damaged != content, what
+        index.write_bytes(damaged)
+        assert read_all(imagenet_as_tfrecord) == expected, what
+    index.unlink()
+    os.mkfifo(index)
+    assert read_all(imagenet_as_tfrecord) == expected
+
+
+def test_an_index_that_is_wrong_where_no_sample_was_taken_is_noticed(tmp_path):
+    records = [bytes([i]) * 30 for i in range(100)]
+    path = tmp_path / "x-train.tfrecord-00000-of-00001"
+    path.write_bytes(b"".join(map(framed, records)))
+    what = SimpleNamespace(filename=str(path), skip=0, take=100, examples_in_shard=100)
+    found = tfrecord.open_records([what])
+    assert found.__getitems__(range(100)) == records
+    wrong = dataclasses.replace(found, offsets=found.offsets + (np.arange(100) == 50))
+    with pytest.raises(input_pipeline.UnreadableImage, match="kept index of offsets"):
+        wrong.__getitems__([50])
+
+
+def framed(record: bytes) -> bytes:
+    length = struct.pack("<Q", len(record))
+    crcs = (struct.pack("<I", tfrecord._masked_crc(x)) for x in (length, record))
+    return length + next(crcs) + record + next(crcs)
+
+
+def test_check_sums_are_those_of_tensorflow():
+    # The known answer of CRC-32C (RFC 3720, B.4), masked.
+    crc = 0x8A9136AA
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    assert tfrecord._masked_crc(bytes(32)) == masked
