@@ -39,6 +39,9 @@ def get_config() -> ConfigDict:
     # Small images of one size can be kept in device memory: "auto" (if they fit), "yes" or "no".
     config.data.on_device = "auto"
     config.data.workers = -1  # processes that decode; 0: threads only, -1: one per CPU core
+    config.data.max_pixels = 64_000_000  # an image of more is unreadable
+    # Order of the classes of a folder: "sorted" as strings (1, 10, 2), or "natural" (1, 2, 10).
+    config.data.class_order = "sorted"
     config.data.unreadable = "stop"  # if an image cannot be decoded: "stop" or "skip" and count
 
     config.augment = Section()

@@ -84,7 +84,7 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
 
 def _prepared(name: str, data_dir: str | Path | None, manual_dir: str | Path | None) -> Path:
     from input_pipeline import tfds_source
-    from input_pipeline.prepare import default_data_dir, prepare
+    from input_pipeline.prepare import check_name, default_data_dir, prepare
 
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     folder = tfds_source.find(name, data_dir)
@@ -93,6 +93,7 @@ def _prepared(name: str, data_dir: str | Path | None, manual_dir: str | Path | N
     ):
         folder = prepare(name, data_dir, manual_dir)
     if folder is None:
+        check_name(name)
         raise DataError(
             f"The data set {name} is not in {data_dir}. Prepare it once with: "
             f"python -m input_pipeline.prepare {name} --data_dir={data_dir}"

@@ -60,6 +60,8 @@ def default_workdir(config: str) -> str:
 
 if __name__ == "__main__":
     code = main(sys.argv)
+    if "input_pipeline.loader" in sys.modules:
+        sys.modules["input_pipeline.loader"].stop_workers()
     with contextlib.suppress(OSError, ValueError):  # nobody reads any more
         sys.stdout.flush()
     os._exit(code)  # a thread may still be compiling or loading

@@ -110,6 +110,8 @@ RULES: dict[str, Rule] = {
     "data.manual_dir": _FOLDER,
     "data.name": (lambda value: _is_local(value.removeprefix("folder:")), _FOLDER[1]),
     "data.image_size": _whole(0),
+    "data.max_pixels": _whole(1),
+    "data.class_order": _one_of("sorted", "natural"),
     "data.on_device": _one_of("auto", "yes", "no"),
     "data.workers": _whole(-1),
     "data.unreadable": _one_of("stop", "skip"),

@@ -137,6 +137,8 @@ def _open(config: ConfigDict, split: str) -> Source:
         data_dir=data.dir or None,
         manual_dir=data.manual_dir or None,
         on_unreadable=data.unreadable,
+        max_pixels=data.max_pixels,
+        class_order=data.class_order,
     )
     if len(source) == 0:
         raise TrainError(f"The split {split} of the data set {data.name} has no images.")

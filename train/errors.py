@@ -10,6 +10,8 @@ CONFIG_KEYS = {
     "data_dir": "data.dir",
     "manual_dir": "data.manual_dir",
     "on_unreadable": "data.unreadable",
+    "max_pixels": "data.max_pixels",
+    "class_order": "data.class_order",
 }
 
 

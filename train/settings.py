@@ -23,6 +23,7 @@ CONFIG, ENVIRONMENT, CLASSES = "config.json", "environment.json", "classes.json"
 # Keys and sections that a resumed run may change: the model is trained alike, on whatever machine.
 CHANGEABLE = (
     *("duration", "compile_cache", "data.dir", "data.manual_dir", "data.on_device", "data.workers"),
+    "data.max_pixels",
     *("data.unreadable", "eval", "log", "checkpoint", "signals", "mesh", "hosts"),
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")

@@ -61,6 +61,25 @@ def prepare(
     return folder
 
 
+def check_name(name: str) -> None:
+    """Raises DataError, with similar names, if tfds has no data set of this name."""
+    import tensorflow_datasets as tfds
+
+    base = name.split("/")[0].split(":")[0]
+    names = tfds.list_builders(with_community_datasets=False)
+    if base not in names:
+        raise _unknown(name, "there is none of that name", names)
+
+
+def _unknown(name: str, reason: str, names: list[str]) -> DataError:
+    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], names)
+    return DataError(
+        f"tfds has no data set {name!r} ({reason}). Similar names: {', '.join(close) or 'none'}. "
+        "Write NAME, NAME/CONFIG or NAME:VERSION; a folder of images needs no preparation: "
+        "folder:PATH."
+    )
+
+
 def _builder(name: str, data_dir: Path, manual_dir: Path):
     import tensorflow_datasets as tfds
 
@@ -70,12 +89,7 @@ def _builder(name: str, data_dir: Path, manual_dir: Path):
         return builders.builder(name, data_dir, manual_dir)
     except (ValueError, AssertionError) as error:  # no such name, configuration or version
         names = tfds.list_builders(with_community_datasets=False)
-        close = difflib.get_close_matches(name.split("/")[0].split(":")[0], names)
-        raise DataError(
-            f"tfds has no data set {name!r} ({str(error).splitlines()[0]}). Similar names: "
-            f"{', '.join(close) or 'none'}. Write NAME, NAME/CONFIG or NAME:VERSION; a folder of "
-            "images needs no preparation: folder:PATH."
-        ) from error
+        raise _unknown(name, str(error).splitlines()[0], names) from error
 
 
 def _generate(builder, download_dir: Path, manual_dir: Path) -> None:

@@ -55,9 +55,16 @@ def builder(name: str, data_dir: Path, manual_dir: Path) -> tfds.core.DatasetBui
             "__module__": __name__,
             "url_infos": stock.url_infos,
             "originals_dir": manual_dir,
+            # tfds would say "Downloading", and that it does not know the size.
+            "_log_download_bytes": _say_where,
+            "_log_download_done": lambda self: None,
         }
         cls = type(stock.__name__, (_EXAMPLES[base], stock), attributes)
     return cls(data_dir=data_dir)
+
+
+def _say_where(self: Any) -> None:
+    print(f"Preparing {self.name} in {self.data_dir}.", flush=True)
 
 
 class _IdxExamples:

@@ -52,7 +52,7 @@ def test_a_recipe_tells_its_story(name):
 
 
 # Keys that version 0.1 did not have; no recipe of then sets them.
-YOUNGER = ("signals.save", "signals.stop")
+YOUNGER = ("data.class_order", "data.max_pixels", "signals.save", "signals.stop")
 
 
 @pytest.mark.parametrize("name", RECIPES)

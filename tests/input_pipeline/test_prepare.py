@@ -30,10 +30,13 @@ def test_killed_half_way_and_then_two_processes_at_once(tmp_path):
     killed.communicate()
     assert not (tmp_path / "mnist" / "3.0.1").exists()
     both = [run("mnist", f"--data_dir={tmp_path}") for _ in range(2)]
+    printed = []
     for process in both:
         out, error = process.communicate(timeout=120)
+        printed.append(out)
         assert process.returncode == 0, error
-        assert "mnist is ready in" in out
+        assert "mnist is ready in" in out and "ownload" not in out
+    assert any(f"Preparing mnist in {tmp_path}" in out for out in printed)
     assert os.listdir(tmp_path / "mnist") == ["3.0.1"]  # and nothing of the killed process
     stock = tfds.data_source("mnist", split="train", data_dir=tmp_path, download=False)
     assert len(stock) == 60_000
@@ -111,3 +114,10 @@ def test_the_command_fails_with_one_paragraph(tmp_path):
         _, error = process.communicate(timeout=60)
         assert process.returncode == 1
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_a_misspelt_name_is_not_advised_to_be_prepared(tmp_path):
+    with pytest.raises(input_pipeline.DataError, match="no data set 'mnits'.*Similar names: mnist"):
+        input_pipeline.open("mnits", "train", tmp_path)
+    with pytest.raises(input_pipeline.DataError, match="Prepare it once.*prepare beans "):
+        input_pipeline.open("beans", "train", tmp_path)

@@ -23,6 +23,8 @@ WRONG = {
     "data.manual_dir": ["gs://bucket"],
     "data.name": ["folder:gs://bucket/photos"],
     "data.image_size": [-1],
+    "data.max_pixels": [0, 2.5],
+    "data.class_order": ["by size"],
     "data.on_device": ["maybe"],
     "data.workers": [-2],
     "data.unreadable": ["ignore"],
