@@ -1,5 +1,6 @@
 """Messages of input_pipeline are about its own arguments; train adds the config keys."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import pytest
 
 import input_pipeline
 from configs import base
+from configs.keys import flat
 from input_pipeline import DataError, UnreadableImage
 from train.errors import CONFIG_KEYS, config_keys_in_errors
 from train.loop import train_and_evaluate
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_keys_are_added_once():
@@ -31,6 +35,18 @@ def test_the_keys_exist():
     config = base.get_config()
     for key in CONFIG_KEYS.values():
         assert config[key] is not None
+
+
+def test_keys_that_messages_name_exist():
+    known = flat(base.get_config().to_dict()).keys() | {"model.options", "optimizer.options"}
+    sections = "|".join({key.partition(".")[0] for key in known if "." in key})
+    named = set()
+    for path in (ROOT / "train").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= set(re.findall(rf"(?<![\w.`])(?:{sections})\.[a-z_]+\b(?!\()", node.value))
+    files = {"model.safetensors"}
+    assert len(named) > 30 and named - files <= known, named - known
 
 
 def test_a_run_names_them(tmp_path):
