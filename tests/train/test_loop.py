@@ -86,10 +86,13 @@ def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     )
 
 
-def test_a_signal_that_the_loaders_processes_get_too(make_run):
-    run = make_run(data__on_device="no", data__workers=2, duration="2000 steps")
+def test_a_signal_that_the_loaders_processes_get_too_and_a_second_run_in_the_workdir(make_run):
+    run = make_run(data__on_device="no", data__workers=2, duration="20000 steps")
     process = run.start(start_new_session=True)
     run.wait_for(process, lambda: run.lines("train"))
+    config = (run.workdir / "config.json").stat().st_mtime_ns
+    assert f"is in use: process {process.pid} on " in run.finish(code=1)
+    assert (run.workdir / "config.json").stat().st_mtime_ns == config and process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
