@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from train.check import check_model, check_values
 from train.plan import roofline
 from train.plan.pod import Pod
 
@@ -19,7 +20,12 @@ def make_plans(
       pods: the slices; all get the same batch per chip.
       batch_per_chip: replaces the recipe's batch size; 0 keeps that on the first slice.
       largest: whether to search for the largest batch that fits, by a few more compilations.
+
+    Raises:
+      TrainError: a value of the recipe cannot be, or the batch does not fit the slice.
     """
+    check_values(config)
+    check_model(config)
     jax.config.update("jax_enable_compilation_cache", False)  # compile time is one of the figures
     plans = []
     for pod in pods:

@@ -321,6 +321,7 @@ def run(*arguments):
         (["--config=configs/lenet.py", "--topology=v5e:2x2", "--config.sed=1"], "'sed'"),
         (["--topology=v5e:2x2"], "--config=configs/lenet.py"),
         (["--config=configs/lenet.py", "--json=no/such/folder/plan.json"], "no/such/folder"),
+        (["--config=configs/lenet.py", "--config.seed=-1"], "seed=-1: it has to be"),
     ],
 )
 def test_a_wrong_command_line_gets_one_clear_message(arguments, expected):
