@@ -233,7 +233,7 @@ def test_a_tar_of_no_class_is_named(imagenet_tars, tmp_path):
 
 
 def packed_idx(magic: int, *shape: int, content: bytes) -> bytes:
-    return gzip.compress(struct.pack(f">{1 + len(shape)}i", magic, *shape) + content)
+    return gzip.compress(struct.pack(f">{1 + len(shape)}i", magic, *shape) + content, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +248,7 @@ def packed_idx(magic: int, *shape: int, content: bytes) -> bytes:
         (packed_idx(0x803, -2, -3, 4, content=bytes(24)), "header"),
         (packed_idx(0x803, 2**30, 2**30, 4, content=b""), "is the limit"),
     ],
+    ids=["no gzip", "empty", "cut", "few", "many", "labels", "negative", "huge"],
 )
 def test_broken_idx_files_are_named(content, message, tmp_path):
     path = tmp_path / "train-images-idx3-ubyte.gz"
