@@ -70,7 +70,7 @@ def open_folder(
             "strings or in 'natural' order."
         )
     folder = root / part["name"]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False too for names that the system refuses
         raise DataError(
             f"There is no folder {folder}. The images of a data set are in folders "
             f"ROOT/SPLIT/CLASS, and it is opened as folder:ROOT with the name of a split; splits "
@@ -97,7 +97,7 @@ def splits(root: Path) -> list[str]:
     """Returns the names of the subfolders of `root`, sorted; [] if there is no such folder."""
     try:
         return sorted(e.name for e in os.scandir(root) if _is("dir", e) and not _of_a_tool(e.name))
-    except OSError:
+    except (OSError, ValueError):  # no folder, or no name of one
         return []
 
 

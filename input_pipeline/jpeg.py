@@ -66,7 +66,7 @@ class Decoder:
     """The decompressor of one thread, and its buffer, which saves the page faults of a new one.
 
     Every image gets a handle of its own: a handle keeps tables and sizes, so that after a broken
-    image the next, good one would be decoded wrongly or never. It costs 5 us.
+    image the next, good one would be decoded wrongly or never. It costs 3 us.
     """
 
     def __init__(self, library: ctypes.CDLL):

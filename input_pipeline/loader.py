@@ -192,7 +192,8 @@ def _end_with_the_program(worker: int, workers: int) -> None:
 
     By itself a worker whose program was killed waits for ever, and keeps its pipes open.
     """
-    program = os.getppid()
+    parent = multiprocessing.parent_process()
+    program = parent.pid if parent else None
 
     def watch() -> None:
         while os.getppid() == program:

@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+import os
 from pathlib import Path
 
 from input_pipeline.example import MAX_PIXELS, DataError, OnUnreadable, Source
@@ -47,7 +48,7 @@ def open(
     if kind == "synthetic":
         return open_synthetic(rest, split, on_unreadable)
     if kind == "folder":
-        root = Path(rest).expanduser()
+        root = Path(os.path.expanduser(rest))
         return open_folder(root, split, on_unreadable, class_order, max_pixels)
     from input_pipeline import tfds_source
 
@@ -67,7 +68,7 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
     if kind == "imagenet2012":
         return "validation"
     if kind == "folder":
-        names = splits(Path(rest).expanduser())
+        names = splits(Path(os.path.expanduser(rest)))
     else:
         from input_pipeline import tfds_source
 

@@ -2,6 +2,7 @@
 
 import json
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ def find(name: str, data_dir: Path) -> Path | None:
     """
     name, _, version = name.partition(":")
     folder = data_dir / name
+    if not os.path.isdir(folder):  # False too for names that the system refuses
+        return None
     default = folder / ".config" / "metadata.json"
     if default.exists():
         try:

@@ -186,3 +186,13 @@ def test_a_split_without_labels_is_read_but_not_trained_on():
     ):
         with pytest.raises(input_pipeline.DataError, match="record 0 has no label"):
             use()
+
+
+@pytest.mark.parametrize("name", ["", ":", "a\0b", "x" * 5000, "a/../../b", "*", "a:1/../.."])
+@pytest.mark.parametrize("kind", ["", "folder:", "folder:~nobody/"])
+def test_odd_names_are_answered_in_words(kind, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for use in (input_pipeline.open, input_pipeline.eval_split):
+        arguments = ("train", tmp_path) if use is input_pipeline.open else (tmp_path,)
+        with pytest.raises(input_pipeline.DataError):
+            use(kind + name, *arguments)
