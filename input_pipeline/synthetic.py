@@ -10,6 +10,7 @@ from PIL import Image
 
 from input_pipeline.example import DataError, Example, OnUnreadable, Source
 
+_LIMITS = {"classes": 10**6, "examples": 10**9, "channels": 16, "size": 2**13}
 _SHAPES = ((160, 213), (200, 150), (144, 144), (120, 250))  # height, width
 
 
@@ -24,7 +25,7 @@ def open_synthetic(options: str, split: str, on_unreadable: OnUnreadable) -> Sou
       on_unreadable: see `Source`.
 
     Raises:
-      DataError: an option is not known or not a whole number.
+      DataError: an option is not known, not a whole number or too large.
     """
     settings = {"classes": 10, "examples": 48, "channels": 3, "size": 0}
     for option in filter(None, options.split(",")):
@@ -33,6 +34,12 @@ def open_synthetic(options: str, split: str, on_unreadable: OnUnreadable) -> Sou
             raise DataError(
                 f"The option {option!r} of the synthetic data set is not understood. Options are "
                 f"whole numbers: synthetic:{','.join(f'{k}={v}' for k, v in settings.items())}"
+            )
+        least = 0 if key in ("size", "examples") else 1
+        if len(value) > 10 or not least <= int(value) <= _LIMITS[key]:
+            raise DataError(
+                f"The option {option[:40]!r} of the synthetic data set is not possible: {key} is "
+                f"{least} to {_LIMITS[key]:,}."
             )
         settings[key] = int(value)
     shape = None

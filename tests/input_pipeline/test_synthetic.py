@@ -41,3 +41,12 @@ def test_the_examples_end():
 def test_wrong_options_are_explained(options):
     with pytest.raises(input_pipeline.DataError, match="synthetic:classes=10,examples=48"):
         input_pipeline.open(f"synthetic:{options}", "train")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["classes=0", "classes=99999999", "size=99999", "channels=0", "examples=1" + 5000 * "0"],
+)
+def test_sizes_that_no_memory_holds_are_refused(options):
+    with pytest.raises(input_pipeline.DataError, match="is not possible: .* to "):
+        input_pipeline.open(f"synthetic:{options}", "train")
