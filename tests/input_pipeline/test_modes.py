@@ -65,7 +65,7 @@ TABLE = {
     "RGBA, TIFF": (stored(with_alpha("RGBA"), "TIFF"), RGB, 0),
     "CMYK": (stored(RGB.convert("CMYK"), "TIFF"), RGB, 0),
     "CMYK, JPEG": (stored(RGB.convert("CMYK"), "JPEG", quality=100, subsampling=0), RGB, 4),
-    "YCbCr": (stored(RGB.convert("YCbCr"), "TIFF"), RGB, 3),
+    "YCbCr": (stored(RGB.convert("YCbCr"), "TIFF", compression="tiff_lzw"), RGB, 3),
     "YCbCr, JPEG": (stored(RGB, "JPEG", quality=100, subsampling=0), RGB, 4),
     "LAB": (stored(LAB, "TIFF"), LAB.convert("RGB"), 0),
     "I;16": (stored(words("I;16"), "PNG"), GREY, 0),
@@ -112,6 +112,18 @@ def test_the_preprocessing_of_the_zoo_reads_the_same(name, tmp_path):
     assert (read(tmp_path / "x") == ways(TABLE[name][0])["decode_rgb"]).all()
     grey = preprocess.Preprocessing(64, 1, mean=(0.5,), std=(0.5,), crop=None).resize
     assert (grey(tmp_path / "x") == ways(TABLE[name][0])["grey"]).all()
+
+
+def test_what_an_older_pillow_cannot_read_is_unreadable():
+    """YCbCr in a TIFF without compression: Pillow 13 reads it, Pillow 11 says it is truncated."""
+    content = stored(RGB.convert("YCbCr"), "TIFF")
+    try:
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+    except OSError:
+        with pytest.raises(UnreadableImage):
+            decode.decode_rgb(content, "x")
+    else:
+        assert np.abs(decode.decode_rgb(content, "x") - expected).max() == 0
 
 
 @pytest.mark.parametrize("name", REFUSED)
