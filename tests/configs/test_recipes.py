@@ -97,7 +97,7 @@ def quick_steps(monkeypatch):
 
 
 # Whose programs compile quickly; the others behind `-m full`.
-SMOKE = {"lenet": [pytest.mark.quick], "lenet5_1998": [], "deit_s": []}
+SMOKE = {"lenet": [pytest.mark.quick]}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ RUNS["scan in bfloat16"].model.dtype = "bfloat16"
 RUNS["scan in bfloat16"].data.image_size = 32
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.full] * name.startswith("scan")) for name in RUNS],
+)
 def test_what_zoo_loads_has_the_figures_of_the_last_evaluation(name, tmp_path, quick_compilation):
     config = RUNS[name]
     line = train_and_evaluate(config, tmp_path)

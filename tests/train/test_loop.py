@@ -50,7 +50,7 @@ def test_a_finished_run_is_left_alone_and_says_so(make_run):
     assert "is complete at step 20" in output and f"top1 {top1:.2%}" in output
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_kill_and_resume_gives_the_same_bits(make_run, uninterrupted, seed):
     run = make_run()
     moments = random.Random(seed)
@@ -134,7 +134,9 @@ def test_streamed_data_train_as_resident_data(make_first_steps, assert_first_ste
 DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 
-@pytest.mark.parametrize("mesh", [{}, {"mesh__fsdp": 8}, {"mesh__fsdp": 2}])
+@pytest.mark.parametrize(
+    "mesh", [{}, {"mesh__fsdp": 2}, pytest.param({"mesh__fsdp": 8}, marks=pytest.mark.full)]
+)
 def test_eight_devices_give_the_losses_of_one(make_first_steps, assert_first_steps, mesh):
     run = make_first_steps(DEVICES, **mesh)
     run.finish()

@@ -104,7 +104,7 @@ def test_evaluation(golden_name):
 
 
 # In float64 these cost more: fewer of them in the default run.
-TRAINED_DEFAULT = {"resnet18", "resnet20_cifar", "shufflenet_v2_x1_0", "vgg11_bn"}
+TRAINED_DEFAULT = {"resnet18", "resnet20_cifar", "shufflenet_v2_x1_0"}
 TRAINED = [
     pytest.param(name, marks=[] if name in TRAINED_DEFAULT else pytest.mark.full)
     for name in goldens.names()

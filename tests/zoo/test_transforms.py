@@ -124,7 +124,7 @@ TRANSFORMS = [
 
 # Windows, masks and tables of biases; by default under the transformations that differ in kind.
 QUICK = {("lenet5", transform) for transform in TRANSFORMS}
-QUICK |= {("swin_t", transform) for transform in (explicit_mesh, vmap, checkpoint)}
+QUICK |= {("swin_t", transform) for transform in (vmap, checkpoint)}
 
 
 @pytest.mark.parametrize(
