@@ -11,9 +11,8 @@ from typing import BinaryIO
 
 from input_pipeline.example import DataError
 
-MAX_BYTES = (
-    2**28
-)  # of an image file, a record or a file in a tar; ImageNet's largest has 16 million
+# Of an image file, a record or a file in a tar; ImageNet's largest image has 16 million.
+MAX_BYTES = 2**28
 
 State = tuple[int, int]  # size in bytes, time of the last change in ns
 

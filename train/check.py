@@ -49,7 +49,7 @@ def check_model(config: ConfigDict) -> None:
 def _holds(predicate: Callable[[Any], bool], value: Any) -> bool:
     try:
         return bool(predicate(value))
-    except (TypeError, ValueError, IndexError, AttributeError, re.error, TrainError):
+    except (TypeError, ValueError, OverflowError, IndexError, AttributeError, re.error, TrainError):
         return False
 
 
@@ -88,8 +88,8 @@ _FOLDER: Rule = (
     "a folder of this machine: mount a bucket first (gcsfuse, mountpoint-s3)",
 )
 _SIGNALS: Rule = (
-    lambda value: all(hasattr(signal.Signals, name) for name in value),
-    'names of signals, such as ("SIGTERM", "SIGUSR1")',
+    lambda value: set(value) <= signal.Signals.__members__.keys() - {"SIGKILL", "SIGSTOP"},
+    'names of signals that can be caught, such as ("SIGTERM", "SIGUSR1")',
 )
 _EVERY: Rule = (
     _duration,

@@ -47,9 +47,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     hosts.join(config.hosts)
     check_model(config)
     workdir = open_workdir(workdir)
+    check_settings(workdir, config)  # before the claim, which writes a file
     signals = Interruption(config.signals.stop, config.signals.save)
     with claimed(workdir), signals as interruption:
-        check_settings(workdir, config)
         use_compile_cache(config.compile_cache)
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         check_batch_size(config.batch_size, mesh)

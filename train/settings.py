@@ -60,6 +60,9 @@ def check_duration(workdir: Path, config: ConfigDict, intervals: Intervals) -> N
 
 def write_settings(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json, adds this start to environment.json, and says what has changed."""
+    for path in (workdir / CONFIG, workdir / ENVIRONMENT):
+        if path.exists() and _read(path) is None:
+            say(f"Note: {path} cannot be read; it is written anew.")
     if changed := _changes(workdir, config):
         say(f"Note: this workdir was started with other values of {', '.join(changed)}.")
     recipe = json.dumps(config.to_dict(), indent=2)
@@ -98,7 +101,7 @@ def _changes(workdir: Path, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
     before = _read(workdir / CONFIG)
     if not isinstance(before, dict):
         return {}
-    old, new = current_keys(flat(before)), _plain(config)
+    old, new = current_keys(before), _plain(config)
     old = {key: value for key, value in _plain(base.get_config()).items() if key in new} | old
     return {
         key: (old.get(key), new.get(key))
@@ -125,11 +128,12 @@ def _has_lines(workdir: Path) -> bool:
 
 
 def _read(path: Path) -> Any:
-    """The content of a JSON file; None, with a word, where it cannot be read: it is a note only."""
-    if not path.exists():
-        return None
+    """The content of a JSON file, flat if it is a dict; None where it is not there or damaged.
+
+    These files are notes: without them a run goes on.
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        say(f"Note: {path} cannot be read ({type(error).__name__}); it is written anew.")
+        content = json.loads(path.read_text())
+        return flat(content) if isinstance(content, dict) else content
+    except (OSError, ValueError, RecursionError):
         return None

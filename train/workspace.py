@@ -62,15 +62,31 @@ def claimed(workdir: Path) -> Iterator[None]:
     if jax.process_index() > 0:
         yield
         return
+    path = workdir / OWNER
     with disk_errors(workdir):
-        file = (workdir / OWNER).open("a+")
+        file = _open_and_lock(path)
     with file:
-        with disk_errors(workdir):
-            _lock(file, workdir)
-            file.truncate(0)
-            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
-            file.flush()
-        yield
+        try:
+            with disk_errors(workdir):
+                file.truncate(0)
+                file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
+                file.flush()
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _open_and_lock(path: Path) -> IO[str]:
+    while True:
+        file = path.open("a+")
+        try:
+            _lock(file, path.parent)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # its owner removed it before we had the lock
 
 
 def _lock(file: IO[str], workdir: Path) -> None:
@@ -155,6 +171,16 @@ def _user_cache() -> Path:
         with tempfile.TemporaryFile(dir=cache):
             return cache
     except (RuntimeError, OSError) as error:  # RuntimeError: no HOME, and no name for the user
-        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+        cache = _own_folder(Path(tempfile.gettempdir()) / f"cache-{os.getuid()}")
         say(f"Note: compiled programs are kept in {cache}: the user has no cache folder ({error}).")
         return cache
+
+
+def _own_folder(path: Path) -> Path:
+    """Creates a folder that nobody else can write to: programs that are found there are run."""
+    with contextlib.suppress(OSError):
+        path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
+        return Path(tempfile.mkdtemp(prefix="cache-"))  # somebody was there first
+    path.chmod(0o700)
+    return path

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.quick
 
 WRONG = {
     "seed": [-1, 2**32, 0.5],
-    "batch_size": [0, -1],
+    "batch_size": [0, -1, math.inf],
     "duration": ["0 epochs", "0 steps", "-1 epochs", "ten", "10", "1e3 steps", ""],
     "batch_norm": ["local"],
     "model.num_classes": [-1],
@@ -56,7 +56,7 @@ WRONG = {
     "checkpoint.every": [""],
     "checkpoint.keep": [-1, 0, 1],
     "signals.stop": [("TERM",), ("SIGNOTHING",)],
-    "signals.save": [("SIGNOTHING",)],
+    "signals.save": [("SIGKILL",), ("SIGSTOP",), ("__doc__",), "SIGTERM"],
     "mesh.data": [-1],
     "mesh.fsdp": [0],
     "hosts.count": [0],

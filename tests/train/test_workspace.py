@@ -17,7 +17,7 @@ import jax
 import pytest
 
 from train.errors import TrainError
-from train.workspace import claimed, open_workdir, use_compile_cache
+from train.workspace import _own_folder, claimed, open_workdir, use_compile_cache
 
 # LeNet's smoke run; prints how often JAX compiled and how often it found a program compiled.
 CODE = """
@@ -77,6 +77,7 @@ def test_one_process_trains_in_a_workdir(tmp_path):
     with claimed(tmp_path):
         owner = json.loads((tmp_path / "owner.json").read_text())
         assert owner == {"host": socket.gethostname(), "pid": os.getpid()}
+    assert not list(tmp_path.iterdir())
     with claimed(tmp_path):
         pass
 
@@ -118,3 +119,17 @@ def test_without_a_home_programs_are_kept_in_a_temporary_folder(tmp_path, monkey
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert "no cache folder" in capsys.readouterr().out
+
+
+def test_a_folder_that_another_user_prepared_is_not_trusted(tmp_path, monkeypatch):
+    path = tmp_path / "cache"
+    assert _own_folder(path) == path and path.stat().st_mode & 0o777 == 0o700
+    path.chmod(0o777)
+    assert _own_folder(path) == path and path.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for taken in ("link", "file"):
+        assert _own_folder(tmp_path / taken).name.startswith("cache-")
+    monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1)
+    assert _own_folder(path) != path

@@ -124,7 +124,7 @@ def from_jax(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     their output's kernel is [heads, C / heads, C]. Other tensors are returned as they are.
 
     Raises:
-      ValueError: A part of a block's attention is missing.
+      ValueError: A part of a block's attention is missing, or has another number of axes.
     """
     if _JAX_PREFIX + _JAX_MARK in tensors:
         tensors = {
@@ -140,9 +140,11 @@ def from_jax(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         tensor = np.asarray(tensor)
         if qkv := _JAX_QKV.match(name):
             block, part, leaf = qkv.groups()
+            _require_axes(name, tensor, 3 if leaf == "kernel" else 2)
             parts.setdefault(f"{block}/{leaf}", {})[part] = tensor
             continue
         if name.endswith("/out/kernel"):
+            _require_axes(name, tensor, 3)
             tensor = tensor.reshape(-1, tensor.shape[-1])  # [heads, C / heads, C] -> [C, C]
         for pattern, replacement in _JAX:
             name = re.sub(pattern, replacement, name)
@@ -158,3 +160,8 @@ def from_jax(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         name = re.sub(*_JAX[0], block) + ("attn.qkv." + ("weight" if leaf == "kernel" else leaf))
         converted[name] = np.concatenate([np.ravel(v) if leaf == "bias" else v for v in qkv])
     return converted
+
+
+def _require_axes(name: str, tensor: np.ndarray, axes: int) -> None:
+    if tensor.ndim != axes:
+        raise ValueError(f"{name} has shape {tensor.shape}, and should have {axes} axes.")

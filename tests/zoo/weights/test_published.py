@@ -243,3 +243,14 @@ def test_every_pattern_names_a_family():
     families = {registry.info(name).family for name in zoo.list_models()}
     tables = published.RENAMED.keys() | published.RESHAPED.keys() | published.IGNORED.keys()
     assert tables <= families
+
+
+@pytest.mark.parametrize(
+    "name, shape",
+    [("out/kernel", ()), ("out/kernel", (4,)), ("query/kernel", ()), ("key/bias", ())],
+)
+def test_a_jax_vit_of_odd_shapes_is_refused_in_words(name, shape):
+    name = f"Transformer/encoderblock_0/MultiHeadDotProductAttention_1/{name}"
+    tensors = {"Transformer/encoder_norm/scale": np.zeros(3), name: np.zeros(shape, np.float32)}
+    with pytest.raises(ValueError, match=f"no weights for vit_ti_16.*{name} has shape"):
+        zoo.load_torch("vit_ti_16", tensors)
