@@ -42,6 +42,12 @@ def mnist_dir(tmp_path_factory) -> Path:
     return folder / "mnist"
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their argument: a zip holds the second of its making, and all workers must
+    collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """What runs on one worker: a file; where a file goes through all models, those of one name."""
