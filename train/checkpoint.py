@@ -216,7 +216,7 @@ def _verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        listed = {name: (int(size), str(digest)) for name, (size, digest) in _items(manifest)}
+        listed = _listed(manifest)
     except FileNotFoundError:
         return f"it was not completed: {MANIFEST} is missing"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError):
@@ -235,11 +235,14 @@ def _verify(folder: Path) -> str | None:
     return None
 
 
-def _items(manifest: dict) -> list[tuple[str, Any]]:
-    """The entries of a manifest's list of files, which is never empty."""
-    if not isinstance(manifest["leaves"], dict) or not manifest["files"]:
+def _listed(manifest: dict) -> dict[str, tuple[int, str]]:
+    """Size and digest of each file of a manifest, whose list of files is never empty."""
+    listed = {name: (size, digest) for name, (size, digest) in manifest["files"].items()}
+    if not isinstance(manifest["leaves"], dict) or not listed:
         raise ValueError("the manifest lists nothing")
-    return list(manifest["files"].items())
+    if not all(isinstance(s, int) and isinstance(d, str) for s, d in listed.values()):
+        raise TypeError("sizes are whole numbers, digests text")
+    return listed
 
 
 def _unused(path: Path) -> Path:

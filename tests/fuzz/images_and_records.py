@@ -3,7 +3,8 @@
     python tests/fuzz/images_and_records.py READER FIRST LAST
 
 Each seed in [FIRST, LAST) makes one input from a good file. Only DataError (UnreadableImage is one)
-may come out, and what is read must be what Pillow reads, or what the good file held. Prints how
+may come out, and what is read must be what Pillow reads, or what the good file held. A list of a
+checkpoint's files is accepted only if it tells the truth. Prints how
 often which outcome came, as JSON; stops at the first fault with its seed. A hang of over 10 s or
 over 1 GB of memory ends the process: the last seed stands in the file that FUZZ_SEED names.
 """
@@ -15,7 +16,9 @@ import io
 import json
 import os
 import random
+import re
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -267,6 +270,77 @@ def idx() -> bytes:
     return struct.pack(">4i", 0x803, 3, 5, 7) + bytes(range(105))
 
 
+CHECKPOINT = {"d/array": b"weights" * 9, "d/.hidden": b"", "metadata": b"{}", "ocdbt": b"\0\1\2"}
+LEAVES = {"params/conv1/kernel": "float32[5, 5, 1, 6]", "step": "int32[]"}
+
+
+def checkpoint_list() -> bytes:
+    """The list of a checkpoint in FOLDER, whose files it writes."""
+    from train import checkpoint
+
+    folder = FOLDER / "100"
+    for name, content in CHECKPOINT.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    files = {name: checkpoint._size_and_digest(folder / name) for name in CHECKPOINT}
+    return json.dumps({"leaves": LEAVES, "files": files}, indent=1).encode()
+
+
+VALUES = ("-1", "0", "1e999", "-Infinity", "NaN", "null", "true", '""', "[]", "{}", "[[1], 2]")
+NAMES = (
+    "../../x",
+    "/etc/passwd",
+    "",
+    ".",
+    "\\u0000",
+    "\\ud800",
+    "d",
+    "d/array",
+    "é" * 300,
+    "files",
+)
+
+
+def mutated_list(content: bytes, rng: random.Random) -> bytes:
+    """Half of them are mutated as bytes; in the others values, names or entries are replaced."""
+    if rng.random() < 0.5:
+        return mutated(content, rng)
+    text = content.decode()
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        what = rng.choice((r'"[^"]*"', r"(?<=\[)\s*-?\d+", r"\[[^]]*\]", r"\{[^{}]*\}"))
+        tokens = list(re.finditer(what, text))
+        if not tokens:
+            continue
+        token, kind = rng.choice(tokens), rng.randrange(5)
+        start, end = token.span()
+        if kind == 0:
+            new = rng.choice(VALUES)
+        elif kind == 1:
+            new = f'"{rng.choice(NAMES)}"'
+        elif kind == 2:
+            new = rng.choice(("", "-")) + str(rng.choice(EDGES)) + rng.choice(("", "0" * 5000))
+        elif kind == 3:
+            depth = rng.choice((1, 3, 2000, 10**5))
+            new = "[" * depth + token[0] + "]" * depth
+        else:
+            new = rng.choice(tokens)[0]
+        text = text[:start] + new + text[end:]
+    return text.encode(errors="surrogatepass")
+
+
+def read_checkpoint_list(content: bytes) -> None:
+    from train import checkpoint
+
+    folder = FOLDER / "100"
+    (folder / checkpoint.MANIFEST).write_bytes(content)
+    if problem := checkpoint._verify(folder):
+        raise DataError(problem)
+    manifest = json.loads(content)
+    assert isinstance(manifest["leaves"], dict)
+    for name in CHECKPOINT.keys() - {"d/.hidden"}:
+        assert manifest["files"][name] == checkpoint._size_and_digest(folder / name), "believed"
+
+
 JPEG_OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {"subsampling": 0},
@@ -310,7 +384,9 @@ READERS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "record": (read_record, lambda: records(3)),
     "idx": (read_idx, lambda: [idx(), gzip.compress(idx(), mtime=0)]),
     "tar": (read_tar, good_tars),
+    "checkpoint list": (read_checkpoint_list, lambda: [checkpoint_list()]),
 }
+MUTATE = {"checkpoint list": mutated_list}  # the others: `mutated`
 
 
 def main(name: str, first: int, last: int) -> None:
@@ -327,7 +403,7 @@ def main(name: str, first: int, last: int) -> None:
     note = open(os.environ["FUZZ_SEED"], "w") if "FUZZ_SEED" in os.environ else io.StringIO()
     for seed in range(first, last):
         rng = random.Random(f"{name} {seed}")
-        content = mutated(rng.choice(good), rng)
+        content = MUTATE.get(name, mutated)(rng.choice(good), rng)
         note.seek(0)
         print(name, seed, file=note, flush=True)
         signal.alarm(SECONDS)
@@ -349,6 +425,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     finally:
-        for path in FOLDER.iterdir():
-            path.unlink()
-        FOLDER.rmdir()
+        shutil.rmtree(FOLDER)

@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).with_name("images_and_records.py")
-READERS = ("png", "jpeg", "other images", "tfrecord", "index", "record", "idx", "tar")
+READERS = (
+    "png",
+    "jpeg",
+    "other images",
+    "tfrecord",
+    "index",
+    "record",
+    "idx",
+    "tar",
+    "checkpoint list",
+)
 INPUTS, CHUNK, CHUNKS = 150, 20_000, 10
 
 

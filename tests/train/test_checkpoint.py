@@ -136,6 +136,7 @@ def test_a_damaged_one_is_set_aside_for_the_one_before(tmp_path, damage, capfd):
         *('{"leaves": 1, "files": {"a": [1, "x"]}}', '{"leaves": {}, "files": {"a": [1]}}'),
         *('{"leaves": {}, "files": {"a": 1}}', '{"leaves": {}, "files": {"default": [4096, "x"]}}'),
         '{"leaves": {}, "files": {"%s": [1, "x"]}}' % ("n" * 5000),
+        '{"leaves": {}, "files": {"a": [Infinity, "x"]}}',
         '{"files":' + "[" * 10**5 + "]" * 10**5 + "}",
         *("\x00" * 20, "\udcff"),
     ],
