@@ -67,7 +67,9 @@ def test_kill_and_resume_gives_the_same_bits(make_run, uninterrupted, seed):
     assert run.leaves(120) == uninterrupted.leaves(120)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signum", [pytest.param(signal.SIGUSR1, marks=pytest.mark.full), signal.SIGINT]
+)
 def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     run = make_run(checkpoint__every="1000 steps", data__on_device="no", data__workers=0)
     process = run.start()

@@ -127,6 +127,7 @@ def test_a_program_ends(end, cache):
     finish(START + textwrap.dedent(last), codes, cache)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("end", ["an exception after dispatch"])
 def test_a_program_in_portable_form_ends(end, cache):
     last, codes = ENDS[end]
