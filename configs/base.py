@@ -29,6 +29,14 @@ def get_config() -> ConfigDict:
     config.model.dtype = "float32"  # dtype of the computation; parameters stay float32
     config.model.options = ConfigDict()  # other attributes, such as drop_path, scan, remat
 
+    config.init = Section()
+    # Weights to start from instead of random ones, as zoo.load takes them: a published name, a file
+    # of a run, its workdir. "": random.
+    config.init.weights = ""
+    # Regular expression, searched in paths such as "stage1_block1/conv1/kernel": what it matches
+    # starts with random values all the same. The default is every classifier; "": nothing.
+    config.init.skip = "(^|_)head(/|$)"
+
     config.data = Section()
     config.data.name = "mnist"  # see input_pipeline.open
     config.data.dir = ""  # folder of prepared data sets; "": tfds's default
@@ -42,6 +50,11 @@ def get_config() -> ConfigDict:
     config.data.max_pixels = 64_000_000  # an image of more is unreadable
     # Order of the classes of a folder: "sorted" as strings (1, 10, 2), or "natural" (1, 2, 10).
     config.data.class_order = "sorted"
+    # Of a folder of classes without splits: share of each class that is held out for evaluation,
+    # and the seed that determines which images these are.
+    config.data.held_out = 0.2
+    config.data.split_seed = 0
+    config.data.exif_orientation = False  # turn photographs of a folder as their cameras say
     config.data.unreadable = "stop"  # if an image cannot be decoded: "stop" or "skip" and count
 
     config.augment = Section()
@@ -71,6 +84,14 @@ def get_config() -> ConfigDict:
         ""  # regular expression, searched in "block/conv/kernel"
     )
     config.optimizer.clip_norm = 0.0  # largest norm of the gradient; 0: no clipping
+    # Regular expression, searched in paths as init.skip: what it matches is not trained, and
+    # BatchNorms that it matches keep their statistics and normalize by them. "": all are trained.
+    config.optimizer.freeze = ""
+    # Factor of the learning rate from each block to the one before it; 1: none.
+    config.optimizer.layer_decay = 1.0
+    # Pairs of a regular expression and a factor of the learning rate: (("^head", 10.0),). The first
+    # one that matches counts.
+    config.optimizer.multipliers = ()
 
     config.schedule = Section()
     config.schedule.name = "constant"  # "constant", "steps", "linear" or "cosine"

@@ -20,7 +20,11 @@ LIGHTING_EIGENVECTORS = (
 
 
 def normalize(
-    images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike = jnp.float32
+    images: jax.Array,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: DTypeLike = jnp.float32,
+    channel_order: str = "RGB",
 ) -> jax.Array:
     """Returns (images / 255 - mean) / std, shape [B, H, W, C].
 
@@ -28,10 +32,12 @@ def normalize(
       images: [B, H, W, C], in [0, 255].
       mean, std: one value per channel, of images in [0, 1].
       dtype: dtype of the result; the arithmetic is float32.
+      channel_order: "BGR" reverses the channels of the result.
     """
     means, deviations = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
     scale, shift = 1 / (255 * deviations), -means / deviations
-    return (images.astype(jnp.float32) * _per_channel(scale) + _per_channel(shift)).astype(dtype)
+    images = images.astype(jnp.float32) * _per_channel(scale) + _per_channel(shift)
+    return (images[..., ::-1] if channel_order == "BGR" else images).astype(dtype)
 
 
 def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from input_pipeline import jpeg, png
 from input_pipeline.example import MAX_PIXELS, Example, UnreadableImage
@@ -18,6 +18,7 @@ from input_pipeline.resize import INTERPOLATIONS, Box, resize
 # one of them, EPS, starts a program.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
+_ORIENTATION = 0x0112  # EXIF's tag
 _MAX_SIDE = 65_535  # JPEG's own; each row costs Pillow dozens of bytes, however short it is
 
 # A compressed image with more pixels to a byte than its format can hold was cut short: JPEG takes a
@@ -43,6 +44,9 @@ class LazyImage:
     def __init__(self, example: Example):
         self._content, self._name = example.image, example.name
         self._decoder = None
+        if example.exif_orientation and not isinstance(self._content, np.ndarray):
+            with _raising_unreadable(self._name):
+                self._content = _turned(self._content, example.max_pixels)
         if isinstance(self._content, np.ndarray):
             self.height, self.width, _ = self._content.shape
             return
@@ -114,6 +118,14 @@ class LazyImage:
             if image.size != size:
                 raise ValueError(f"its header says {self.width} x {self.height} pixels")
             return np.asarray(image.crop(region))
+
+
+def _turned(content: bytes, max_pixels: int) -> bytes | np.ndarray:
+    """The pixels of an image whose EXIF orientation is not the usual one; else the content."""
+    image = _open(content, max_pixels)
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return content
+    return np.asarray(_converted(ImageOps.exif_transpose(image), "RGB"))
 
 
 def _reversed_rows(pixels: np.ndarray) -> np.ndarray:

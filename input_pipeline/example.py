@@ -26,12 +26,14 @@ class Example:
       label: class index; -1 in splits without labels.
       name: file or record name, for messages.
       max_pixels: an encoded image of more pixels is refused before it is decoded.
+      exif_orientation: whether an encoded image is turned as its EXIF tag says.
     """
 
     image: bytes | np.ndarray
     label: int
     name: str
     max_pixels: int = MAX_PIXELS
+    exif_orientation: bool = False
 
 
 OnUnreadable = Literal["stop", "skip"]

@@ -1,6 +1,7 @@
-"""Folders of images: ROOT/SPLIT/CLASS/**/*.jpg (or another of `ENDINGS`)."""
+"""Folders of images: ROOT/SPLIT/CLASS/**/*.jpg (or another of `ENDINGS`), or ROOT/CLASS/*.jpg."""
 
 import functools
+import hashlib
 import os
 import re
 from collections import Counter
@@ -25,6 +26,9 @@ ENDINGS = (
     *(".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 ClassOrder = Literal["sorted", "natural"]
+HELD_OUT = 0.2  # share of each class
+TRAIN_SPLIT, HELD_OUT_SPLIT = "train", "held_out"
+SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "test", "testing", "held_out")
 
 # Folders that programs make beside what people put there (in lower case); what begins with a dot is
 # left out as well.
@@ -43,13 +47,18 @@ def open_folder(
     root: Path,
     split: str,
     on_unreadable: OnUnreadable,
+    *,
     class_order: ClassOrder = "sorted",
     max_pixels: int = MAX_PIXELS,
+    exif_orientation: bool = False,
+    held_out: float = HELD_OUT,
+    split_seed: int = 0,
 ) -> Source:
     """Returns the images of the folder root/split, labelled by its subfolders.
 
     Images are found in folders below those of the classes too. Hidden files, folders of tools and
-    files that are no images are left out; their numbers are printed.
+    files that are no images are left out; their numbers are printed. A root that holds the classes
+    themselves, ROOT/CLASS/*.jpg, is split in two: "train" and "held_out".
 
     Args:
       root: the folder of the splits.
@@ -58,6 +67,11 @@ def open_folder(
       on_unreadable: see `Source`.
       class_order: "sorted" as strings, as in torchvision (1, 10, 2), or "natural" (1, 2, 10).
       max_pixels: an image of more pixels is refused before it is decoded.
+      exif_orientation: whether images are turned as their EXIF tags say.
+      held_out: share of each class, in (0, 1), that is in "held_out", at least one image and never
+        all.
+      split_seed: determines which images these are. An image stays on its side when others come or
+        go, apart from those at the border.
 
     Raises:
       DataError: there is no such folder, or no image in it.
@@ -69,7 +83,8 @@ def open_folder(
             "of a split are written as train[:90%] or train[10:20], and classes are 'sorted' as "
             "strings or in 'natural' order."
         )
-    folder = root / part["name"]
+    without_splits = part["name"] in (TRAIN_SPLIT, HELD_OUT_SPLIT) and _holds_classes(root)
+    folder = root if without_splits else root / part["name"]
     if not os.path.isdir(folder):  # False too for names that the system refuses
         raise DataError(
             f"There is no folder {folder}. The images of a data set are in folders "
@@ -81,24 +96,63 @@ def open_folder(
         classes, files = _list(folder, class_order, left_out)
     except OSError as error:
         raise DataError(f"The folder {folder} cannot be listed: {error}.") from error
-    chosen = [file for of_class in files for file in _part(of_class, part["start"], part["stop"])]
     empty = [name for name, of_class in zip(classes, files, strict=True) if not of_class]
     _tell(folder, left_out, empty)
+    if without_splits:
+        sides = [_sides(root, of_class, held_out, split_seed) for of_class in files]
+        counts = [sum(len(pair[side]) for pair in sides) for side in (0, 1)]
+        _say(
+            f"{root} has no splits: {held_out:.0%} of each class are held out for evaluation "
+            f"(seed {split_seed}), {counts[1]:,} images; {counts[0]:,} are trained on."
+        )
+        files = [pair[part["name"] == HELD_OUT_SPLIT] for pair in sides]
+    chosen = [file for of_class in files for file in _part(of_class, part["start"], part["stop"])]
     if not chosen:
         raise DataError(
             f"There is no image in {folder}{split.removeprefix(part['name'])}. Expected files "
             f"{folder}/CLASS/NAME.jpg (or {', '.join(ENDINGS[1:])}), one folder per class."
         )
-    examples = FolderExamples(tuple(chosen), max_pixels)
+    examples = FolderExamples(tuple(chosen), max_pixels, exif_orientation)
     return Source(f"folder:{root}", split, examples, classes, None, on_unreadable)
 
 
 def splits(root: Path) -> list[str]:
-    """Returns the names of the subfolders of `root`, sorted; [] if there is no such folder."""
+    """Returns the names of the splits of `root`, sorted; [] if there is no such folder.
+
+    They are its subfolders, or "held_out" and "train" if those are classes.
+    """
+    if _holds_classes(root):
+        return [HELD_OUT_SPLIT, TRAIN_SPLIT]
     try:
         return sorted(e.name for e in os.scandir(root) if _is("dir", e) and not _of_a_tool(e.name))
     except (OSError, ValueError):  # no folder, or no name of one
         return []
+
+
+def _holds_classes(root: Path) -> bool:
+    """Whether images are at ROOT/CLASS/*.jpg, and no folder is named as a split is."""
+    try:
+        below = [e for e in os.scandir(root) if _is("dir", e) and not _of_a_tool(e.name)]
+        if {entry.name for entry in below} & set(SPLIT_NAMES):
+            return False
+        entries = (entry for folder in below for entry in list(os.scandir(folder)))
+        return any(e.name.lower().endswith(ENDINGS) and _is("file", e) for e in entries)
+    except (OSError, ValueError):
+        return False
+
+
+def _sides(
+    root: Path, files: list[File], held_out: float, seed: int
+) -> tuple[list[File], list[File]]:
+    """The files of a class that are trained on, and those that are held out, each in order."""
+
+    def draw(file: File) -> bytes:
+        name = os.path.relpath(file[0], root)
+        return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+
+    count = min(max(1, round(held_out * len(files))), len(files) - 1)
+    outside = set(sorted(files, key=draw)[: max(0, count)])
+    return [f for f in files if f not in outside], [f for f in files if f in outside]
 
 
 def _list(
@@ -203,10 +257,12 @@ class FolderExamples:
     Attributes:
       files: (path, label) of each.
       max_pixels: an image of more pixels is refused before it is decoded.
+      exif_orientation: whether images are turned as their EXIF tags say.
     """
 
     files: tuple[File, ...]
     max_pixels: int = MAX_PIXELS
+    exif_orientation: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -214,7 +270,8 @@ class FolderExamples:
     def __getitem__(self, index: int) -> Example:
         path, label = self.files[index]
         try:
-            return Example(read_regular(path, MAX_BYTES), label, path, self.max_pixels)
+            content = read_regular(path, MAX_BYTES)
+            return Example(content, label, path, self.max_pixels, self.exif_orientation)
         except OSError as error:
             raise UnreadableImage(f"The image {path} cannot be read: {error}.") from error
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from input_pipeline.example import MAX_PIXELS, DataError, OnUnreadable, Source
-from input_pipeline.folder import ClassOrder, open_folder, splits
+from input_pipeline.folder import HELD_OUT, ClassOrder, open_folder, splits
 from input_pipeline.synthetic import open_synthetic
 
 # Small enough to be prepared when they are first opened.
@@ -21,6 +21,9 @@ def open(
     *,
     max_pixels: int = MAX_PIXELS,
     class_order: ClassOrder = "sorted",
+    exif_orientation: bool = False,
+    held_out: float = HELD_OUT,
+    split_seed: int = 0,
 ) -> Source:
     """Opens one split of a data set for random access.
 
@@ -36,6 +39,11 @@ def open(
       max_pixels: an image of more pixels is unreadable: it is refused before it is decoded.
       class_order: order of the classes of a folder: "sorted" as strings, as in torchvision
         (1, 10, 2), or "natural" (1, 2, 10).
+      exif_orientation: whether images of a folder are turned as their EXIF tags say. PyTorch's
+        ImageFolder, with which published weights were trained, does not turn them.
+      held_out: share of each class, in (0, 1), that a folder of classes without splits keeps for
+        evaluation: its splits are "train" and "held_out".
+      split_seed: which images these are.
 
     Raises:
       DataError: there is no such data set or split; the message says what to do.
@@ -49,7 +57,16 @@ def open(
         return open_synthetic(rest, split, on_unreadable)
     if kind == "folder":
         root = Path(os.path.expanduser(rest))
-        return open_folder(root, split, on_unreadable, class_order, max_pixels)
+        return open_folder(
+            root,
+            split,
+            on_unreadable,
+            class_order=class_order,
+            max_pixels=max_pixels,
+            exif_orientation=exif_orientation,
+            held_out=held_out,
+            split_seed=split_seed,
+        )
     from input_pipeline import tfds_source
 
     folder = _prepared(name, data_dir, manual_dir)
@@ -69,6 +86,8 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
         return "validation"
     if kind == "folder":
         names = splits(Path(os.path.expanduser(rest)))
+        if "held_out" in names:
+            return "held_out"
     else:
         from input_pipeline import tfds_source
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax.extend.core import jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
@@ -16,6 +17,7 @@ from train import step
 from train.data import Data
 from train.durations import Intervals
 from train.errors import TrainError
+from train.layer_decay import layer_factors
 from train.optimizers import make_optimizer, make_schedule
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
 from train.sharding import state_shardings
@@ -54,9 +56,14 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         known.
     """
     schedule = make_schedule(config, intervals)
+    model, factors = make_model(config.model, data.num_classes), None
+    if config.optimizer.layer_decay != 1:
+        images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
+        images = jax.eval_shape(data.normalize, images)
+        factors = layer_factors(model, images, config.optimizer.layer_decay)
     return step.Task(
-        model=make_model(config.model, data.num_classes),
-        optimizer=make_optimizer(config.optimizer, schedule),
+        model=model,
+        optimizer=make_optimizer(config.optimizer, schedule, factors),
         schedule=schedule,
         augment=data.augment,
         normalize=data.normalize,
@@ -68,6 +75,7 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         auxiliary_weights=tuple(config.loss.auxiliary_weights),
         batch_norm=config.batch_norm,
         ema_decay=config.ema.decay,
+        freeze=config.optimizer.freeze,
     )
 
 
@@ -88,30 +96,38 @@ def state_shapes(task: step.Task) -> step.TrainState:
     )
 
 
-def initial_state(task: step.Task, shapes: step.TrainState) -> step.TrainState:
-    """Returns the state at step 0, sharded as `shapes` (from `state_shapes`) says."""
+def initial_state(
+    task: step.Task, shapes: step.TrainState, weights: dict | None = None
+) -> step.TrainState:
+    """Returns the state at step 0, sharded as `shapes` (from `state_shapes`) says.
+
+    Args:
+      task: what is trained.
+      shapes: the state's shapes and shardings.
+      weights: variables to start from, see `step.init_state`.
+    """
     init = partial(step.init_state, task)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
     if task.mesh.size == 1:
-        return jax.device_put(init_eagerly(init), shardings)
-    program = jax.jit(init, out_shardings=shardings).lower()
+        return jax.device_put(init_eagerly(init, weights or {}), shardings)
+    program = jax.jit(init, out_shardings=shardings).lower(weights or {})
     # It runs once, and on CPU XLA would spend seconds on optimizing the random numbers.
     quick: dict[str, Any] | None = (
         {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     )
-    return program.compile(compiler_options=quick)()
+    return program.compile(compiler_options=quick)(weights or {})
 
 
-def init_eagerly(init: Callable[[], step.TrainState]) -> step.TrainState:
-    """Returns `init()`, computed operation by operation without those whose results are unused.
+def init_eagerly(init: Callable[..., step.TrainState], weights: dict) -> step.TrainState:
+    """Returns `init(weights)`, operation by operation without those whose results are unused.
 
     One program for all arrays would take as long to compile as the training step.
     """
     with platform.tracing(platform.CPU):  # in which random arrays are operations by themselves
-        traced, shapes = jax.make_jaxpr(init, return_shape=True)()
+        traced, shapes = jax.make_jaxpr(init, return_shape=True)(weights)
     leaves, structure = jax.tree.flatten(shapes)
     needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=True)
-    arrays = jaxpr_as_fun(traced.replace(jaxpr=needed))()
+    arrays = jaxpr_as_fun(traced.replace(jaxpr=needed))(*jax.tree.leaves(weights))
     return jax.tree.unflatten(structure, arrays)
 
 

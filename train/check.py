@@ -95,6 +95,7 @@ _EVERY: Rule = (
     _duration,
     'a duration such as "2 epochs", "500 steps" or "60000 examples"; 0 means only at the end',
 )
+_EXPRESSION: Rule = (lambda value: re.compile(value) is not None, "a regular expression")
 _DURATION: Rule = (_duration, 'a duration such as "2.5 epochs" or "500 steps"')
 
 RULES: dict[str, Rule] = {
@@ -106,11 +107,14 @@ RULES: dict[str, Rule] = {
     ),
     "batch_norm": _one_of("global", "per_device"),
     "model.num_classes": _whole(0),
+    "init.skip": _EXPRESSION,
     "data.dir": _FOLDER,
     "data.manual_dir": _FOLDER,
     "data.name": (lambda value: _is_local(value.removeprefix("folder:")), _FOLDER[1]),
     "data.image_size": _whole(0),
     "data.max_pixels": _whole(1),
+    "data.held_out": _number(0, 1, above=True, below=True),
+    "data.split_seed": _whole(0),
     "data.class_order": _one_of("sorted", "natural"),
     "data.on_device": _one_of("auto", "yes", "no"),
     "data.workers": _whole(-1),
@@ -141,11 +145,14 @@ RULES: dict[str, Rule] = {
         "a finite number, or None",
     ),
     "optimizer.weight_decay": _number(0),
-    "optimizer.weight_decay_exclude": (
-        lambda value: re.compile(value) is not None,
-        "a regular expression",
-    ),
+    "optimizer.weight_decay_exclude": _EXPRESSION,
     "optimizer.clip_norm": _number(0),
+    "optimizer.freeze": _EXPRESSION,
+    "optimizer.layer_decay": _number(0, 1, above=True),
+    "optimizer.multipliers": (
+        lambda value: all(re.compile(e) is not None and 0 <= f < math.inf for e, f in value),
+        'pairs of a regular expression and a number from 0 on, such as (("^head", 10.0),)',
+    ),
     "schedule.learning_rate": _number(0, above=True),
     "schedule.warmup": _DURATION,
     "schedule.start": _number(0),

@@ -15,6 +15,7 @@ from input_pipeline import augment, in_memory, transforms
 from input_pipeline.example import DataError, Source
 from train.console import say
 from train.errors import TrainError
+from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
 MAX_PADDING = 4  # pixels on each side; wider images are resized. MNIST to 32 x 32 takes 2
@@ -32,6 +33,8 @@ class Data:
       image_shape: (H, W, C) of the batches.
       on_device: whether both splits are kept in device memory.
       num_classes: number of the model's classes; all labels are smaller.
+      preprocessing: preprocessing of the weights that the run starts from, or of the model; its
+        mean, deviation and order of channels are those of `augment` and `normalize`.
     """
 
     train: Source
@@ -43,6 +46,7 @@ class Data:
     image_shape: tuple[int, int, int]
     on_device: bool
     num_classes: int
+    preprocessing: Preprocessing
 
     def load(self, source: Source) -> dict[str, np.ndarray]:
         """Loads a whole split: {"image": uint8 [N, H, W, C], "label": int32 [N]}.
@@ -57,8 +61,12 @@ class Data:
         return {"image": images, "label": labels}
 
 
-def open_data(config: ConfigDict) -> Data:
+def open_data(config: ConfigDict, preprocessing: Preprocessing | None = None) -> Data:
     """Opens the data set of a recipe, after preparing it if that is necessary and possible.
+
+    Args:
+      config: a recipe.
+      preprocessing: preprocessing of the weights that the run starts from; None for random ones.
 
     Raises:
       DataError: there is no such data set, or it cannot be prepared.
@@ -76,21 +84,37 @@ def open_data(config: ConfigDict) -> Data:
             f"Note: {train.dataset} has one class only, so the loss is 0 whatever the model says. "
             "A folder of images needs one folder for each class."
         )
-    return make_data(config, train, evaluation)
+    return make_data(config, train, evaluation, preprocessing)
 
 
-def make_data(config: ConfigDict, train: Source, evaluation: Source) -> Data:
+def make_data(
+    config: ConfigDict,
+    train: Source,
+    evaluation: Source,
+    preprocessing: Preprocessing | None = None,
+) -> Data:
     """Returns the data of a recipe whose splits are open; reads no image.
+
+    Args:
+      config: a recipe.
+      train, evaluation: its splits.
+      preprocessing: see `open_data`.
 
     Raises:
       TrainError: as `open_data`.
     """
-    info = model_info(config.model.name)
-    size = config.data.image_size or info.image_size
+    if preprocessing is None:  # nothing to be equal to, so that the order of channels is RGB
+        preprocessing = Preprocessing.from_info(model_info(config.model.name))
+        preprocessing = dataclasses.replace(preprocessing, channel_order="RGB")
+    size = config.data.image_size or preprocessing.image_size
     train_transform, eval_transform = _transforms(config, train, size)
     channels = train.image_shape[2] if train.image_shape else 3
     normalize = functools.partial(
-        augment.normalize, mean=info.mean, std=info.std, dtype=config.model.dtype
+        augment.normalize,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        dtype=config.model.dtype,
+        channel_order=preprocessing.channel_order,
     )
     return Data(
         train=train,
@@ -102,6 +126,7 @@ def make_data(config: ConfigDict, train: Source, evaluation: Source) -> Data:
         image_shape=(size, size, channels),
         on_device=_keep_on_device(config, train, evaluation, train_transform),
         num_classes=config.model.num_classes or train.num_classes,
+        preprocessing=preprocessing,
     )
 
 
@@ -139,6 +164,9 @@ def _open(config: ConfigDict, split: str) -> Source:
         on_unreadable=data.unreadable,
         max_pixels=data.max_pixels,
         class_order=data.class_order,
+        exif_orientation=data.exif_orientation,
+        held_out=data.held_out,
+        split_seed=data.split_seed,
     )
     if len(source) == 0:
         raise TrainError(f"The split {split} of the data set {data.name} has no images.")

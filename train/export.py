@@ -6,7 +6,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-import zoo
 from input_pipeline import transforms
 from train.build import model_overrides
 from train.data import Data
@@ -29,7 +28,7 @@ class ModelFile:
         self.path = workdir / pretrained.FILE_NAME
         self._name = config.model.name
         self._overrides = model_overrides(config.model, data.num_classes)
-        self._preprocessing = eval_preprocessing(config.model.name, data)
+        self._preprocessing = eval_preprocessing(data)
         self._class_names = data.train.class_names
         self._writable = True
         try:
@@ -73,13 +72,16 @@ class ModelFile:
             )
 
 
-def eval_preprocessing(model: str, data: Data) -> Preprocessing:
+def eval_preprocessing(data: Data) -> Preprocessing:
     """Returns what `data.eval_transform` and `data.normalize` do, as `zoo` can repeat it."""
-    info = zoo.info(model)
+    start = data.preprocessing
     size, _, channels = data.image_shape
-    channels = max(channels, len(info.mean))  # grey images are broadcast against the mean of RGB
-    # Training does not reverse the channels, also where published weights want BGR.
-    settings: dict[str, Any] = {"mean": info.mean, "std": info.std, "channel_order": "RGB"}
+    channels = max(channels, len(start.mean))  # grey images are broadcast against the mean of RGB
+    settings: dict[str, Any] = {
+        "mean": start.mean,
+        "std": start.std,
+        "channel_order": start.channel_order,
+    }
     match data.eval_transform:
         case transforms.CenterCrop(fraction=fraction, interpolation=interpolation):
             settings |= {"crop": fraction, "interpolation": interpolation}

@@ -17,6 +17,7 @@ from train.data import open_data
 from train.durations import Intervals
 from train.errors import Interrupted, TrainError, config_keys_in_errors
 from train.export import ModelFile
+from train.initial import InitialWeights
 from train.interruption import Interruption
 from train.report import NonFiniteLoss, Report
 from train.runners import Runner
@@ -53,19 +54,22 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         use_compile_cache(config.compile_cache)
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         check_batch_size(config.batch_size, mesh)
-        data = interruption.call(open_data, config)
+        initial = interruption.call(InitialWeights, workdir, config)
+        data = interruption.call(open_data, config, initial.preprocessing)
         intervals = Intervals.from_config(config, len(data.train))
         check_duration(workdir, config, intervals)
         task = make_task(config, data, intervals, mesh)
         shapes = state_shapes(task)
         check_disk_space(workdir, shapes)
         write_classes(workdir, data.train.class_names)
+        initial.write()
         model_file = ModelFile(workdir, config, data)
 
         with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
             state = interruption.call(checkpoints.restore, shapes)
             if state is None:
-                state = interruption.call(initial_state, task, shapes)
+                weights = interruption.call(initial.variables, shapes)
+                state = interruption.call(initial_state, task, shapes, weights)
             progress = Progress(state, int(state.step))
             with Report(workdir, config, intervals, start=progress.step) as report:
                 if progress.step >= intervals.total and report.has_evaluation(progress.step):

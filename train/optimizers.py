@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from train.durations import Intervals, to_steps
 from train.errors import TrainError
+from train.freeze import freeze, parameter_name, some_names
 
 
 def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
@@ -64,12 +65,15 @@ def _piecewise_constant(
     return optax.piecewise_constant_schedule(peak, dict(zip(boundaries, factors, strict=True)))
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Chains gradient clipping, weight decay and the optimizer itself.
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, layer_factors: Any = None
+) -> optax.GradientTransformation:
+    """Chains gradient clipping, weight decay, the optimizer itself and factors of its rate.
 
     Args:
       config: the section `optimizer` of a recipe.
       schedule: the learning rate as a function of the step.
+      layer_factors: factor of the learning rate for each parameter, a tree as the parameters'.
 
     Raises:
       TrainError: the optimizer is not known (the message has the closest names), or does not take
@@ -93,7 +97,50 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
         chain.append(factory(schedule, **options))
     except TypeError as error:
         raise TrainError(f"optimizer.options do not fit {config.name}: {error}.") from error
-    return optax.chain(*chain)
+    if layer_factors is not None:
+        chain.append(scale_by_tree(layer_factors))
+    if config.multipliers:
+        chain.append(scale_by_path(config.multipliers))
+    return freeze(optax.chain(*chain), config.freeze)
+
+
+def scale_by_tree(factors: Any) -> optax.GradientTransformation:
+    """Multiplies each update by its factor, an array that broadcasts against it."""
+
+    def update(updates, params=None):
+        del params
+        leaves = jax.tree_util.tree_leaves_with_path(factors)
+        known = {parameter_name(path): factor for path, factor in leaves}
+        return jax.tree_util.tree_map_with_path(
+            lambda path, update: update * known[parameter_name(path)], updates
+        )
+
+    return optax.stateless(update)
+
+
+def scale_by_path(multipliers: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+    """Multiplies each update by the factor of the first expression that is found in its path."""
+
+    def init(params) -> optax.OptState:
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        for pattern, _ in multipliers:
+            if not any(re.search(pattern, parameter_name(path)) for path, _ in leaves):
+                raise TrainError(
+                    f"optimizer.multipliers: {pattern!r} matches no trained parameter. "
+                    + some_names(params)
+                )
+        return optax.EmptyState()
+
+    def factor(path) -> float:
+        name = parameter_name(path)
+        return next((factor for pattern, factor in multipliers if re.search(pattern, name)), 1.0)
+
+    def update(updates, state, params=None):
+        del params
+        scaled = jax.tree_util.tree_map_with_path(lambda path, u: u * factor(path), updates)
+        return scaled, state
+
+    return optax.GradientTransformation(init, update)
 
 
 def decay_mask(exclude: str) -> Callable[[Any], Any]:
@@ -106,8 +153,7 @@ def decay_mask(exclude: str) -> Callable[[Any], Any]:
 
     def mask(params):
         def decays(path, _) -> bool:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            return not (exclude and re.search(exclude, name))
+            return not (exclude and re.search(exclude, parameter_name(path)))
 
         return jax.tree_util.tree_map_with_path(decays, params)
 

@@ -5,7 +5,7 @@ A batch is {"image": uint8 [B, H, W, C], "label": int32 [B]}; an evaluation batc
 of several steps, batches or devices can be added.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from train import losses
 from train.errors import TrainError
+from train.freeze import frozen_statistics
 from train.sharding import BATCH, REPLICATED
 
 Batch = dict[str, jax.Array]
@@ -66,6 +67,7 @@ class Task:
       auxiliary_weights: weight of each auxiliary head's loss, in the order of the heads' names.
       batch_norm: BatchNorm statistics over the "global" batch, or "per_device".
       ema_decay: decay of the moving average of the parameters; 0 for none.
+      freeze: expression for what is not trained, see `train.freeze`.
     """
 
     model: nn.Module
@@ -81,6 +83,7 @@ class Task:
     auxiliary_weights: tuple[float, ...] = ()
     batch_norm: str = "global"
     ema_decay: float = 0.0
+    freeze: str = ""
 
     def __post_init__(self):
         if self.batch_norm not in ("global", "per_device"):
@@ -89,11 +92,17 @@ class Task:
             )
 
 
-def init_state(task: Task) -> TrainState:
-    """Returns the state at step 0, which depends on the seed alone."""
+def init_state(task: Task, weights: dict | None = None) -> TrainState:
+    """Returns the state at step 0, which depends on the seed and the weights alone.
+
+    Args:
+      task: what is trained.
+      weights: {"params": ..., "batch_stats": ...}, or a part of them, instead of random ones.
+    """
     keys = {"params": jax.random.key(task.seed)}
     images = jnp.zeros((1, *task.image_shape), jnp.uint8)
     variables: Any = task.model.init(keys, task.normalize(images), train=False)
+    variables = _merged(variables, weights or {})
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -102,6 +111,16 @@ def init_state(task: Task) -> TrainState:
         opt_state=task.optimizer.init(params),
         ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else {},
     )
+
+
+def _merged(variables: Any, weights: Any) -> Any:
+    """The variables, with the weights in place of those that they have."""
+    if not isinstance(variables, Mapping):
+        return jnp.asarray(weights)
+    return {
+        name: _merged(value, weights[name]) if name in weights else value
+        for name, value in variables.items()
+    }
 
 
 def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -151,13 +170,14 @@ def gradients_and_metrics(
     def loss_fn(params):
         logits: jax.Array
         collections: Any
-        logits, collections = task.model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=True,
-            rngs={"dropout": dropout_key},
-            mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
-        )
+        with frozen_statistics(task.freeze):
+            logits, collections = task.model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=True,
+                rngs={"dropout": dropout_key},
+                mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
+            )
         main = loss_of(logits)
         auxiliary = [loss_of(head) for head in _auxiliary_logits(task, collections)]
         weighted = zip(task.auxiliary_weights, auxiliary, strict=True)

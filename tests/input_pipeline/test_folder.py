@@ -1,8 +1,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import input_pipeline
 from input_pipeline import transforms
@@ -163,3 +164,63 @@ def test_classes_in_natural_order_are_a_choice(make):
     assert [Path(natural[i].name).parent.name for i in range(5)] == list(natural.class_names)
     with pytest.raises(input_pipeline.DataError, match="'sorted' as strings or in 'natural'"):
         input_pipeline.open(f"folder:{root}", "train", class_order="random")
+
+
+@pytest.fixture
+def without_splits(tmp_path):
+    for name, count in {"cat": 10, "dog": 5, "one": 1}.items():
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+def held_out(root, **settings) -> tuple[list[str], list[str]]:
+    splits = ("train", input_pipeline.eval_split(f"folder:{root}"))
+    sources = [input_pipeline.open(f"folder:{root}", split, **settings) for split in splits]
+    assert sources[0].class_names == sources[1].class_names == ("cat", "dog", "one")
+    return names(sources[0]), names(sources[1])
+
+
+def test_a_folder_of_classes_is_split_by_class_and_seed(without_splits, capsys):
+    train, evaluation = held_out(without_splits)
+    assert not set(train) & set(evaluation) and len(train + evaluation) == 16
+    classes = [name.split("/")[0] for name in evaluation]
+    assert classes == ["cat", "cat", "dog"]  # a class of one image is trained on
+    assert "20% of each class are held out for evaluation (seed 0), 3 images; 13" in (
+        capsys.readouterr().out
+    )
+    assert (train, evaluation) == held_out(without_splits)
+    assert evaluation != held_out(without_splits, split_seed=1)[1]
+    assert len(held_out(without_splits, held_out=0.5)[1]) == 5 + 2
+    Image.new("RGB", (8, 8)).save(without_splits / "cat" / "new.png")
+    more = held_out(without_splits)[1]
+    assert len(set(more) ^ set(evaluation)) <= 2  # those at the border
+
+
+def test_a_part_of_a_folder_of_classes(without_splits):
+    part = input_pipeline.open(f"folder:{without_splits}", "train[:2]")
+    assert [name.split("/")[0] for name in names(part)] == ["cat", "cat", "dog", "dog", "one"]
+    with pytest.raises(input_pipeline.DataError, match="splits found here: held_out, train"):
+        input_pipeline.open(f"folder:{without_splits}", "validation")
+
+
+def test_photographs_are_turned_if_asked(tmp_path):
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :16] = 255  # the left half is white
+    for orientation in range(1, 9):
+        picture, exif = Image.fromarray(pixels), Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / "train" / "cat" / f"{orientation}.jpg"
+        picture.save(path, exif=exif.tobytes(), quality=95)
+    asis, turned = (
+        input_pipeline.open(f"folder:{tmp_path}", "train", exif_orientation=turn)
+        for turn in (False, True)
+    )
+    for i in range(8):
+        found = transforms.Resize(16)(turned[i])
+        expected = ImageOps.exif_transpose(Image.open(turned[i].name)).convert("RGB")
+        expected = np.asarray(expected.resize((16, 16), Image.Resampling.BILINEAR))
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert (transforms.Resize(16)(asis[i]) == transforms.Resize(16)(asis[0])).all()

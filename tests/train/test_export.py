@@ -71,7 +71,7 @@ def _as_file(image, folder):
 @pytest.mark.parametrize("name", RUNS)
 def test_the_preprocessing_is_that_of_evaluation(name, tmp_path):
     data = open_data(RUNS[name])
-    preprocessing = eval_preprocessing(RUNS[name].model.name, data)
+    preprocessing = eval_preprocessing(data)
     for index in range(5):
         example = data.evaluation[index]
         pixels = preprocessing.resize(_as_file(example.image, tmp_path))

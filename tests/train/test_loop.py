@@ -220,3 +220,17 @@ def test_an_unreadable_image_stops_the_run_or_is_counted(make_run, tmp_path):
     run.finish()
     (line,) = run.lines("eval")
     assert line["examples"] == 7 and line["skipped"] >= 2
+
+
+def test_a_run_starts_from_the_weights_of_another(make_run, uninterrupted):
+    settings = {"init.weights": str(uninterrupted.workdir), "init.skip": "", "duration": "20 steps"}
+    run = make_run(**settings, optimizer__freeze="^fc1/", optimizer__name="sgd")
+    output = run.finish()
+    assert f"Starting with {uninterrupted.workdir}; random: nothing." in output
+    assert run.lines("train")[0]["loss"] < uninterrupted.lines("train")[0]["loss"] / 2
+    before, after = uninterrupted.leaves(120), run.leaves(20)
+    same = {path for path in after if path in before and after[path] == before[path]}
+    assert "['params']['fc1']['kernel']" in same and "['params']['fc2']['kernel']" not in same
+    assert (
+        json.loads((run.workdir / "init.json").read_text())["weights"] == settings["init.weights"]
+    )

@@ -17,6 +17,7 @@ from flax import traverse_util
 from zoo import registry
 from zoo.layers.blocks import stack_blocks, unstack_blocks
 from zoo.weights import published, state_dict, torch_file
+from zoo.weights.adapt import resample
 from zoo.weights.pickled import Placeholder, shown
 
 # Our name of a parameter -> PyTorch's. Kernels are OIHW (or OI) in PyTorch and HWIO (IO) here.
@@ -151,7 +152,7 @@ def _convert(name, keys, tensors, expected) -> tuple[dict[str, np.ndarray], list
             continue
         wanted = shapes[path].shape
         value = _from_torch_layout(tensors[key], path, wanted)
-        value = _resample(name, path, value, wanted)
+        value = resample(name, path, value, wanted)
         if value.shape != wanted:
             shape = tuple(np.shape(tensors[key]))
             problems.append(f"{key} has shape {shape}, but {path} has {wanted}")
@@ -272,17 +273,6 @@ def _from_torch_layout(tensor: Any, path: str, shape: tuple[int, ...]) -> np.nda
 def _to_torch_layout(value: np.ndarray, path: str) -> np.ndarray:
     """HWIO -> OIHW and IO -> OI for kernels; all other arrays stay as they are."""
     return np.moveaxis(value, (-1, -2), (0, 1)) if path.endswith("/kernel") else value
-
-
-def _resample(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Resamples a value that belongs to another image size, where the family says how."""
-    for pattern, resample in registry.lookup(name).family.resampling:
-        if value.shape != shape and value.ndim == len(shape) and re.search(pattern, path):
-            try:
-                return resample(value, shape)
-            except (ValueError, TypeError, IndexError):  # no grid of tokens, so another shape
-                return value
-    return value
 
 
 def _advice(name, keys, tensors, left_over, place) -> str:

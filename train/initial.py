@@ -1,0 +1,136 @@
+"""Weights from which a run starts instead of random ones: `config.init`."""
+
+import contextlib
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+import zoo
+from train.console import say
+from train.errors import TrainError
+from train.step import TrainState
+from train.workspace import disk_errors, write_atomically
+from zoo.layers.blocks import stack_blocks, unstack_blocks
+from zoo.preprocess import Preprocessing
+from zoo.weights.adapt import adapt
+from zoo.weights.pretrained import PretrainedModel
+
+FILE = "init.json"
+_LISTED = 5  # names in a message
+
+
+class InitialWeights:
+    """The weights that `config.init.weights` names, for a run whose settings are `config`.
+
+    What the run needs to know of them is written to WORKDIR/init.json, so that it can be resumed
+    without them.
+
+    Attributes:
+      preprocessing: preprocessing with which the weights were trained; None if the run starts with
+        random weights.
+
+    Raises:
+      TrainError: there are no such weights, or they are not of the recipe's model.
+    """
+
+    def __init__(self, workdir: Path, config: ConfigDict):
+        self._config, self._path = config, workdir / FILE
+        self._pretrained: PretrainedModel | None = None
+        self.preprocessing: Preprocessing | None = None
+        if config.init.weights:
+            self.preprocessing = self._written() or self._load().preprocessing
+
+    def variables(self, shapes: TrainState) -> dict[str, dict]:
+        """Returns {"params": ..., "batch_stats": ...}: what does not start with random values.
+
+        Args:
+          shapes: the state of the run.
+
+        Raises:
+          TrainError: the weights do not fit the model, apart from those that `init.skip` matches.
+        """
+        if not self._config.init.weights:
+            return {}
+        name, skip = self._config.model.name, self._config.init.skip
+        collections = {"params": shapes.params, "batch_stats": shapes.batch_stats}
+        wanted: dict[str, Any] = traverse_util.flatten_dict(collections, sep="/")
+        given = self._given({path: s for path, s in wanted.items() if not _matches(skip, path)})
+        kept, problems = {}, []
+        for path in sorted(given.keys() | wanted.keys()):
+            if _matches(skip, path):
+                continue
+            if path not in given or path not in wanted:
+                problems.append(f"{path} is only in the {'model' if path in wanted else 'weights'}")
+                continue
+            value = adapt(name, path, np.asarray(given[path]), wanted[path].shape)
+            if value.shape != wanted[path].shape:
+                problems.append(f"{path} is {value.shape} and the model has {wanted[path].shape}")
+            kept[path] = value.astype(wanted[path].dtype)
+        if problems:
+            more = f" and {len(problems) - _LISTED} more" if problems[_LISTED:] else ""
+            raise TrainError(
+                f"The weights {self._config.init.weights} do not fit {name}: "
+                f"{'; '.join(problems[:_LISTED])}{more}. Parameters whose path matches init.skip "
+                f"(now {skip!r}) start with random values instead."
+            )
+        fresh = sorted({path.rpartition("/")[0] for path in wanted.keys() - kept.keys()})
+        names = ", ".join(path.partition("/")[2] for path in fresh[:_LISTED]) or "nothing"
+        say(f"Starting with {self._config.init.weights}; random: {names}.")
+        return traverse_util.unflatten_dict(kept, sep="/")
+
+    def write(self) -> None:
+        """Writes init.json."""
+        if self.preprocessing and jax.process_index() == 0 and not self._path.exists():
+            note = {
+                "weights": self._config.init.weights,
+                "preprocessing": dataclasses.asdict(self.preprocessing),
+            }
+            with disk_errors(self._path.parent):
+                write_atomically(self._path, json.dumps(note, indent=2) + "\n")
+
+    def _given(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """The weights by path; blocks are stacked where the model's are."""
+        variables = unstack_blocks(self._load().variables)
+        if self._config.model.options.get("scan"):
+            with contextlib.suppress(KeyError):  # one is missing: the paths differ, which is told
+                variables = stack_blocks(variables, traverse_util.unflatten_dict(wanted, sep="/"))
+        return traverse_util.flatten_dict(variables, sep="/")
+
+    def _written(self) -> Preprocessing | None:
+        try:
+            note = json.loads(self._path.read_text())
+            if note["weights"] != self._config.init.weights:
+                return None
+            values: Any = note["preprocessing"]
+            tuples: Any = {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
+            return Preprocessing(**values | tuples)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    def _load(self) -> PretrainedModel:
+        if self._pretrained is None:
+            name = self._config.model.name
+            try:
+                self._pretrained = zoo.load(self._config.init.weights)
+            except (OSError, ValueError, TypeError, ImportError) as error:
+                raise TrainError(f"init.weights: {error}") from error
+            found = self._pretrained.info.name
+            if found != name:
+                raise TrainError(
+                    f"init.weights={self._config.init.weights} are weights of {found}, and "
+                    f"model.name is {name}: set --config.model.name={found}, or name weights of "
+                    f"{name}."
+                )
+        return self._pretrained
+
+
+def _matches(skip: str, path: str) -> bool:
+    """Whether a path such as "params/head/kernel" matches, without the collection before it."""
+    return bool(skip and re.search(skip, path.partition("/")[2]))
