@@ -23,6 +23,10 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# Files that go through all models: those of one name run on one worker, which shares what it made.
+BY_MODEL = ("test_models", "test_parity", "test_variants", "test_export", "test_published")
+
+
 @pytest.fixture
 def quick_compilation():
     """For programs that run once on little data: compiling them is what costs time."""
@@ -53,7 +57,7 @@ def pytest_collection_modifyitems(config, items):
     """What runs on one worker: a file; where a file goes through all models, those of one name."""
     for item in items:
         group = item.path.stem  # xdist cuts names at "@" and "]", which a whole path may have
-        by_model = group in ("test_models", "test_parity", "test_variants")
+        by_model = group in BY_MODEL
         if by_model and hasattr(item, "callspec"):
             group += f":{item.callspec.id}"
         item.add_marker(pytest.mark.xdist_group(group))

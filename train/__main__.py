@@ -15,6 +15,7 @@ from absl import flags
 
 from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 from train.console import open_streams
+from train.script import invocation
 from train.signals import STOP, caught
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
     if wants_help(arguments):
         print(usage(__doc__ or "", _WORKDIR))
         return 0
-    command = shlex.join([Path(sys.executable).name, "-m", "train", *arguments[1:]])
+    command = shlex.join([*invocation("train"), *arguments[1:]])
     resume = f"Stopped. To resume, run: {command}"
     for signum in caught(STOP):  # the loop takes over when there is a state
         signal.signal(signum, lambda signum, _: os._exit(fail(resume, 128 + signum)))

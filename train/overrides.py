@@ -20,13 +20,14 @@ def take_out(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
       The other arguments, and {key: value} of those taken out.
     """
     rest, taken = [], {}
-    remaining = iter(arguments)
-    for argument in remaining:
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         match = re.fullmatch(r"--?config\.([\w.]+)(?:=(.*))?", argument, re.S)
         key, text = match.groups() if match else ("", None)
         free = FREE.fullmatch(key)
-        if free and text is None:  # --config.model.options.KEY VALUE
-            text = next(remaining, "")
+        if match and text is None and (free or remaining[:1] == ["None"]):  # --config.KEY VALUE
+            text = remaining.pop(0) if remaining else ""
         if free or (key and text == "None"):
             taken[key] = _literal(text or "")
         else:

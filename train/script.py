@@ -21,6 +21,7 @@ PROGRAMS = {
     "list": "zoo",
     "summary": "zoo",
 }
+_started: list[str] = []  # "flax-zoo" and its command, in a process that began by it
 HOME = Path(__file__).parents[1]  # the folder of our packages
 OURS = ("zoo", "train", "input_pipeline", "configs")
 
@@ -38,8 +39,14 @@ def main() -> None:
     if note := strangers(Path.cwd()):
         print(note, file=sys.stderr)
     program = PROGRAMS[command]
+    _started[:] = ["flax-zoo", command]
     sys.argv = [program, *sys.argv[1 if program == "zoo" else 2 :]]
     runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def invocation(program: str) -> list[str]:
+    """Returns the words with which this program was started: python -m train, or flax-zoo train."""
+    return list(_started) or [Path(sys.executable).name, "-m", program]
 
 
 def taken_name() -> str:

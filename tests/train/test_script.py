@@ -1,12 +1,15 @@
 """`flax-zoo` runs our programs where `python -m` would run a stranger's."""
 
 import os
+import runpy
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from train import script
 
 ROOT = Path(__file__).parents[2]
 # What an installed console script does: its own folder is on the path, the current one is not.
@@ -67,3 +70,15 @@ def test_unknown_commands_are_told():
     done = flax_zoo(ROOT, "trian")
     assert done.returncode == 1 and "train | plan | prepare" in done.stderr
     assert flax_zoo(ROOT).stdout.startswith("usage: flax-zoo COMMAND")
+
+
+def test_a_run_is_resumed_by_the_command_that_began_it(monkeypatch):
+    assert script.invocation("train")[1:] == ["-m", "train"]
+    monkeypatch.setattr(sys, "argv", ["flax-zoo", "train", "--config=lenet"])
+    seen = []
+    monkeypatch.setattr(
+        runpy, "run_module", lambda *_, **__: seen.append(script.invocation("train"))
+    )
+    monkeypatch.setattr(script, "_started", [])
+    script.main()
+    assert seen == [["flax-zoo", "train"]]
