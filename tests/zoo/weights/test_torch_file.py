@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.weights import torch_file
+from zoo.weights import legacy_file, tensors, torch_file, zip_file
 
 pytestmark = pytest.mark.quick
 
@@ -32,7 +32,7 @@ TENSORS = {
 def torch(monkeypatch):
     """A module `torch` with just what a checkpoint's pickle refers to."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for name in torch_file._STORAGES:
+    for name in tensors.STORAGES:
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
 
     def _rebuild_tensor_v2(*args):
@@ -73,7 +73,7 @@ class Pickler(pickle.Pickler):
         if not isinstance(thing, Storage):
             return None
         array = thing.tensor.array
-        (name,) = (n for n, dtype in torch_file._STORAGES.items() if dtype == array.dtype.type)
+        (name,) = (n for n, dtype in tensors.STORAGES.items() if dtype == array.dtype.type)
         saved = ("storage", getattr(self.torch, name), thing.tensor.key, "cpu", array.size)
         return (*saved, None) if self.legacy else saved
 
@@ -104,7 +104,7 @@ def test_zip_format(torch, tmp_path):
 
 def test_legacy_format(torch, tmp_path):
     with open(tmp_path / "model.pth", "wb") as file:
-        for header in (torch_file._LEGACY_MAGIC, 1001, {"little_endian": True}):
+        for header in (legacy_file.MAGIC, 1001, {"little_endian": True}):
             pickle.dump(header, file, protocol=2)
         Pickler(file, torch, legacy=True).dump(tensors_of(torch))
         pickle.dump([str(i) for i in range(len(TENSORS))], file, protocol=2)
@@ -171,7 +171,7 @@ def legacy_checkpoint(position):
     """The hostile pickle in place of the magic number, the version, ..., the list of keys."""
 
     def write(path, hostile):
-        headers = (torch_file._LEGACY_MAGIC, 1001, {"little_endian": True}, {}, [])
+        headers = (legacy_file.MAGIC, 1001, {"little_endian": True}, {}, [])
         pickles = [pickle.dumps(header, protocol=2) for header in headers]
         pickles[position] = b"\x80\x04" + hostile
         path.write_bytes(b"".join(pickles))
@@ -196,10 +196,13 @@ def test_a_hostile_pickle_is_refused(kind, entry, tmp_path, capsys):
 
 def process_state():
     """Whatever of the reader a pickle could try to change."""
-    yield from {"module": torch_file, "dict": collections.OrderedDict}.items()
-    for name, thing in vars(torch_file).items():
-        if isinstance(thing, types.FunctionType):
-            yield name, types.SimpleNamespace(defaults=thing.__defaults__, own=vars(thing).copy())
+    modules = (torch_file, zip_file, legacy_file, tensors)
+    yield from {"dict": collections.OrderedDict, **{m.__name__: m for m in modules}}.items()
+    for module in modules:
+        for name, thing in vars(module).items():
+            if isinstance(thing, types.FunctionType):
+                state = {"defaults": thing.__defaults__, "own": vars(thing).copy()}
+                yield f"{module.__name__}.{name}", types.SimpleNamespace(**state)
 
 
 def test_a_pickle_that_would_run_code_is_named(tmp_path):

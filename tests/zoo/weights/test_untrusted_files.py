@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from zoo.weights import pickled, torch_file
+from zoo.weights import legacy_file, pickled, torch_file, zip_file
 from zoo.weights.pickled import Placeholder
 
 VALUES = np.arange(8, dtype=np.float32)
@@ -56,7 +56,7 @@ def save_zip(path, pickle: bytes, values=VALUES, method=zipfile.ZIP_STORED, **ot
 
 
 def save_legacy(path, index: bytes, keys, *storages: bytes, little=True):
-    headers = (torch_file._LEGACY_MAGIC, 1001, {"little_endian": little})
+    headers = (legacy_file.MAGIC, 1001, {"little_endian": little})
     parts = [*(pickle.dumps(header, protocol=2) for header in headers), index]
     path.write_bytes(b"".join([*parts, pickle.dumps(keys, protocol=2), *storages]))
     return path
@@ -463,7 +463,7 @@ def test_storages_are_not_counted_twice(tmp_path):
     whole = path.read_bytes()
     assert len(torch_file.read(path)) == 100
     with pytest.raises(ValueError, match="larger than such a file can be"):
-        archive = torch_file._Archive(io.BytesIO(whole), size=1000)
+        archive = zip_file._Archive(io.BytesIO(whole), size=1000)
         for key in keys:
             archive.entry(f"m/data/{key}")
 
