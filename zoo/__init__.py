@@ -3,13 +3,17 @@
 model = zoo.create("resnet50")                     # a linen module, a pure function of variables
 variables = zoo.load_torch("resnet50", "resnet50-0676ba61.pth")
 logits = model.apply(variables, images)            # [B, H, W, 3] -> [B, 1000]
+
+loaded = zoo.load("timm/resnet50.a1_in1k")         # model, variables and preprocessing by name
 """
 
 from zoo.features import features
 from zoo.kernels.platform import portable
 from zoo.registry import Info, create, info, list_models
+from zoo.weights.by_name import load
 from zoo.weights.convert import load_torch, to_torch
-from zoo.weights.pretrained import load
+from zoo.weights.table import list_weights
+from zoo.weights.write_folder import save
 
 __all__ = [
     "Info",
@@ -17,9 +21,11 @@ __all__ = [
     "features",
     "info",
     "list_models",
+    "list_weights",
     "load",
     "load_torch",
     "portable",
+    "save",
     "to_torch",
 ]
 

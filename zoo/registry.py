@@ -41,6 +41,9 @@ CIFAR = dict(
     crop=1.0,
 )
 
+# Fields of `Info` that its text leaves out where they say nothing.
+_OF_WEIGHTS = ("padding", "weights", "license", "label_set", "class_names", "num_classes")
+
 Rules = Sequence[tuple[str, str]]
 
 
@@ -62,11 +65,19 @@ class Info:
       channel_order: Order of the input's channels: "RGB", or "BGR" for the weights of Caffe's
         networks, for which the channels are reversed after normalising.
       interpolation: Interpolation of the resize before evaluation, "bilinear" or "bicubic".
-      crop: Share of the shorter side that the evaluation's centre crop keeps, in (0, 1].
+      crop: Share of the shorter side that the evaluation's centre crop keeps, in (0, 1], or None
+        where the whole image is resized to a square.
       top1: Published top-1 accuracy in %, or None. It is on ImageNet-1k; on MNIST for LeNets and
         MLP, on CIFAR-10 for the networks for CIFAR.
       top5: Published top-5 accuracy in %, or None. It is on the same data.
       accuracy_source: Where this accuracy was reported.
+      padding: Pixels of zeros on each side of the input, instead of image.
+      weights: Name of the weights that all of this is about, for `zoo.load`. Of a model without
+        weights it is "", and so are the next three.
+      license: Licence of the weights, as their publisher states it.
+      label_set: Set of the names of their classes, see `zoo.labels.names`.
+      class_names: One name per class, in the order of the logits.
+      num_classes: Number of classes of the weights, 0 without a classifier; None without weights.
       num_params: Number of trainable parameters with the native number of classes.
       gmacs: Multiply-adds of one image at `image_size`, in 1e9.
       stages: Name, stride and channels of each stage, a tuple of `zoo.stages.Stage`.
@@ -86,10 +97,16 @@ class Info:
     std: tuple[float, ...] = IMAGENET_STD
     channel_order: str = "RGB"
     interpolation: str = "bilinear"
-    crop: float = 0.875
+    crop: float | None = 0.875
     top1: float | None = None
     top5: float | None = None
     accuracy_source: str = ""
+    padding: int = 0
+    weights: str = ""
+    license: str = ""
+    label_set: str = ""
+    class_names: tuple[str, ...] = ()
+    num_classes: int | None = None
 
     @property
     def num_params(self) -> int:
@@ -118,7 +135,13 @@ class Info:
         return self.accuracy_source
 
     def __repr__(self) -> str:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _OF_WEIGHTS or getattr(self, field.name) != field.default
+        }
+        if len(self.class_names) > 3:
+            fields["class_names"] = (*self.class_names[:2], f"... {len(self.class_names):,} names")
         figures = dict(num_params=self.num_params, gmacs=round(self.gmacs, 4))
         return f"Info({', '.join(f'{key}={value!r}' for key, value in (fields | figures).items())})"
 

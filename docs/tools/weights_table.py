@@ -10,8 +10,9 @@ below, each with the page that names its address.
 
 Not in the table, as there is no address that plain https reads: CvT and ShuffleNet v1 (OneDrive),
 ResT (Google Drive), PolyNet, BN-Inception (http only), AlexNet, GoogLeNet and NiN of Caffe (not
-PyTorch's format), pre-activation ResNets and ZFNet of pytorchcv (a zip around the file), RegionViT-M
-(its link leads to RegionViT-S); T2T-ViT-24 with token labelling, whose tensors are not known.
+PyTorch's format), pre-activation ResNets and ZFNet of pytorchcv (a zip around the file),
+RegionViT-M (its link leads to RegionViT-S). T2T-ViT-24 with token labelling, as its tensors are not
+known; VGG-16's IMAGENET1K_FEATURES, as its classifier has no values.
 """
 
 import argparse

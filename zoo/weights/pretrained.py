@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -19,21 +18,24 @@ from flax import traverse_util
 
 from zoo import registry
 from zoo.preprocess import Preprocessing
+from zoo.weights.fit import fit
 
 FILE_NAME = "model.safetensors"
 FORMAT = "flax-zoo"
 VERSION = 1
+# Fields that preprocessing and `zoo.Info` share.
+_PREPROCESSING = [field.name for field in dataclasses.fields(Preprocessing)]
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedModel:
-    """A model with its weights and all that is needed to use them; see `load`.
+    """A model with its weights and all that is needed to use them; see `zoo.load`.
 
     Attributes:
       model: Linen module.
       variables: Variables of the module, nested dictionaries of numpy arrays.
-      info: What the zoo knows about the model, see `zoo.info`. The attributes below are those of
-        these weights, which may differ.
+      info: What is known about the model with these weights, see `zoo.Info`: their preprocessing,
+        names of classes, licence and accuracy.
       preprocessing: Preprocessing that turns an image into the model's input.
       class_names: One name per class, in the order of the logits; () if unknown.
       step: Number of training steps, or None if unknown.
@@ -49,25 +51,19 @@ class PretrainedModel:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def load(source: str | os.PathLike) -> PretrainedModel:
+def load(path: Path, image_size: int | None = None, **changes) -> PretrainedModel:
     """Loads a model that `python -m train` has trained.
 
     Args:
-      source: Path of WORKDIR/model.safetensors, or of the workdir.
+      path: Path of WORKDIR/model.safetensors, or of the workdir.
+      image_size: Side of the images in pixels, by default that of the training.
+      **changes: Attributes of the model in place of those that it was trained with.
 
     Raises:
       FileNotFoundError: There is no such file.
       ValueError: The file is damaged, was written by something else, or does not fit the model that
         it names; the message says what is wrong.
-
-    Example:
-      >>> trained = zoo.load("runs/lenet")
-      >>> image = trained.preprocessing("digit.png")
-      >>> logits = trained.model.apply(trained.variables, image[None])
-      >>> trained.class_names[logits[0].argmax()]
-      '7'
     """
-    path = Path(source).expanduser()
     path = path / FILE_NAME if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(
@@ -77,13 +73,16 @@ def load(source: str | os.PathLike) -> PretrainedModel:
     metadata, arrays = _read(path)
     try:
         if metadata.get("format") != FORMAT:
-            raise ValueError("it was not written by flax-zoo; for others' see zoo.load_torch")
+            raise ValueError(
+                "it was not written by flax-zoo; for others' see zoo.load(..., model=...), "
+                "zoo.load('local-dir:FOLDER') and zoo.load_torch"
+            )
         version = json.loads(metadata["format_version"])
         if version != VERSION:
             raise ValueError(
                 f"it has version {version} of the format, and this zoo reads {VERSION}"
             )
-        return _assemble(metadata, arrays)
+        return _assemble(metadata, arrays, os.fspath(path), image_size, changes)
     except Exception as error:  # a forged file can make a model raise any kind
         reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is not a model that zoo.load can read: {reason}.") from error
@@ -116,9 +115,6 @@ def save(
       ValueError: An override cannot be written, see `encode_overrides`.
       OSError: The file cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     metadata = {
         "format_version": VERSION,
         "model": name,
@@ -129,12 +125,23 @@ def save(
         "metrics": dict(metrics or {}),
     }
     encoded = {key: json.dumps(value) for key, value in metadata.items()}
-    flat = traverse_util.flatten_dict(variables, sep="/")
-    arrays = {key: np.ascontiguousarray(array) for key, array in flat.items()}
-    path = Path(path)
+    arrays = traverse_util.flatten_dict(variables, sep="/")
+    write_arrays(Path(path), arrays, {"format": FORMAT} | encoded)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file, which appears whole or not at all.
+
+    Raises:
+      OSError: The file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file(arrays, temporary, {"format": FORMAT} | encoded)
+        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        save_file(contiguous, temporary, metadata)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -165,44 +172,47 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
 
 
-def _assemble(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> PretrainedModel:
+def _assemble(
+    metadata: dict[str, str],
+    arrays: dict[str, np.ndarray],
+    name: str,
+    image_size: int | None,
+    changes: Mapping[str, Any],
+) -> PretrainedModel:
     """Builds the model that the metadata describe, and checks that the arrays fit it."""
     values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
-    preprocessing = Preprocessing(**_to_tuples(values["preprocessing"]))
-    overrides = _to_tuples(values["overrides"])
-    model = registry.create(values["model"], **overrides)
-    size, channels = preprocessing.image_size, preprocessing.channels
-    image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    _check_variables(jax.eval_shape(model.init, jax.random.key(0), image), arrays)
+    preprocessing = Preprocessing(**to_tuples(values["preprocessing"]))
+    preprocessing = dataclasses.replace(
+        preprocessing, image_size=image_size or preprocessing.image_size
+    )
     if not all(isinstance(name, str) for name in values["class_names"]):
         raise ValueError("its class names are not text")
-    return PretrainedModel(
-        model=model,
-        variables=traverse_util.unflatten_dict(arrays, sep="/"),
-        info=registry.info(values["model"]),
-        preprocessing=preprocessing,
-        class_names=tuple(values["class_names"]),
-        step=values["step"],
-        metrics=dict(values["metrics"]),
+    model, variables = fit(
+        values["model"],
+        arrays,
+        preprocessing.image_size,
+        preprocessing.channels,
+        to_tuples(values["overrides"]),
+        changes,
     )
-
-
-def _check_variables(shapes: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Raises ValueError unless the arrays have the model's paths, shapes and dtypes."""
-
-    def describe(array) -> str:
-        return f"{array.dtype}{list(array.shape)}"
-
-    flat = traverse_util.flatten_dict(shapes, sep="/")
-    expected = {path: describe(shape) for path, shape in flat.items()}
-    found = {path: describe(array) for path, array in arrays.items()}
-    different = [path for path in expected | found if expected.get(path) != found.get(path)]
-    if different:
-        path = sorted(different)[0]
-        raise ValueError(
-            f"{len(different)} of its arrays do not fit the model, first {path}: the model has "
-            f"{expected.get(path, 'nothing')}, the file has {found.get(path, 'nothing')}"
-        )
+    names, metrics = tuple(values["class_names"]), dict(values["metrics"])
+    if changes.get("num_classes") == 0:
+        names = ()
+    percent = {
+        key: 100 * metrics[key] if isinstance(metrics.get(key), float) else None
+        for key in ("top1", "top5")
+    }
+    info = dataclasses.replace(
+        registry.info(values["model"]),
+        **{field: getattr(preprocessing, field) for field in _PREPROCESSING},
+        **percent,
+        accuracy_source="the last evaluation of the run" if percent["top1"] is not None else "",
+        weights=name,
+        class_names=names,
+        num_classes=getattr(model, "num_classes", None),
+    )
+    step = values["step"]
+    return PretrainedModel(model, variables, info, preprocessing, names, step, metrics)
 
 
 def _to_json(key: str, value: Any) -> Any:
@@ -222,8 +232,8 @@ def _to_json(key: str, value: Any) -> Any:
     return dtype.name
 
 
-def _to_tuples(value: Any) -> Any:
+def to_tuples(value: Any) -> Any:
     """Turns JSON's lists into tuples, because attributes of modules have to be hashable."""
     if isinstance(value, dict):
-        return {key: _to_tuples(item) for key, item in value.items()}
-    return tuple(map(_to_tuples, value)) if isinstance(value, list) else value
+        return {key: to_tuples(item) for key, item in value.items()}
+    return tuple(map(to_tuples, value)) if isinstance(value, list) else value

@@ -55,7 +55,10 @@ def test_all_that_is_written_is_read_back(lenet):
     loaded = zoo.load(path)
     assert zoo.load(path.parent).model == loaded.model == zoo.create("lenet5", num_classes=10)
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
-    assert loaded.info == zoo.info("lenet5") and loaded.preprocessing == DIGITS
+    info = loaded.info
+    assert (info.name, info.image_size, info.crop, info.padding) == ("lenet5", 32, None, 2)
+    assert (info.weights, info.num_classes, info.top1) == (str(path), 10, 90)
+    assert loaded.preprocessing == DIGITS and info.class_names == loaded.class_names
     assert loaded.class_names[3] == "digit 3" and loaded.step == 7
     assert loaded.metrics == {"loss": 0.5, "top1": 0.9}
     image = loaded.preprocessing(np.zeros((28, 28), np.uint8))
