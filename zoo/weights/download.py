@@ -130,15 +130,8 @@ def _receive(address: str, part: Path) -> None:
     try:
         response = _OPENER.open(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{start}":
-            return  # all of it was here
-        if error.code == 416:
-            part.unlink(missing_ok=True)
-        elif error.code not in (408, 429) and error.code < 500:
-            reason = f"the server says {error.code} {error.reason}"
-            raise DownloadError(f"{address} cannot be had: {reason}. {_help(address)}") from None
-        pause = error.headers.get("Retry-After") or ""
-        raise _Interrupted(error, float(pause) if pause.isdecimal() else 0) from None
+        with error:
+            return _refused(error, address, part, start)
     except (OSError, http.client.HTTPException) as error:
         raise _Interrupted(getattr(error, "reason", error)) from None
     with response:
@@ -151,6 +144,19 @@ def _receive(address: str, part: Path) -> None:
         etag.write_text(_validator(response.headers))
         with part.open("ab" if goes_on else "wb") as file:
             _copy(response, file, start if goes_on else 0, address)
+
+
+def _refused(error: urllib.error.HTTPError, address: str, part: Path, start: int) -> None:
+    """Returns if all of the file is there, and otherwise says whether another try makes sense."""
+    if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{start}":
+        return
+    if error.code == 416:
+        part.unlink(missing_ok=True)
+    elif error.code not in (408, 429) and error.code < 500:
+        reason = f"the server says {error.code} {error.reason}"
+        raise DownloadError(f"{address} cannot be had: {reason}. {_help(address)}") from None
+    pause = error.headers.get("Retry-After") or ""
+    raise _Interrupted(error, float(pause) if pause.isdecimal() else 0) from None
 
 
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, start: int, address: str) -> None:
@@ -173,12 +179,13 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, start: int, addres
     ) as bar:
         while True:
             try:
-                chunk = response.read(_CHUNK)
+                chunk = response.read1(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
                 raise _Interrupted(error) from None
             if not chunk:
                 break
             file.write(chunk)
+            file.flush()
             received += len(chunk)
             bar.update(len(chunk))
     if expected not in (None, received):

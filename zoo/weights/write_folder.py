@@ -114,7 +114,6 @@ def _config(model, known, classes, names, timm, overrides) -> dict[str, Any]:
     return {
         "architecture": timm or model,
         "num_classes": classes,
-        "num_features": None,
         **({"label_names": names} if names else {}),
         **({"model_args": arguments} if arguments else {}),
         "pretrained_cfg": pretrained_cfg,
