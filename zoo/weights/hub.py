@@ -69,7 +69,9 @@ def fetch(repository: str, name: str, revision: str | None = None) -> Path | Non
             raise DownloadError(f"{whole} cannot be had: {reason}. {_cause(error)}") from error
         except errors.RevisionNotFoundError as error:
             raise DownloadError(f"{whole} cannot be had: there is no such revision.") from error
-        except OSError as error:  # among others HfHubHTTPError, and sizes that do not agree
+        # HfHubHTTPError, sizes that do not agree, and what the library beneath raises where a
+        # connection breaks, which is another one in each version.
+        except Exception as error:
             reason = _cause(error)
             passes = _passes(error) or not hasattr(error, "response")
         else:
@@ -88,7 +90,7 @@ def fetch(repository: str, name: str, revision: str | None = None) -> Path | Non
 
 def _check(path: Path) -> None:
     """Raises DownloadError where a file of the cache has not the SHA-256 that is its name there."""
-    blob = path.with_name(os.readlink(path)) if path.is_symlink() else path
+    blob = path.parent / os.readlink(path) if path.is_symlink() else path
     if re.fullmatch("[0-9a-f]{64}", blob.name):
         with blob.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

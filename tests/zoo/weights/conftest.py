@@ -82,7 +82,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers |= {
             "X-Linked-Size": str(len(content)),
             "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
-            "Location": f"{self.files.url}/cdn/{repository}/{name}",
+            # Of another host, or huggingface_hub takes it for the repository's new name.
+            "Location": f"{self.files.url.replace('127.0.0.1', 'localhost')}/cdn/{repository}/{name}",
         }
         self._empty(302, headers)
 
