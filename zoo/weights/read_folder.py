@@ -64,11 +64,13 @@ def load(config: Path, weights: Path, name: str, options: Options) -> Pretrained
         info, overrides = _of_ours(values, ours) if ours else _of_timm(values)
         info = dataclasses.replace(info, weights=name)
         preprocessing = Preprocessing(**{key: getattr(info, key) for key in PREPROCESSING})
+        if not all(isinstance(number, int | float) for number in (*info.mean, *info.std)):
+            raise ValueError("its mean and std are no numbers")
         if not 0 < info.image_size <= _MAX_SIZE:
             raise ValueError(f"its images have {info.image_size} pixels")
         if type(info.num_classes) is not int or not 0 <= info.num_classes <= _MAX_CLASSES:
             raise ValueError(f"it has {info.num_classes!r} classes")
-        own = bool(ours) and ours["names"] == pretrained.FORMAT
+        own = bool(ours) and {"timm": False, pretrained.FORMAT: True}[ours["names"]]
     except Exception as error:  # what a stranger wrote may be of any type
         reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{config} does not describe a model: {reason}.") from error
@@ -122,7 +124,7 @@ def _of_timm(values: Mapping) -> tuple[registry.Info, dict[str, Any]]:
     resize = math.floor(size / config.get("crop_pct", 0.875))
     if mode == "squash" and resize != size:
         raise ValueError("images are squashed and then cropped, which is not known here")
-    classes = values.get("num_classes", config["num_classes"])
+    classes = values.get("num_classes", config.get("num_classes"))
     info = dataclasses.replace(
         registry.info(models[0]),
         image_size=size,

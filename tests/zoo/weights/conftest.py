@@ -79,11 +79,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": COMMIT}
         if name.endswith(".json"):
             return self._send(content, None, with_body, headers)
+        elsewhere = self.files.url.replace("127.0.0.1", "localhost")
         headers |= {
             "X-Linked-Size": str(len(content)),
             "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
             # Of another host, or huggingface_hub takes it for the repository's new name.
-            "Location": f"{self.files.url.replace('127.0.0.1', 'localhost')}/cdn/{repository}/{name}",
+            "Location": f"{elsewhere}/cdn/{repository}/{name}",
         }
         self._empty(302, headers)
 
