@@ -32,7 +32,7 @@ ALL = [pytest.param(key, marks=() if key in DEFAULT else pytest.mark.full) for k
 
 
 def test_all_references_are_here():
-    assert len(REFERENCES) == 181 and set(DEFAULT) < set(REFERENCES)
+    assert len(REFERENCES) == 203 and set(DEFAULT) < set(REFERENCES)
 
 
 @pytest.mark.parametrize("key", ALL)
