@@ -10,6 +10,7 @@ deviation of the logits.
 
 import sys
 import tempfile
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,8 @@ import torch
 import zoo
 from zoo import registry
 from zoo.weights import table
+
+OPTIONS: dict[str, dict[str, Any]] = {"inception_v3": {"auxiliary": False}}
 
 
 def random_variables(name: str) -> dict:
@@ -39,7 +42,7 @@ def random_variables(name: str) -> dict:
 
 def difference(name: str, folder: str) -> float:
     """Writes the model, reads it with timm, and compares logits of two random images."""
-    options = OPTIONS.get(name, {}) | {"num_classes": 3}
+    options = {**OPTIONS.get(name, {}), "num_classes": 3}
     zoo.save(folder, name, random_variables(name), class_names=["a", "b", "c"], **options)
     ours, info = zoo.load(f"local-dir:{folder}"), zoo.info(name)
     shape = (2, info.image_size, info.image_size, info.channels)
@@ -51,8 +54,6 @@ def difference(name: str, folder: str) -> float:
         expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
     return float(np.abs(logits - expected).max() / expected.std())
 
-
-OPTIONS = {"inception_v3": {"auxiliary": False}}
 
 if __name__ == "__main__":
     names = [name for name in zoo.list_models(*sys.argv[1:]) if name in table.timm_names()]
