@@ -68,7 +68,7 @@ def bounded(overrides: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator
     numbers = list(_numbers(overrides))
     if not all(abs(number) <= limit for number in numbers) or sum(map(abs, numbers)) > 8 * limit:
         raise ValueError(f"its options {dict(overrides)} ask for more than it holds"[:300])
-    left = 8 * len(shapes) + 100
+    left = 5 * len(shapes) + 50
 
     def count(call, args, kwargs, _):
         nonlocal left

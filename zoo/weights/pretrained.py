@@ -24,7 +24,10 @@ FILE_NAME = "model.safetensors"
 FORMAT = "flax-zoo"
 VERSION = 1
 # Fields that preprocessing and `zoo.Info` share.
-_PREPROCESSING = [field.name for field in dataclasses.fields(Preprocessing)]
+PREPROCESSING = tuple(
+    {field.name for field in dataclasses.fields(Preprocessing)}
+    & {field.name for field in dataclasses.fields(registry.Info)}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +207,7 @@ def _assemble(
     }
     info = dataclasses.replace(
         registry.info(values["model"]),
-        **{field: getattr(preprocessing, field) for field in _PREPROCESSING},
+        **{field: getattr(preprocessing, field) for field in PREPROCESSING},
         **percent,
         accuracy_source="the last evaluation of the run" if percent["top1"] is not None else "",
         weights=name,

@@ -18,8 +18,7 @@ from zoo.weights.pretrained import PretrainedModel
 _MAX_BYTES = 2**24  # of config.json
 _MAX_SIZE = 2048  # of images in pixels
 _MAX_CLASSES = 10**6
-# Fields of config.json that only the zoo knows, beside the model and its attributes.
-PREPROCESSING = tuple(field.name for field in dataclasses.fields(Preprocessing))
+# Fields of config.json that only the zoo knows, beside model, attributes and preprocessing.
 FIGURES = ("top1", "top5", "accuracy_source", "label_set", "license")
 
 
@@ -61,9 +60,8 @@ def load(config: Path, weights: Path, name: str, options: Options) -> Pretrained
             raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
         values = shards.strict_json(content)
         ours = values.get("flax_zoo")
-        info, overrides = _of_ours(values, ours) if ours else _of_timm(values)
+        info, overrides, preprocessing = _of_ours(values, ours) if ours else _of_timm(values)
         info = dataclasses.replace(info, weights=name)
-        preprocessing = Preprocessing(**{key: getattr(info, key) for key in PREPROCESSING})
         if not all(isinstance(number, int | float) for number in (*info.mean, *info.std)):
             raise ValueError("its mean and std are no numbers")
         if not 0 < info.image_size <= _MAX_SIZE:
@@ -94,20 +92,20 @@ def load(config: Path, weights: Path, name: str, options: Options) -> Pretrained
     return PretrainedModel(model, variables, info, preprocessing, info.class_names)
 
 
-def _of_ours(values: Mapping, ours: Mapping) -> tuple[registry.Info, dict[str, Any]]:
+def _of_ours(values: Mapping, ours: Mapping) -> tuple[registry.Info, dict, Preprocessing]:
     """Returns what `save` wrote."""
-    known = {key: ours[key] for key in FIGURES}
+    preprocessing = Preprocessing(**pretrained.to_tuples(ours["preprocessing"]))
     info = dataclasses.replace(
         registry.info(ours["model"]),
-        **pretrained.to_tuples({key: ours["preprocessing"][key] for key in PREPROCESSING}),
-        **known,
+        **{key: getattr(preprocessing, key) for key in pretrained.PREPROCESSING},
+        **{key: ours[key] for key in FIGURES},
         class_names=_class_names(values),
         num_classes=values["num_classes"],
     )
-    return info, pretrained.to_tuples(ours["overrides"])
+    return info, pretrained.to_tuples(ours["overrides"]), preprocessing
 
 
-def _of_timm(values: Mapping) -> tuple[registry.Info, dict[str, Any]]:
+def _of_timm(values: Mapping) -> tuple[registry.Info, dict, Preprocessing]:
     """Returns what timm wrote."""
     config = values.get("pretrained_cfg", values)
     architecture, arguments = values["architecture"], dict(values.get("model_args") or {})
@@ -142,7 +140,7 @@ def _of_timm(values: Mapping) -> tuple[registry.Info, dict[str, Any]]:
         class_names=_class_names(values),
         num_classes=classes,
     )
-    return info, {"num_classes": classes}
+    return info, {"num_classes": classes}, Preprocessing.from_info(info)
 
 
 def _class_names(values: Mapping) -> tuple[str, ...]:

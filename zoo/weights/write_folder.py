@@ -11,10 +11,11 @@ from flax import linen as nn
 from flax import traverse_util
 
 from zoo import registry
+from zoo.preprocess import Preprocessing
 from zoo.weights import fit, pretrained, table
 from zoo.weights.convert import to_torch
 from zoo.weights.pretrained import PretrainedModel
-from zoo.weights.read_folder import FIGURES, PREPROCESSING
+from zoo.weights.read_folder import FIGURES
 
 # Attributes of models that change neither weights nor logits of an evaluation.
 _OF_PROGRAM = {"dtype", "dropout", "drop_path", "scan", "remat"}
@@ -55,10 +56,11 @@ def save(
     if isinstance(model, PretrainedModel):
         if overrides:
             raise TypeError(f"The model is loaded already, so leave out {', '.join(overrides)}.")
+        preprocessing = None if info else model.preprocessing
         variables, info = variables or model.variables, info or model.info
         module, model = model.model, model.info.name
     else:
-        module = registry.create(model, **overrides)
+        module, preprocessing = registry.create(model, **overrides), None
     if variables is None:
         raise TypeError("zoo.save needs the variables of the model.")
     overrides = _overrides(module, model)
@@ -78,7 +80,11 @@ def save(
     else:
         tensors = traverse_util.flatten_dict(variables, sep="/")
         metadata = {"format": pretrained.FORMAT + "-variables"}
-    config = _config(model, known, classes, names, timm, pretrained.encode_overrides(overrides))
+    if preprocessing is None:
+        preprocessing = Preprocessing.from_info(known)
+        preprocessing = dataclasses.replace(preprocessing, padding=known.padding)
+    encoded = pretrained.encode_overrides(overrides)
+    config = _config(model, known, preprocessing, classes, names, timm, encoded)
     place = Path(folder).expanduser()
     place.mkdir(parents=True, exist_ok=True)
     pretrained.write_arrays(place / pretrained.FILE_NAME, tensors, metadata)
@@ -86,17 +92,17 @@ def save(
     _write(place / "README.md", _card(model, known, names, timm))
 
 
-def _config(model, known, classes, names, timm, overrides) -> dict[str, Any]:
+def _config(model, known, preprocessing, classes, names, timm, overrides) -> dict[str, Any]:
     """Returns config.json: what timm reads, and what only the zoo knows as "flax_zoo"."""
-    size = known.image_size
+    size, crop = known.image_size, preprocessing.crop
     pretrained_cfg = {
         "input_size": [known.channels, size, size],
         "num_classes": classes,
         "mean": list(known.mean),
         "std": list(known.std),
         "interpolation": known.interpolation,
-        "crop_pct": 1.0 if known.crop is None else _crop_pct(size, round(size / known.crop)),
-        "crop_mode": "squash" if known.crop is None else "center",
+        "crop_pct": 1.0 if crop is None else _crop_pct(size, round(size / crop)),
+        "crop_mode": "squash" if crop is None else "center",
         **({"license": known.license} if known.license else {}),
     }
     arguments = {}
@@ -108,7 +114,7 @@ def _config(model, known, classes, names, timm, overrides) -> dict[str, Any]:
         "model": model,
         "overrides": overrides,
         "names": "timm" if timm else pretrained.FORMAT,
-        "preprocessing": {key: getattr(known, key) for key in PREPROCESSING},
+        "preprocessing": dataclasses.asdict(preprocessing),
     }
     ours |= {key: getattr(known, key) for key in FIGURES}
     return {
