@@ -7,6 +7,8 @@ logits = model.apply(variables, images)            # [B, H, W, 3] -> [B, 1000]
 
 from zoo.features import features
 from zoo.kernels.platform import portable
+from zoo.labels import decode
+from zoo.preprocess import preprocess  # the function, and no longer the module of that name
 from zoo.registry import Info, create, info, list_models
 from zoo.weights.convert import load_torch, to_torch
 from zoo.weights.pretrained import load
@@ -14,12 +16,14 @@ from zoo.weights.pretrained import load
 __all__ = [
     "Info",
     "create",
+    "decode",
     "features",
     "info",
     "list_models",
     "load",
     "load_torch",
     "portable",
+    "preprocess",
     "to_torch",
 ]
 

@@ -1,16 +1,22 @@
 """From an image to the input of a model, in numpy and Pillow."""
 
 import dataclasses
+import io
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from zoo import registry
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from zoo.registry import Info
+
+    ImageLike: TypeAlias = str | os.PathLike | bytes | Image.Image | np.ndarray
 
 # Reach of the filters of Pillow, in pixels of the smaller scale.
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
@@ -24,7 +30,10 @@ _MAX_PIXELS = 64_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """The preprocessing with which a model is evaluated; call it with an image.
+    """The preprocessing with which a model is evaluated; call it with an image, or with a batch.
+
+    Its results are those of torchvision's `weights.transforms()` and of timm's transform for
+    evaluation, to one grey level, 1/255 of the range of pixels.
 
     Attributes:
       image_size: height and width of the result in pixels.
@@ -36,14 +45,19 @@ class Preprocessing:
       crop: fraction of the shorter side that the central square crop keeps (0.875 is 224 of 256
         pixels), or None to resize the whole image to a square.
       padding: number of pixels of zeros on each side of the result, instead of image.
+      reduced: whether a large file is decoded at 1/2, 1/4 or 1/8 of its size where that leaves
+        enough pixels. This is what training does, and so it is on in the files of its runs; it is
+        faster, and further than one grey level from torchvision.
 
     Raises:
       ValueError: an attribute has a value that is not listed above.
 
     Example:
-      >>> preprocessing = Preprocessing.from_info(zoo.info("resnet50"))
+      >>> preprocessing = zoo.preprocess(zoo.info("resnet50"))
       >>> preprocessing("cat.jpg").shape
       (224, 224, 3)
+      >>> preprocessing(["cat.jpg", "dog.jpg"]).shape
+      (2, 224, 224, 3)
     """
 
     image_size: int
@@ -54,6 +68,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     crop: float | None = 0.875
     padding: int = 0
+    reduced: bool = False
 
     def __post_init__(self):
         checks = {
@@ -65,6 +80,7 @@ class Preprocessing:
             "interpolation": self.interpolation in _REACH,
             "crop": self.crop is None or 0 < self.crop <= 1,
             "padding": 0 <= 2 * self.padding < self.image_size,
+            "reduced": isinstance(self.reduced, bool),
         }
         for name, valid in checks.items():
             if not valid:
@@ -73,37 +89,54 @@ class Preprocessing:
     @classmethod
     def from_info(cls, info: "Info", image_size: int | None = None) -> "Preprocessing":
         """Returns the preprocessing of published weights, at another image size if one is given."""
+        size = image_size or info.image_size
+        shorter = math.floor(size / info.crop + 1e-6)  # as timm; torchvision's crops are exact
         return cls(
-            image_size=image_size or info.image_size,
+            image_size=size,
             channels=info.channels,
             mean=info.mean,
             std=info.std,
             channel_order=info.channel_order,
             interpolation=info.interpolation,
-            crop=info.crop,
+            crop=size / shorter,
         )
 
-    def __call__(self, image: "str | os.PathLike | Image.Image | np.ndarray") -> np.ndarray:
-        """Returns the model's input for one image: float32 [image_size, image_size, channels].
+    def __call__(self, images: "ImageLike | Iterable[ImageLike]") -> np.ndarray:
+        """Returns the model's input for one image or for a batch.
 
         Args:
-          image: path of an image file, a Pillow image, or uint8 [H, W] or [H, W, C]. Images become
-            RGB or grey as the model wants; of 16-bit grey the high byte is taken. EXIF orientation
-            is ignored, as it is in training. A large file is decoded at 1/2, 1/4 or 1/8 of its size
-            where that leaves enough pixels, again as in training.
+          images: an image or several. An image is the path of a file, the bytes of one, a Pillow
+            image, or uint8 [H, W] or [H, W, C]; several are a list or another iterable of these, or
+            uint8 [N, H, W, C]. Images become RGB or grey as the model wants. As in torchvision and
+            timm, transparency is dropped and EXIF orientation is ignored; of 16-bit grey the high
+            byte is taken, where these make nearly all of it white.
+
+        Returns:
+          float32 [image_size, image_size, channels], of several with an axis in front.
 
         Raises:
           ValueError: a file is not an image or has more than 64 million pixels, pixels are floats
             or integers of 32 bits, or an array is not uint8 or has another shape.
           FileNotFoundError: there is no such file.
         """
-        return self.normalize(self.resize(image))
+        return self.normalize(self.resize(images))
 
-    def resize(self, image: "str | os.PathLike | Image.Image | np.ndarray") -> np.ndarray:
-        """Returns the image resized, cropped and padded: uint8 [image_size, image_size, channels].
+    def resize(self, images: "ImageLike | Iterable[ImageLike]") -> np.ndarray:
+        """Returns the image or images resized, cropped and padded, before they are normalised.
 
         See `__call__` for the argument and errors.
+
+        Returns:
+          uint8 [image_size, image_size, channels], of several with an axis in front.
         """
+        image: Any = _array(images)
+        if not _is_batch(image):
+            return self._resize_one(image)
+        shape = self.image_size, self.image_size, self.channels
+        pixels = [self._resize_one(_array(one)) for one in image]
+        return np.stack(pixels) if pixels else np.empty((0, *shape), np.uint8)
+
+    def _resize_one(self, image: "ImageLike") -> np.ndarray:
         size = self.image_size - 2 * self.padding
         picture, full_size, reduction = self._open(image, size)
         box = tuple(x / reduction for x in self._box(*full_size, size))
@@ -146,27 +179,67 @@ class Preprocessing:
         if isinstance(image, np.ndarray):
             picture = _from_array(image)
             return picture.convert(mode), picture.size, 1
-        is_path = isinstance(image, str | os.PathLike)
-        if is_path and os.path.exists(image) and not os.path.isfile(image):  # a FIFO never opens
+        name, source = image, image
+        if isinstance(image, bytes):
+            name, source = f"An array of {len(image):,} bytes", io.BytesIO(image)
+        elif os.path.exists(image) and not os.path.isfile(image):  # a FIFO never opens
             raise ValueError(f"{image} is not a file, but a folder, FIFO, socket or device.")
         try:
-            with Image.open(image, formats=_FORMATS) as file:
+            with Image.open(source, formats=_FORMATS) as file:
                 full_size = width, height = file.size
                 if not 0 < width * height <= _MAX_PIXELS:
                     raise ValueError(
                         f"it has {width} x {height} pixels, and the limit is {_MAX_PIXELS:,}"
                     )
                 left, top, right, bottom = self._box(width, height, size)
-                reduction = _reduction(right - left, bottom - top, size)
+                reduction = 1
+                if self.reduced:
+                    reduction = _reduction(right - left, bottom - top, size)
                 file.draft(None, (width // reduction, height // reduction))  # JPEG only
                 picture = _converted(file, mode)
         except FileNotFoundError:
             raise
         except Exception as error:  # of any type: broken files make Pillow raise a dozen of them
-            raise ValueError(f"{image} is not an image that can be decoded: {error}.") from error
+            raise ValueError(f"{name} is not an image that can be decoded: {error}.") from error
         if picture.width != math.ceil(width / reduction):
             picture = picture.reduce(reduction)
         return picture, full_size, reduction
+
+
+def preprocess(info: "Info | str", image_size: int | None = None) -> Preprocessing:
+    """Returns the preprocessing with which a model or published weights are evaluated.
+
+    Args:
+      info: what `zoo.info` returned or a loaded model has, or the name of a model.
+      image_size: height and width of its results, instead of those of `info`.
+
+    Raises:
+      ValueError: there is no model of that name.
+
+    Example:
+      >>> images = zoo.preprocess(zoo.info("resnet50"))(["cat.jpg", "dog.png"])
+      >>> logits = model.apply(variables, images)
+    """
+    info = registry.info(info) if isinstance(info, str) else info
+    return Preprocessing.from_info(info, image_size)
+
+
+# `zoo.preprocess` is this function; the module was there before, with the class.
+vars(preprocess)["Preprocessing"] = Preprocessing
+
+
+def _array(image: Any) -> Any:
+    """The image, with arrays of other libraries as numpy's; Pillow's images stay what they are."""
+    is_array = hasattr(image, "__array__") and hasattr(image, "ndim")
+    return np.asarray(image) if is_array else image
+
+
+def _is_batch(image: Any) -> bool:
+    from PIL import Image
+
+    if isinstance(image, np.ndarray):
+        return image.ndim == 4
+    return isinstance(image, Iterable) and not isinstance(image, str | bytes | Image.Image)
 
 
 def _converted(picture: "Image.Image", mode: str) -> "Image.Image":

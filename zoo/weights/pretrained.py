@@ -168,7 +168,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 def _assemble(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> PretrainedModel:
     """Builds the model that the metadata describe, and checks that the arrays fit it."""
     values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
-    preprocessing = Preprocessing(**_to_tuples(values["preprocessing"]))
+    before_reduced = {"reduced": True}  # what files did that do not have the field
+    preprocessing = Preprocessing(**before_reduced | _to_tuples(values["preprocessing"]))
     overrides = _to_tuples(values["overrides"])
     model = registry.create(values["model"], **overrides)
     size, channels = preprocessing.image_size, preprocessing.channels
