@@ -142,10 +142,8 @@ def classes_of(classes: Any, num_classes: int) -> tuple[tuple[str, ...], tuple[s
     Raises:
       ValueError: See `decode`.
     """
-    if hasattr(classes, "class_names"):  # a loaded model; its info where it has no names
-        classes = tuple(classes.class_names) or getattr(classes, "info", None)
-    if hasattr(classes, "family"):  # an Info
-        classes = _own_set(classes, num_classes)
+    if hasattr(classes, "class_names") or hasattr(classes, "family"):  # a loaded model, an Info
+        classes = _of_model(classes, num_classes)
     if classes is None:
         classes = _only_set(num_classes)
     what = repr(classes) if isinstance(classes, str) else "`classes`"
@@ -158,11 +156,15 @@ def classes_of(classes: Any, num_classes: int) -> tuple[tuple[str, ...], tuple[s
     return found
 
 
-def _own_set(info: Any, num_classes: int) -> str | None:
-    """The label set that a model of the zoo was designed for, or None to go by the number."""
+def _of_model(model: Any, num_classes: int) -> Any:
+    """What a loaded model or an Info says of its classes; None to go by their number."""
+    info = getattr(model, "info", model)
+    for owner, name in ((model, "class_names"), (info, "label_set"), (info, "class_names")):
+        if found := getattr(owner, name, None):
+            return found
     if num_classes != 10:
         return None
-    return "mnist" if info.channels == 1 else "cifar10"
+    return "mnist" if info.channels == 1 else "cifar10"  # what the networks of the zoo are for
 
 
 def _sets_of(num_classes: int) -> list[str]:

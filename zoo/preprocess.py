@@ -89,8 +89,10 @@ class Preprocessing:
     @classmethod
     def from_info(cls, info: "Info", image_size: int | None = None) -> "Preprocessing":
         """Returns the preprocessing of published weights, at another image size if one is given."""
-        size = image_size or info.image_size
-        shorter = math.floor(size / info.crop + 1e-6)  # as timm; torchvision's crops are exact
+        size, crop = image_size or info.image_size, info.crop
+        padding = getattr(info, "padding", 0)
+        if crop is not None:  # timm's rounding; torchvision's are whole numbers
+            crop = (size - 2 * padding) / math.floor((size - 2 * padding) / crop + 1e-6)
         return cls(
             image_size=size,
             channels=info.channels,
@@ -98,7 +100,8 @@ class Preprocessing:
             std=info.std,
             channel_order=info.channel_order,
             interpolation=info.interpolation,
-            crop=size / shorter,
+            crop=crop,
+            padding=padding,
         )
 
     def __call__(self, images: "ImageLike | Iterable[ImageLike]") -> np.ndarray:
