@@ -86,9 +86,7 @@ def label_set_of(num_classes: int) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def decode(
-    logits: ArrayLike, top: int = 5, classes: Any = None
-) -> list[Prediction] | list[list[Prediction]]:
+def decode(logits: ArrayLike, top: int = 5, classes: Any = None) -> list[Any]:
     """Returns the most probable classes, as (id, name, probability), the most probable first.
 
     Args:

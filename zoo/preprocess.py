@@ -148,15 +148,16 @@ class Preprocessing:
         sides = (self.padding, self.padding)
         return np.pad(pixels, (sides, sides, (0, 0)))
 
-    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+    def normalize(self, pixels: Any) -> Any:
         """Returns `(pixels / 255 - mean) / std` in the channel order of the model, as float32.
 
         Args:
-          pixels: [..., C], in [0, 255] and the order RGB.
+          pixels: [..., C], in [0, 255] and the order RGB; an array of numpy or, also under
+            `jax.jit`, of JAX.
         """
-        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        scale, shift = 1 / (255 * std), -mean / std
-        images = pixels.astype(np.float32) * scale + shift
+        last = (1,) * (pixels.ndim - 1) + (-1,)
+        mean, std = (np.asarray(x, np.float32).reshape(last) for x in (self.mean, self.std))
+        images = pixels.astype(np.float32) * (1 / (255 * std)) - mean / std
         return images[..., ::-1] if self.channel_order == "BGR" else images
 
     def _box(self, width: int, height: int, size: int) -> tuple[float, float, float, float]:
