@@ -30,7 +30,8 @@ MAY_IMPORT = {
         "zoo.weights",
     },
     "input_pipeline": set(),
-    "zoo.preprocess": {"zoo.registry"},
+    "zoo.pictures": set(),
+    "zoo.preprocess": {"zoo.registry", "zoo.pictures"},
     "zoo.labels": set(),
     "zoo": {
         "zoo.registry",

@@ -30,7 +30,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--weights", default="", help="name of weights, or a file of them")
     parser.add_argument("--workdir", default="", help="folder of a run of python -m train")
     parser.add_argument("--model", default="", help="the model in a file that does not say it")
-    parser.add_argument("--classes", default="", help="what the logits are, such as cifar10")
+    parser.add_argument("--classes", default="", help="label set, or a file: a name a line")
     parser.add_argument("--top", type=_positive, default=5, help="classes for each image (5)")
     parser.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="")
     parser.add_argument("--out", default="", help="file of the results, instead of the terminal")
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     from train.errors import TrainError
     from train.memory import keep_freed_memory
     from train.use import formats, predictions
-    from train.use.weights import open_model
+    from train.use.weights import open_model, read_classes
     from train.workspace import use_compile_cache
 
     keep_freed_memory()
@@ -58,12 +58,13 @@ def main(arguments: list[str]) -> int:
     try:
         form = formats.format_of(options.out, options.format)
         files = predictions.find_images(options.images)
-        trained = open_model(options.weights, options.workdir, options.model)
+        classes = read_classes(options.classes)
+        trained = open_model(options.weights, options.workdir, options.model, classes)
         results = predictions.predict(
             trained,
             files,
             top=options.top,
-            classes=options.classes or None,
+            classes=classes,
             batch_size=options.batch_size,
             threads=options.threads,
         )

@@ -1,7 +1,6 @@
 """From an image to the input of a model, in numpy and Pillow."""
 
 import dataclasses
-import io
 import math
 import os
 from collections.abc import Iterable
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from zoo import registry
+from zoo import pictures, registry
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,22 +17,13 @@ if TYPE_CHECKING:
 
     ImageLike: TypeAlias = str | os.PathLike | bytes | Image.Image | np.ndarray
 
-# Reach of the filters of Pillow, in pixels of the smaller scale.
-_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
-_MODES = {1: "L", 3: "RGB"}
-
-# Which files are opened, as in training (`input_pipeline.decode`, which nothing of `zoo` imports):
-# formats of photographs, and not EPS, which starts a program; no more pixels than this.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-_MAX_PIXELS = 64_000_000
-
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """The preprocessing with which a model is evaluated; call it with an image, or with a batch.
 
     Its results are those of torchvision's `weights.transforms()` and of timm's transform for
-    evaluation, to one grey level, 1/255 of the range of pixels.
+    evaluation, to rounding in float32.
 
     Attributes:
       image_size: height and width of the result in pixels.
@@ -45,9 +35,9 @@ class Preprocessing:
       crop: fraction of the shorter side that the central square crop keeps (0.875 is 224 of 256
         pixels), or None to resize the whole image to a square.
       padding: number of pixels of zeros on each side of the result, instead of image.
-      reduced: whether a large file is decoded at 1/2, 1/4 or 1/8 of its size where that leaves
-        enough pixels. This is what training does, and so it is on in the files of its runs; it is
-        faster, and further than one grey level from torchvision.
+      reduced: whether images are resized as in training: a large file is decoded at 1/2, 1/4 or
+        1/8 of its size where that leaves enough pixels, and nothing is resized that the crop leaves
+        out. It is on in the files of runs; it is faster, and not what torchvision does.
 
     Raises:
       ValueError: an attribute has a value that is not listed above.
@@ -73,11 +63,11 @@ class Preprocessing:
     def __post_init__(self):
         checks = {
             "image_size": 0 < self.image_size <= 2**14,
-            "channels": self.channels in _MODES,
+            "channels": self.channels in pictures.MODES,
             "mean": len(self.mean) in (1, self.channels),
             "std": len(self.std) in (1, self.channels) and min(self.std) > 0,
             "channel_order": self.channel_order in ("RGB", "BGR"),
-            "interpolation": self.interpolation in _REACH,
+            "interpolation": self.interpolation in pictures.REACH,
             "crop": self.crop is None or 0 < self.crop <= 1,
             "padding": 0 <= 2 * self.padding < self.image_size,
             "reduced": isinstance(self.reduced, bool),
@@ -141,9 +131,22 @@ class Preprocessing:
 
     def _resize_one(self, image: "ImageLike") -> np.ndarray:
         size = self.image_size - 2 * self.padding
-        picture, full_size, reduction = self._open(image, size)
-        box = tuple(x / reduction for x in self._box(*full_size, size))
-        picture = _resize(picture, box, size, self.interpolation, crop_first=self.crop is None)
+
+        def reduction_of(width: int, height: int) -> int:
+            left, top, right, bottom = self._box(width, height, size)
+            return pictures.reduction(right - left, bottom - top, size) if self.reduced else 1
+
+        mode = pictures.MODES[self.channels]
+        picture, full_size, reduction = pictures.open_picture(image, mode, reduction_of)
+        width, height = self._resized(*full_size, size)
+        huge = width * height > pictures.MAX_PIXELS  # what is long and narrow can become that
+        if self.reduced or huge:
+            box = tuple(x / reduction for x in self._box(*full_size, size))
+            picture = pictures.resize_box(picture, box, size, self.interpolation, self.crop is None)
+        else:  # all of it, as the references do: a part of it would come out differently
+            picture = picture.resize((width, height), pictures.resampling(self.interpolation))
+            left, top = _corner(width, height, size)
+            picture = picture.crop((left, top, left + size, top + size))
         pixels = np.asarray(picture).reshape(size, size, self.channels)
         sides = (self.padding, self.padding)
         return np.pad(pixels, (sides, sides, (0, 0)))
@@ -162,52 +165,19 @@ class Preprocessing:
 
     def _box(self, width: int, height: int, size: int) -> tuple[float, float, float, float]:
         """The part (left, top, right, bottom) of the image that the result shows."""
-        if self.crop is None:
-            return 0, 0, width, height
-        shorter = round(size / self.crop)  # of the image after resizing, as torchvision rounds it
-        if width <= height:
-            resized = shorter, int(shorter * height / width)
-        else:
-            resized = int(shorter * width / height), shorter
-        left, top = (round((length - size) / 2) for length in resized)
+        resized = self._resized(width, height, size)
+        left, top = _corner(*resized, size)
         x, y = width / resized[0], height / resized[1]
         return left * x, top * y, (left + size) * x, (top + size) * y
 
-    def _open(self, image: Any, size: int) -> "tuple[Image.Image, tuple[int, int], int]":
-        """The image in the mode of the model, its full (width, height), and what divides that."""
-        from PIL import Image
-
-        mode = _MODES[self.channels]
-        if isinstance(image, Image.Image):
-            return _converted(image, mode), image.size, 1
-        if isinstance(image, np.ndarray):
-            picture = _from_array(image)
-            return picture.convert(mode), picture.size, 1
-        name, source = image, image
-        if isinstance(image, bytes):
-            name, source = f"An array of {len(image):,} bytes", io.BytesIO(image)
-        elif os.path.exists(image) and not os.path.isfile(image):  # a FIFO never opens
-            raise ValueError(f"{image} is not a file, but a folder, FIFO, socket or device.")
-        try:
-            with Image.open(source, formats=_FORMATS) as file:
-                full_size = width, height = file.size
-                if not 0 < width * height <= _MAX_PIXELS:
-                    raise ValueError(
-                        f"it has {width} x {height} pixels, and the limit is {_MAX_PIXELS:,}"
-                    )
-                left, top, right, bottom = self._box(width, height, size)
-                reduction = 1
-                if self.reduced:
-                    reduction = _reduction(right - left, bottom - top, size)
-                file.draft(None, (width // reduction, height // reduction))  # JPEG only
-                picture = _converted(file, mode)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # of any type: broken files make Pillow raise a dozen of them
-            raise ValueError(f"{name} is not an image that can be decoded: {error}.") from error
-        if picture.width != math.ceil(width / reduction):
-            picture = picture.reduce(reduction)
-        return picture, full_size, reduction
+    def _resized(self, width: int, height: int, size: int) -> tuple[int, int]:
+        """The width and height of the whole image after resizing, rounded as by torchvision."""
+        if self.crop is None:
+            return size, size
+        shorter = round(size / self.crop)
+        if width <= height:
+            return shorter, int(shorter * height / width)
+        return int(shorter * width / height), shorter
 
 
 def preprocess(info: "Info | str", image_size: int | None = None) -> Preprocessing:
@@ -246,66 +216,6 @@ def _is_batch(image: Any) -> bool:
     return isinstance(image, Iterable) and not isinstance(image, str | bytes | Image.Image)
 
 
-def _converted(picture: "Image.Image", mode: str) -> "Image.Image":
-    """The pixels of an image of any mode as "RGB" or "L", as `input_pipeline.decode` has them."""
-    from PIL import Image
-
-    picture.load()
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        if not (picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PPM")):
-            raise ValueError(
-                f"its pixels are of mode {picture.mode}, whose range is not known; store them as 8 "
-                "or 16 bits"
-            )
-        tags = getattr(picture, "tag_v2", {})  # of TIFF: bits, and whether white is zero
-        bits = tags.get(258, (16,))
-        pixels = np.asarray(picture) >> ((bits[0] if isinstance(bits, tuple) else bits) - 8)
-        pixels = pixels.astype(np.uint8)
-        picture = Image.fromarray(255 - pixels if tags.get(262) == 0 else pixels)
-    elif "transparency" in picture.info:  # which is passed over, and Pillow warns of it
-        picture = picture.copy()
-        del picture.info["transparency"]
-    if picture.mode in ("LAB", "HSV"):  # which Pillow converts to RGB only
-        picture = picture.convert("RGB")
-    return picture.convert(mode)
-
-
-def _resize(
-    picture: "Image.Image", box: tuple, size: int, interpolation: str, crop_first: bool
-) -> "Image.Image":
-    """The box of the picture, resized to a square.
-
-    Only the region around the box that the filter reaches is given to Pillow, as in training: which
-    of its two passes Pillow does first depends on the size of what it is given.
-    """
-    from PIL import Image
-
-    left, top, right, bottom = box
-    reach = 0 if crop_first else _REACH[interpolation]
-    x, y = (reach * max(1, length / size) for length in (right - left, bottom - top))
-    region = (
-        max(0, math.floor(left - x)),
-        max(0, math.floor(top - y)),
-        min(picture.width, math.ceil(right + x)),
-        min(picture.height, math.ceil(bottom + y)),
-    )
-    box = (left - region[0], top - region[1], right - region[0], bottom - region[1])
-    resample = Image.Resampling[interpolation.upper()]
-    return picture.crop(region).resize((size, size), resample, box=box)
-
-
-def _from_array(pixels: np.ndarray) -> "Image.Image":
-    from PIL import Image
-
-    channels = pixels.shape[2:] or (1,)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels[0] not in (1, 3, 4):
-        raise ValueError(
-            f"an image must be uint8 [H, W] or [H, W, C] with C 1, 3 or 4; got {pixels.dtype} "
-            f"{list(pixels.shape)}."
-        )
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
-
-
-def _reduction(width: float, height: float, size: int) -> int:
-    """The largest of 1, 2, 4 and 8 that leaves at least `size` pixels on both sides."""
-    return next(r for r in (8, 4, 2, 1) if r == 1 or min(width, height) >= r * size)
+def _corner(width: int, height: int, size: int) -> tuple[int, int]:
+    """Left and top of the central square, rounded as by torchvision."""
+    return round((width - size) / 2), round((height - size) / 2)

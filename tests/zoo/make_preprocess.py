@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torchvision.models
-from pictures import DRAWN, draw
+from drawings import DRAWN, draw
 from PIL import Image
 from skimage import data, transform
 

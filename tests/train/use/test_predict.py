@@ -256,17 +256,38 @@ def test_a_wrong_command_line_has_its_own_status(run, wrong):
     assert exit.value.code == 2
 
 
+def contiguous(tensors):
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+
 def test_a_run_and_files_of_weights(run, digits, tmp_path):
     """--workdir, and --weights with --model, give what --weights=zoo/lenet5.mnist gives."""
     (tmp_path / pretrained.FILE_NAME).write_bytes(own.path("lenet5.mnist").read_bytes())
     trained = zoo.load(tmp_path)
-    save_file(zoo.to_torch("lenet5", trained.variables), tmp_path / "lenet.safetensors")
+    save_file(contiguous(zoo.to_torch("lenet5", trained.variables)), tmp_path / "x.safetensors")
     expected = run(WEIGHTS, digits, "--format=csv")
     assert run(f"--workdir={tmp_path}", digits, "--format=csv") == expected
     assert run(f"--weights={tmp_path}", digits, "--format=csv") == expected
-    file = f"--weights={tmp_path / 'lenet.safetensors'}"
+    file = f"--weights={tmp_path / 'x.safetensors'}"
     code, out, _ = run(file, "--model=lenet5", digits, "--format=csv", "--classes=mnist")
-    assert code == 0 and len(out.splitlines()) == 51
+    best = [row["label"] for row in csv.DictReader(out.splitlines()) if row["rank"] == "1"]
+    assert code == 0 and "".join(best) == TRUE
+
+
+def test_a_file_of_ones_own_classes(run, digits, trained, tmp_path):
+    """A fine-tuned classifier of four classes, whose names are in a text file."""
+    tensors = contiguous(zoo.to_torch("lenet5", trained.variables))
+    tensors |= {name: array[:4] for name, array in tensors.items() if array.shape[0] == 10}
+    save_file(tensors, tmp_path / "four.safetensors")
+    (tmp_path / "names.txt").write_text("zero\none\ntwo\nthree\n")
+    file, digit = f"--weights={tmp_path / 'four.safetensors'}", digits / "3.png"
+    names = f"--classes={tmp_path / 'names.txt'}"
+    code, out, _ = run(file, "--model=lenet5", names, digit, "--top=9")
+    assert code == 0 and out.splitlines()[1].endswith("zero  0") and len(out.splitlines()) == 5
+    code, _, err = run(file, "--model=lenet5", digit)
+    assert code == 1 and "do not fit" in err
+    code, _, err = run(file, "--model=lenet5", digit, "--classes=nothing.txt")
+    assert code == 1 and "nothing.txt is neither a label set (imagenet-1k, " in err
 
 
 def test_help_and_a_reader_that_has_seen_enough(digits, tmp_path):
