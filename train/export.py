@@ -81,6 +81,7 @@ def eval_preprocessing(data: Data) -> Preprocessing:
         "mean": start.mean,
         "std": start.std,
         "channel_order": start.channel_order,
+        "exif_orientation": getattr(data.evaluation.examples, "exif_orientation", False),
     }
     match data.eval_transform:
         case transforms.CenterCrop(fraction=fraction, interpolation=interpolation):

@@ -9,6 +9,7 @@ done. It is 1 if nothing could be done, and 2 for a wrong command line.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -34,6 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--top", type=_positive, default=5, help="classes for each image (5)")
     parser.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="")
     parser.add_argument("--out", default="", help="file of the results, instead of the terminal")
+    parser.add_argument("--exif_orientation", action="store_true", help="turn photographs")
     parser.add_argument("--batch_size", type=_positive, default=32, help="images at once (32)")
     parser.add_argument("--threads", type=_positive, help="that decode (one for each processor)")
     return parser.parse_args(arguments)
@@ -60,6 +62,9 @@ def main(arguments: list[str]) -> int:
         files = predictions.find_images(options.images)
         classes = read_classes(options.classes)
         trained = open_model(options.weights, options.workdir, options.model, classes)
+        if options.exif_orientation:
+            preprocessing = dataclasses.replace(trained.preprocessing, exif_orientation=True)
+            trained = dataclasses.replace(trained, preprocessing=preprocessing)
         results = predictions.predict(
             trained,
             files,

@@ -19,10 +19,11 @@ MODES = {1: "L", 3: "RGB"}  # by the number of channels
 # formats of photographs, and not EPS, which starts a program; no more pixels than this.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 def open_picture(
-    image: Any, mode: str, reduction_of: Callable[[int, int], int]
+    image: Any, mode: str, reduction_of: Callable[[int, int], int], exif_orientation: bool = False
 ) -> "tuple[Image.Image, tuple[int, int], int]":
     """Returns an image in a mode of Pillow, its full (width, height), and what divides that.
 
@@ -30,15 +31,18 @@ def open_picture(
       image: path or bytes of an image file, a Pillow image, or a uint8 array; see
         `Preprocessing.__call__`.
       mode: one of the values of `MODES`.
-      reduction_of: (width, height) of a file -> 1, 2, 4 or 8, by which its sides are divided.
+      reduction_of: (width, height) of a file -> 1, 2, 4 or 8, by which its sides are divided; a
+        file that is turned is not reduced.
+      exif_orientation: whether it is turned as its EXIF tag says.
 
     Raises:
       ValueError: it is not an image, has too many pixels, or is an array of another kind.
       FileNotFoundError: there is no such file.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image) if exif_orientation else image
         return _converted(image, mode), image.size, 1
     if isinstance(image, np.ndarray):
         picture = _from_array(image)
@@ -55,6 +59,9 @@ def open_picture(
                 raise ValueError(
                     f"it has {width} x {height} pixels, and the limit is {MAX_PIXELS:,}"
                 )
+            if exif_orientation and file.getexif().get(_ORIENTATION, 1) != 1:
+                picture = _converted(ImageOps.exif_transpose(file), mode)
+                return picture, picture.size, 1
             divisor = reduction_of(width, height)
             file.draft(None, (width // divisor, height // divisor))  # JPEG only
             picture = _converted(file, mode)

@@ -38,6 +38,8 @@ class Preprocessing:
       reduced: whether images are resized as in training: a large file is decoded at 1/2, 1/4 or
         1/8 of its size where that leaves enough pixels, and nothing is resized that the crop leaves
         out. It is on in the files of runs; it is faster, and not what torchvision does.
+      exif_orientation: whether photographs are turned as their EXIF tag says; torchvision and timm
+        ignore it.
 
     Raises:
       ValueError: an attribute has a value that is not listed above.
@@ -59,6 +61,7 @@ class Preprocessing:
     crop: float | None = 0.875
     padding: int = 0
     reduced: bool = False
+    exif_orientation: bool = False
 
     def __post_init__(self):
         checks = {
@@ -71,6 +74,7 @@ class Preprocessing:
             "crop": self.crop is None or 0 < self.crop <= 1,
             "padding": 0 <= 2 * self.padding < self.image_size,
             "reduced": isinstance(self.reduced, bool),
+            "exif_orientation": isinstance(self.exif_orientation, bool),
         }
         for name, valid in checks.items():
             if not valid:
@@ -101,8 +105,8 @@ class Preprocessing:
           images: an image or several. An image is the path of a file, the bytes of one, a Pillow
             image, or uint8 [H, W] or [H, W, C]; several are a list or another iterable of these, or
             uint8 [N, H, W, C]. Images become RGB or grey as the model wants. As in torchvision and
-            timm, transparency is dropped and EXIF orientation is ignored; of 16-bit grey the high
-            byte is taken, where these make nearly all of it white.
+            timm, transparency is dropped; of 16-bit grey the high byte is taken, where these make
+            nearly all of it white.
 
         Returns:
           float32 [image_size, image_size, channels], of several with an axis in front.
@@ -137,7 +141,9 @@ class Preprocessing:
             return pictures.reduction(right - left, bottom - top, size) if self.reduced else 1
 
         mode = pictures.MODES[self.channels]
-        picture, full_size, reduction = pictures.open_picture(image, mode, reduction_of)
+        picture, full_size, reduction = pictures.open_picture(
+            image, mode, reduction_of, self.exif_orientation
+        )
         width, height = self._resized(*full_size, size)
         huge = width * height > pictures.MAX_PIXELS  # what is long and narrow can become that
         if self.reduced or huge:

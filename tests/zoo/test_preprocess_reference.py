@@ -106,6 +106,21 @@ def test_arrays_of_jax_are_arrays():
     np.testing.assert_array_equal(preprocessing(jnp.asarray(pixels)), preprocessing(pixels))
 
 
+@pytest.mark.parametrize("reduced", [False, True])
+def test_photographs_are_turned_if_asked(reduced):
+    plain = zoo.preprocess("resnet50", 48)
+    turning = dataclasses.replace(plain, exif_orientation=True, reduced=reduced)
+    path = FOLDER / "turned.jpg"
+    upright = Image.fromarray(np.rot90(np.asarray(Image.open(path)), -1))  # by 90 degrees clockwise
+    expected = dataclasses.replace(plain, reduced=reduced)(upright)
+    for image in (path, path.read_bytes(), Image.open(path)):
+        np.testing.assert_array_equal(turning(image), expected)
+    assert np.abs(plain(path) - expected).max() > 0.5
+    other = FOLDER / "photo.jpg"
+    unturned = dataclasses.replace(plain, reduced=reduced)
+    np.testing.assert_array_equal(turning(other), unturned(other))
+
+
 def test_what_is_wrong_with_a_batch_is_said():
     preprocessing = zoo.preprocess("resnet50", 32)
     with pytest.raises(ValueError, match="An array of 3 bytes is not an image"):
