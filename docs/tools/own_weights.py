@@ -2,8 +2,9 @@
 
     python docs/tools/own_weights.py runs/lenet lenet5.mnist COMMIT
 
-COMMIT is what was checked out when the run was made. Adds to the file's metadata, as "made_by", the command, the commit, the versions and the hardware
-that made it. A file that is there is never replaced: its digest is published (README.md there).
+COMMIT is what was checked out when the run was made. Adds to the file's metadata, as "made_by", the
+command, the commit, the versions and the hardware that made it. A file that is there is never
+replaced: its digest is published (README.md there).
 """
 
 import hashlib
