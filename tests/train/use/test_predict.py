@@ -1,7 +1,6 @@
 """`python -m train.predict` on MNIST's digits, with the weights in the package."""
 
 import csv
-import dataclasses
 import gzip
 import io
 import json
@@ -25,6 +24,7 @@ from train.use import formats, predictions
 from train.use.predictions import Result
 from train.use.weights import open_model
 from zoo.weights import own, pretrained
+from zoo.weights.pretrained import PretrainedModel
 
 ROOT = Path(__file__).parents[3]
 WEIGHTS = "--weights=zoo/lenet5.mnist"
@@ -126,9 +126,7 @@ def test_unknown_classes_are_told_before_anything_is_computed(digits, trained):
     params = dict(trained.variables["params"])
     params["head"] = {name: array[..., :7] for name, array in params["head"].items()}
     seven = zoo.create("lenet5", num_classes=7)
-    nameless = dataclasses.replace(
-        trained, model=seven, variables={"params": params}, class_names=()
-    )
+    nameless = PretrainedModel(seven, {"params": params}, zoo.info("lenet5"), trained.preprocessing)
     files = [str(digits / "0.png")]
     with pytest.raises(ValueError, match="There are 7 logits, and no label set has"):
         predictions.predict(nameless, files)
