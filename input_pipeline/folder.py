@@ -116,6 +116,18 @@ def open_folder(
     return Source(f"folder:{root}", split, examples, classes, None, on_unreadable)
 
 
+def images_below(folder: str | Path) -> list[str]:
+    """Returns the images in a folder and below it, without hidden files and those of tools.
+
+    Raises:
+      DataError: the folder cannot be listed.
+    """
+    try:
+        return list(_images(os.fspath(folder), Counter()))
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be listed: {error}.") from error
+
+
 def splits(root: Path) -> list[str]:
     """Returns the names of the splits of `root`, sorted; [] if there is no such folder.
 

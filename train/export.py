@@ -81,12 +81,13 @@ def eval_preprocessing(data: Data) -> Preprocessing:
         "mean": start.mean,
         "std": start.std,
         "channel_order": start.channel_order,
+        "exif_orientation": getattr(data.evaluation.examples, "exif_orientation", False),
     }
     match data.eval_transform:
         case transforms.CenterCrop(fraction=fraction, interpolation=interpolation):
-            settings |= {"crop": fraction, "interpolation": interpolation}
+            settings |= {"crop": fraction, "interpolation": interpolation, "reduced": True}
         case transforms.Resize(interpolation=interpolation):
-            settings |= {"crop": None, "interpolation": interpolation}
+            settings |= {"crop": None, "interpolation": interpolation, "reduced": True}
         case transforms.Pad(padding=padding):
             settings |= {"crop": None, "padding": padding}
     return Preprocessing(image_size=size, channels=channels, **settings)

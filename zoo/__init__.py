@@ -9,6 +9,8 @@ loaded = zoo.load("timm/resnet50.a1_in1k")         # model, variables and prepro
 
 from zoo.features import features
 from zoo.kernels.platform import portable
+from zoo.labels import decode
+from zoo.preprocess import preprocess  # the function, and no longer the module of that name
 from zoo.registry import Info, create, info, list_models
 from zoo.weights.by_name import load
 from zoo.weights.convert import load_torch, to_torch
@@ -18,6 +20,7 @@ from zoo.weights.write_folder import save
 __all__ = [
     "Info",
     "create",
+    "decode",
     "features",
     "info",
     "list_models",
@@ -25,6 +28,7 @@ __all__ = [
     "load",
     "load_torch",
     "portable",
+    "preprocess",
     "save",
     "to_torch",
 ]

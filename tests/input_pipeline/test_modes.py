@@ -9,7 +9,7 @@ from PIL import Image
 
 from input_pipeline import decode
 from input_pipeline.example import Example, UnreadableImage
-from zoo import preprocess
+from zoo.preprocess import Preprocessing
 
 pytestmark = pytest.mark.quick
 
@@ -108,9 +108,9 @@ def test_the_right_pixels_by_every_way(name):
 @pytest.mark.parametrize("name", TABLE)
 def test_the_preprocessing_of_the_zoo_reads_the_same(name, tmp_path):
     (tmp_path / "x").write_bytes(TABLE[name][0])
-    read = preprocess.Preprocessing(64, crop=None).resize
+    read = Preprocessing(64, crop=None).resize
     assert (read(tmp_path / "x") == ways(TABLE[name][0])["decode_rgb"]).all()
-    grey = preprocess.Preprocessing(64, 1, mean=(0.5,), std=(0.5,), crop=None).resize
+    grey = Preprocessing(64, 1, mean=(0.5,), std=(0.5,), crop=None).resize
     assert (grey(tmp_path / "x") == ways(TABLE[name][0])["grey"]).all()
 
 
@@ -130,15 +130,15 @@ def test_what_an_older_pillow_cannot_read_is_unreadable():
 def test_the_preprocessing_of_the_zoo_refuses_the_same(name, tmp_path):
     (tmp_path / "x").write_bytes(REFUSED[name][0])
     with pytest.raises(ValueError, match="is not an image that can be decoded.*not known"):
-        preprocess.Preprocessing(64)(tmp_path / "x")
+        Preprocessing(64)(tmp_path / "x")
     bomb = b"P6 9000 9000 255\n" + bytes(30)
     (tmp_path / "x").write_bytes(bomb)
     with pytest.raises(ValueError, match="9000 x 9000 pixels"):
-        preprocess.Preprocessing(64)(tmp_path / "x")
+        Preprocessing(64)(tmp_path / "x")
     (tmp_path / "x").unlink()
     os.mkfifo(tmp_path / "x")
     with pytest.raises(ValueError, match="is not a file"):
-        preprocess.Preprocessing(64)(tmp_path / "x")
+        Preprocessing(64)(tmp_path / "x")
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N", "HSV", "La", "RGBa", "PA"])

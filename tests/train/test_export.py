@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 import zoo
 from configs import base
@@ -101,3 +102,20 @@ def test_a_finished_run_of_version_0_1_gets_its_file(tmp_path, capsys):
     train_and_evaluate(config, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, zoo.load(tmp_path).variables, before)
     assert "is complete at step 4" in capsys.readouterr().out
+
+
+def test_photographs_are_turned_as_in_training(tmp_path):
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 60, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("train/a/1.jpg", "validation/a/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / name, exif=exif)
+    config = config_of("resnet20_cifar", f"folder:{tmp_path}")
+    for config.data.exif_orientation in (False, True):
+        data = open_data(config)
+        preprocessing = eval_preprocessing(data)
+        assert preprocessing.exif_orientation is config.data.exif_orientation
+        expected = data.eval_transform(data.evaluation[0], None).astype(int)
+        difference = np.abs(preprocessing.resize(tmp_path / "validation/a/1.jpg") - expected)
+        assert difference.max() <= 1

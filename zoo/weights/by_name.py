@@ -2,15 +2,13 @@
 
 import dataclasses
 import hashlib
-import importlib
-import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from zoo import registry
+from zoo import labels, registry
 from zoo.preprocess import Preprocessing
-from zoo.weights import download, hub, pretrained, read_folder, table
+from zoo.weights import download, hub, own, pretrained, read_folder, table
 from zoo.weights.convert import load_torch
 from zoo.weights.pretrained import PretrainedModel
 
@@ -41,6 +39,7 @@ def load(
 
         - "timm/resnet50.a1_in1k", "torchvision/resnet50:IMAGENET1K_V2" or
           "authors/pvt_tiny.whai362_in1k": published weights, which `zoo.list_weights` lists;
+        - "zoo/lenet5.mnist": small weights that are in the package;
         - "hf-hub:owner/name" or "hf-hub:owner/name@revision": timm's layout on the hub;
         - "local-dir:FOLDER": the same layout in a folder, as `zoo.save` and timm write it;
         - the path of a run of `python -m train`, or of the model.safetensors in it;
@@ -84,12 +83,16 @@ def load(
         if model:
             raise TypeError(f"{name!r} is a name, which says the model: leave out model={model!r}.")
         return _published(table.lookup(name), options)
-    path = Path(source).expanduser()
+    in_package = name.startswith("zoo/")
+    path = own.path(name.removeprefix("zoo/")) if in_package else Path(source).expanduser()
     if not path.exists():
         raise _unknown(name, path, model)
     if model:
         return _from_file(path, model, os.fspath(source), options)
-    return _named(pretrained.load(path, options.image_size, **overrides))
+    loaded = pretrained.load(path, options.image_size, **overrides)
+    if in_package:
+        loaded = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, weights=name))
+    return _named(loaded)
 
 
 def _published(row: table.Weights, options: read_folder.Options) -> PretrainedModel:
@@ -129,8 +132,8 @@ def _read(
 def _named(loaded: PretrainedModel) -> PretrainedModel:
     """Returns the model with the names of its classes, where their set is known."""
     info = loaded.info
-    if not info.class_names and info.label_set and importlib.util.find_spec("zoo.labels"):
-        names = tuple(importlib.import_module("zoo.labels").names(info.label_set))
+    if not info.class_names and info.label_set:
+        names = labels.names(info.label_set)
         if len(names) == info.num_classes:
             info = dataclasses.replace(info, class_names=names)
     return dataclasses.replace(loaded, info=info, class_names=info.class_names)

@@ -184,7 +184,8 @@ def _assemble(
 ) -> PretrainedModel:
     """Builds the model that the metadata describe, and checks that the arrays fit it."""
     values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
-    preprocessing = Preprocessing(**to_tuples(values["preprocessing"]))
+    before_reduced = {"reduced": True}  # what files did that do not have the field
+    preprocessing = Preprocessing(**before_reduced | to_tuples(values["preprocessing"]))
     preprocessing = dataclasses.replace(
         preprocessing, image_size=image_size or preprocessing.image_size
     )

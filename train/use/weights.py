@@ -1,0 +1,81 @@
+"""Opens the model that a program is to use."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zoo
+from train.errors import TrainError
+from zoo import labels
+from zoo.weights import own
+from zoo.weights.pretrained import PretrainedModel
+
+
+def read_classes(text: str) -> str | list[str] | None:
+    """Returns what logits stand for, as `zoo.decode` takes it.
+
+    Args:
+      text: name of a label set, a file with the name of a class on each line, or "" for what the
+        model says.
+
+    Raises:
+      TrainError: it is neither.
+    """
+    if not text:
+        return None
+    if text in labels.LABEL_SETS:
+        return text
+    try:
+        return [line.strip() for line in Path(text).read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise TrainError(
+            f"{text} is neither a label set ({', '.join(labels.LABEL_SETS)}) nor a file with the "
+            f"name of a class on each line: {error}."
+        ) from error
+
+
+def open_model(
+    weights: str = "",
+    workdir: str = "",
+    model: str = "",
+    classes: str | Sequence[str] | None = None,
+) -> PretrainedModel:
+    """Returns a model with its weights, preprocessing and class names.
+
+    Args:
+      weights: what `zoo.load` takes: the name of published weights, or a file.
+      workdir: folder of a run, instead of `weights`.
+      model: name of the model in a file that does not say it.
+      classes: what its logits stand for, see `read_classes`; by default the model's own number of
+        classes is expected in such a file.
+
+    Raises:
+      TrainError: not exactly one of `weights` and `workdir` is given, or the weights cannot be
+        loaded; the message says why.
+    """
+    if bool(weights) == bool(workdir):
+        raise TrainError(
+            "Name either weights, such as --weights=zoo/lenet5.mnist, or a run, such as "
+            "--workdir=runs/lenet."
+        )
+    if workdir and model:
+        raise TrainError(f"The run {workdir} knows its model; leave out --model={model}.")
+    try:
+        if workdir:
+            return zoo.load(workdir)
+        return _load(weights, model, classes)
+    except (ValueError, OSError) as error:  # the texts are for people
+        raise TrainError(str(error)) from error
+
+
+def _load(weights: str, model: str, classes: str | Sequence[str] | None) -> PretrainedModel:
+    if weights.startswith("zoo/"):
+        return zoo.load(own.path(weights.removeprefix("zoo/")))
+    if not model:
+        return zoo.load(weights)
+    classes = labels.names(classes) if isinstance(classes, str) else classes
+    overrides: dict[str, Any] = {"num_classes": len(classes)} if classes else {}
+    network = zoo.create(model, **overrides)
+    variables = zoo.load_torch(model, Path(weights), **overrides)
+    info = zoo.info(model)
+    return PretrainedModel(network, variables, info, zoo.preprocess(info), tuple(classes or ()))
