@@ -89,7 +89,7 @@ def save(
     place.mkdir(parents=True, exist_ok=True)
     pretrained.write_arrays(place / pretrained.FILE_NAME, tensors, metadata)
     _write(place / "config.json", json.dumps(config, indent=2) + "\n")
-    _write(place / "README.md", _card(model, known, names, timm))
+    _write(place / "README.md", _card(model, known, preprocessing.crop, names, timm))
 
 
 def _config(model, known, preprocessing, classes, names, timm, overrides) -> dict[str, Any]:
@@ -158,11 +158,13 @@ def _overrides(module: nn.Module, model: str) -> dict[str, Any]:
     }
 
 
-def _card(model: str, known: registry.Info, names: Sequence[str], timm: str) -> str:
+def _card(
+    model: str, known: registry.Info, crop: float | None, names: Sequence[str], timm: str
+) -> str:
     """Returns README.md, the card that the hub shows."""
     license = [f"license: {known.license}"] if known.license else []
     library = "timm" if timm else "flax-zoo"
-    crop = "resized whole" if known.crop is None else f"central crop of {known.crop:.4g}"
+    shown = "resized whole" if crop is None else f"central crop of {crop:.4g}"
     lines = [
         "---",
         f"library_name: {library}",
@@ -173,7 +175,7 @@ def _card(model: str, known: registry.Info, names: Sequence[str], timm: str) -> 
         "",
         f"{known.paper} ({known.year}).",
         "",
-        f"- Images: {known.image_size} pixels, {crop}, {known.interpolation}, mean "
+        f"- Images: {known.image_size} pixels, {shown}, {known.interpolation}, mean "
         f"{list(known.mean)}, std {list(known.std)}.",
         *([f"- Classes: {', '.join(names)}."] if names else []),
         "",
