@@ -2,9 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.machinery
-import sys
-import types
 
 import jax
 import numpy as np
@@ -53,21 +50,11 @@ def published(server, cache, variables, monkeypatch):
     return row
 
 
-@pytest.fixture
-def labels(monkeypatch):
-    """Names of classes, as zoo.labels gives them."""
-    module = types.ModuleType("zoo.labels")
-    module.__spec__ = importlib.machinery.ModuleSpec("zoo.labels", None)
-    module.names = lambda label_set: tuple(f"{label_set} {i}" for i in range(10))  # pyright: ignore
-    monkeypatch.setitem(sys.modules, "zoo.labels", module)
-
-
-@pytest.mark.usefixtures("labels")
 def test_published_weights(published, server, variables):
     loaded = zoo.load(CIFAR)
     assert_equal(loaded.variables, variables)
     assert loaded.model == zoo.create("resnet20_cifar")
-    assert loaded.class_names[3] == loaded.info.class_names[3] == "cifar10 3"
+    assert loaded.class_names[3] == loaded.info.class_names[3] == "cat"
     names = ("weights", "top1", "license", "accuracy_source", "label_set", "num_classes", "crop")
     assert [getattr(loaded.info, name) for name in names] == [
         *(CIFAR, 91.73, "bsd-2-clause", "https://github.com/akamaster/pytorch_resnet_cifar10"),
@@ -79,7 +66,6 @@ def test_published_weights(published, server, variables):
     assert len(server.requests) == before  # from the cache
 
 
-@pytest.mark.usefixtures("labels")
 def test_overrides_go_through(published, variables):
     loaded = zoo.load(CIFAR, num_classes=0, dtype="bfloat16", image_size=40)
     assert loaded.model == zoo.create("resnet20_cifar", num_classes=0, dtype="bfloat16")
@@ -98,7 +84,6 @@ def test_a_damaged_download(published, server, cache):
         zoo.load(CIFAR)
 
 
-@pytest.mark.usefixtures("labels")
 def test_a_file_and_its_model(published, variables, tmp_path):
     path = tmp_path / "mine.safetensors"
     save_file(state_dict(variables), path)
@@ -147,6 +132,14 @@ def test_names_that_there_are_not(name, message):
 def test_files_that_there_are_not(name, model, message):
     with pytest.raises(FileNotFoundError, match=message):
         zoo.load(name, model=model)
+
+
+def test_weights_in_the_package():
+    loaded = zoo.load("zoo/lenet5.mnist")
+    assert (loaded.info.weights, loaded.info.num_classes) == ("zoo/lenet5.mnist", 10)
+    assert loaded.class_names[7] == "7" and loaded.info.top1 > 99.3
+    with pytest.raises(ValueError, match="No weights 'lenet' ship with the package"):
+        zoo.load("zoo/lenet")
 
 
 def test_what_a_name_says_is_not_said_twice():
