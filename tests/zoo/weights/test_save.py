@@ -245,6 +245,7 @@ def test_forged_descriptions(folder, tmp_path, path, value):
     [
         ("architecture", "resnet51"),
         ("architecture", ["x"]),
+        ("global_pool", "max"),
         ("model_args", {"img_size": 10**9}),
         ("model_args", {"depth": 10**9}),
         ("model_args", 3),
