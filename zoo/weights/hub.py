@@ -13,7 +13,12 @@ from zoo.weights import shards
 from zoo.weights.download import DownloadError
 
 # What timm and transformers call a file of weights, best first.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _ATTEMPTS = 3  # beside those of the package
 
 

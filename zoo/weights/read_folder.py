@@ -112,6 +112,8 @@ def _of_timm(values: Mapping) -> tuple[registry.Info, dict, Preprocessing]:
     models = [model for model, names in table.timm_names().items() if architecture in names]
     if not models:
         raise ValueError(f"its architecture {architecture!r} is none of the zoo's that timm has")
+    if (pool := values.get("global_pool")) not in (None, "", "avg", "token"):
+        raise ValueError(f"its pooling {pool!r} before the classifier is not the zoo's")
     channels, height, width = config["input_size"]
     size = arguments.pop("img_size", height)
     if height != width or not isinstance(size, int) or arguments:

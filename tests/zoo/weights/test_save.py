@@ -15,7 +15,7 @@ from zoo import registry
 from zoo.preprocess import Preprocessing
 from zoo.weights import fit, pretrained, table, write_folder
 
-SMALL = "pvt_v2_b0"  # of those that timm has
+SMALL, TIMM = "mobilenet_v1", "mobilenetv1_100"  # which timm has
 
 
 def variables_of(name, image_size=None, **overrides):
@@ -45,7 +45,7 @@ def folder(small, tmp_path_factory):
 
 def test_what_timm_reads(folder, small):
     config = json.loads((folder / "config.json").read_text())
-    assert config["architecture"] == SMALL and config["num_classes"] == 3
+    assert config["architecture"] == TIMM and config["num_classes"] == 3
     assert config["label_names"] == ["daisy", "rose", "tulip"] and "model_args" not in config
     cfg, info = config["pretrained_cfg"], zoo.info(SMALL)
     assert cfg["input_size"] == [3, 224, 224] and cfg["license"] == "mit"
@@ -144,7 +144,7 @@ def test_folders_that_timm_wrote(tmp_path, small):
     """Of their own they have no "flax_zoo"."""
     zoo.save(tmp_path, SMALL, small, num_classes=3)
     config = {
-        "architecture": SMALL,
+        "architecture": TIMM,
         "num_classes": 3,
         "pretrained_cfg": {
             "input_size": [3, 224, 224],
@@ -178,7 +178,7 @@ def test_timm_crops_as_we_do(row):
     "arguments, message",
     [
         ({"class_names": ["a"]}, "1 names for 3 classes"),
-        ({"num_classes": 4}, "not the variables of pvt_v2_b0 for images of 224 .*head/bias"),
+        ({"num_classes": 4}, f"not the variables of {SMALL} for images of 224 .*head/bias"),
         ({"nonsense": 1}, "no attribute nonsense"),
         ({"info": dataclasses.replace(zoo.info(SMALL), channels=1)}, "224 pixels with 1 channels"),
     ],
@@ -216,7 +216,7 @@ def changed(config, path, value):
         ("flax_zoo/overrides", [1]),
         ("flax_zoo/overrides", {"num_classes": "3"}),
         ("flax_zoo/overrides", {"num_classes": 10**9}),
-        ("flax_zoo/overrides", {"depths": [10**9] * 4}),
+        ("flax_zoo/overrides", {"width": 1e9}),
         ("flax_zoo/preprocessing", {}),
         ("flax_zoo/preprocessing/image_size", 10**9),
         ("flax_zoo/preprocessing/image_size", 8192),
@@ -245,6 +245,7 @@ def test_forged_descriptions(folder, tmp_path, path, value):
     [
         ("architecture", "resnet51"),
         ("architecture", ["x"]),
+        ("global_pool", "max"),
         ("model_args", {"img_size": 10**9}),
         ("model_args", {"depth": 10**9}),
         ("model_args", 3),
