@@ -118,16 +118,16 @@ def initial_state(
     return program.compile(compiler_options=quick)(weights or {})
 
 
-def init_eagerly(init: Callable[..., step.TrainState], weights: dict) -> step.TrainState:
-    """Returns `init(weights)`, operation by operation without those whose results are unused.
+def init_eagerly(init: Callable[..., step.TrainState], *arguments: Any) -> step.TrainState:
+    """Returns `init(*arguments)`, operation by operation without those whose results are unused.
 
     One program for all arrays would take as long to compile as the training step.
     """
     with platform.tracing(platform.CPU):  # in which random arrays are operations by themselves
-        traced, shapes = jax.make_jaxpr(init, return_shape=True)(weights)
+        traced, shapes = jax.make_jaxpr(init, return_shape=True)(*arguments)
     leaves, structure = jax.tree.flatten(shapes)
     needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=True)
-    arrays = jaxpr_as_fun(traced.replace(jaxpr=needed))(*jax.tree.leaves(weights))
+    arrays = jaxpr_as_fun(traced.replace(jaxpr=needed))(*jax.tree.leaves(arguments))
     return jax.tree.unflatten(structure, arrays)
 
 
