@@ -1,6 +1,5 @@
 """Weights from which a run starts instead of random ones: `config.init`."""
 
-import contextlib
 import dataclasses
 import json
 import re
@@ -17,9 +16,9 @@ from train.console import say
 from train.errors import TrainError
 from train.step import TrainState
 from train.workspace import disk_errors, write_atomically
-from zoo.layers.blocks import stack_blocks, unstack_blocks
 from zoo.preprocess import Preprocessing
-from zoo.weights.adapt import adapt
+from zoo.weights import pretrained
+from zoo.weights.adapt import adapt, restack
 from zoo.weights.pretrained import PretrainedModel
 
 FILE = "init.json"
@@ -97,11 +96,15 @@ class InitialWeights:
 
     def _given(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """The weights by path; blocks are stacked where the model's are."""
-        variables = unstack_blocks(self._load().variables)
-        if self._config.model.options.get("scan"):
-            with contextlib.suppress(KeyError):  # one is missing: the paths differ, which is told
-                variables = stack_blocks(variables, traverse_util.unflatten_dict(wanted, sep="/"))
-        return traverse_util.flatten_dict(variables, sep="/")
+        variables = self._load().variables
+        given = traverse_util.flatten_dict(variables, sep="/")
+        if given.keys() >= wanted.keys():
+            return given
+        try:
+            stacked = restack(variables, traverse_util.unflatten_dict(wanted, sep="/"))
+        except KeyError:  # they lack something, which is told
+            return given
+        return traverse_util.flatten_dict(stacked, sep="/")
 
     def _written(self) -> Preprocessing | None:
         try:
@@ -116,9 +119,9 @@ class InitialWeights:
 
     def _load(self) -> PretrainedModel:
         if self._pretrained is None:
-            name = self._config.model.name
+            name, weights = self._config.model.name, self._config.init.weights
             try:
-                self._pretrained = zoo.load(self._config.init.weights)
+                self._pretrained = self._file() or zoo.load(weights)
             except (OSError, ValueError, TypeError, ImportError) as error:
                 raise TrainError(f"init.weights: {error}") from error
             found = self._pretrained.info.name
@@ -129,6 +132,16 @@ class InitialWeights:
                     f"{name}."
                 )
         return self._pretrained
+
+    def _file(self) -> PretrainedModel | None:
+        """The model of a file that does not say what it is for; None for all else."""
+        path = Path(self._config.init.weights).expanduser()
+        if not path.is_file() or pretrained.is_own(path):
+            return None
+        name = self._config.model.name
+        if _matches(self._config.init.skip, "params/head/kernel"):
+            return zoo.load(path, model=name, num_classes=0)
+        return zoo.load(path, model=name)
 
 
 def _matches(skip: str, path: str) -> bool:

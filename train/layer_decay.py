@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from zoo.layers.blocks import stack_blocks
+from zoo.weights.adapt import restack
 
 # Names in the first part of paths: "stem_conv1" and "tokens1" come before the first block, and
 # "final_conv1" after the last; blocks are "stage1_block2", "block3", "stage1_layer4", "conv5".
@@ -55,7 +55,7 @@ def layer_factors(model: nn.Module, images: jax.ShapeDtypeStruct, decay: float) 
         factor = np.full([1] * len(shape.shape), decay ** (layers[""] - layer), np.float32)
         factors[f"params/{path}"] = factor
     tree = traverse_util.unflatten_dict(factors, sep="/")
-    return (stack_blocks(tree, {"params": shapes(model)}) if stacked else tree)["params"]
+    return (restack(tree, {"params": shapes(model)}) if stacked else tree)["params"]
 
 
 def _layers(called: list[str]) -> dict[str, int]:

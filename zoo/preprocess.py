@@ -84,9 +84,9 @@ class Preprocessing:
     def from_info(cls, info: "Info", image_size: int | None = None) -> "Preprocessing":
         """Returns the preprocessing of published weights, at another image size if one is given."""
         size, crop = image_size or info.image_size, info.crop
-        padding = getattr(info, "padding", 0)
         if crop is not None:  # timm's rounding; torchvision's are whole numbers
-            crop = (size - 2 * padding) / math.floor((size - 2 * padding) / crop + 1e-6)
+            inner = size - 2 * info.padding
+            crop = inner / math.floor(inner / crop + 1e-6)
         return cls(
             image_size=size,
             channels=info.channels,
@@ -95,7 +95,7 @@ class Preprocessing:
             channel_order=info.channel_order,
             interpolation=info.interpolation,
             crop=crop,
-            padding=padding,
+            padding=info.padding,
         )
 
     def __call__(self, images: "ImageLike | Iterable[ImageLike]") -> np.ndarray:

@@ -99,6 +99,17 @@ def saved_image(folder, name, variables, size, **overrides):
     return path
 
 
+def test_a_file_of_the_reference(lenet, tmp_path):
+    """Here of a classifier of another size, which nobody has to name."""
+    variables = init("resnet20_cifar", 32, num_classes=7)
+    state = zoo.to_torch("resnet20_cifar", variables, num_classes=7)
+    np.savez(tmp_path / "weights.npz", **state)
+    found = start(tmp_path, variables, tmp_path / "weights.npz", name="resnet20_cifar")
+    assert {"params/head/kernel", "params/head/bias"} == (
+        traverse_util.flatten_dict(variables, sep="/").keys() - found.keys()
+    )
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_blocks_are_stacked_as_the_model_has_them(before, tmp_path):
     one, other = (init("deit_ti", 32, num_classes=0, scan=scan) for scan in (before, not before))

@@ -7,7 +7,6 @@ from typing import Any
 import zoo
 from train.errors import TrainError
 from zoo import labels
-from zoo.weights import own
 from zoo.weights.pretrained import PretrainedModel
 
 
@@ -69,13 +68,8 @@ def open_model(
 
 
 def _load(weights: str, model: str, classes: str | Sequence[str] | None) -> PretrainedModel:
-    if weights.startswith("zoo/"):
-        return zoo.load(own.path(weights.removeprefix("zoo/")))
     if not model:
         return zoo.load(weights)
     classes = labels.names(classes) if isinstance(classes, str) else classes
     overrides: dict[str, Any] = {"num_classes": len(classes)} if classes else {}
-    network = zoo.create(model, **overrides)
-    variables = zoo.load_torch(model, Path(weights), **overrides)
-    info = zoo.info(model)
-    return PretrainedModel(network, variables, info, zoo.preprocess(info), tuple(classes or ()))
+    return zoo.load(weights, model=model, **overrides)

@@ -1,10 +1,13 @@
-"""Variables of a model, fitted to another image size or number of input channels."""
+"""Variables of a model, fitted to another image size, number of channels or form of blocks."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from zoo import registry
+from zoo.layers.blocks import stack_blocks, unstack_blocks
 
 
 def adapt(name: str, path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -56,3 +59,16 @@ def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
         return kernel.sum(axis=2, keepdims=True, dtype=np.float32).astype(kernel.dtype)
     repeated = np.concatenate([kernel] * -(-channels // old), axis=2)[:, :, :channels]
     return (repeated * (old / channels)).astype(kernel.dtype)
+
+
+def restack(variables: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns variables with their blocks stacked where those of `like` are (`scan=True`).
+
+    Args:
+      variables: Variables of a model, stacked or not.
+      like: Variables, or their shapes, of the same model; what it lacks is left out.
+
+    Raises:
+      KeyError: `like` has a path that the variables lack.
+    """
+    return stack_blocks(unstack_blocks(variables), like)

@@ -132,6 +132,17 @@ def save(
     write_arrays(Path(path), arrays, {"format": FORMAT} | encoded)
 
 
+def is_own(path: Path) -> bool:
+    """Returns whether a file is one that `save` has written."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> None:
     """Writes a safetensors file, which appears whole or not at all.
 
