@@ -167,7 +167,10 @@ def test_folders_that_timm_wrote(tmp_path, small):
     assert zoo.load(f"local-dir:{tmp_path}").preprocessing.crop is None
 
 
-@pytest.mark.parametrize("row", {(r.image_size, r.resize) for r in table.rows().values()}, ids=str)
+SIZES = dict.fromkeys((row.image_size, row.resize) for row in table.rows().values())
+
+
+@pytest.mark.parametrize("row", SIZES, ids=str)
 def test_timm_crops_as_we_do(row):
     size, resize = row
     if resize:
