@@ -27,8 +27,10 @@ ENDINGS = (
 )
 ClassOrder = Literal["sorted", "natural"]
 HELD_OUT = 0.2  # share of each class
-TRAIN_SPLIT, HELD_OUT_SPLIT = "train", "held_out"
-SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "test", "testing", "held_out")
+TRAIN_SPLIT, HELD_OUT_SPLIT, ALL_SPLIT = "train", "held_out", "all"
+SPLIT_NAMES = {
+    *("train", "training", "val", "valid", "validation", "test", "testing", "held_out", "all"),
+}
 
 # Folders that programs make beside what people put there (in lower case); what begins with a dot is
 # left out as well.
@@ -58,7 +60,7 @@ def open_folder(
 
     Images are found in folders below those of the classes too. Hidden files, folders of tools and
     files that are no images are left out; their numbers are printed. A root that holds the classes
-    themselves, ROOT/CLASS/*.jpg, is split in two: "train" and "held_out".
+    themselves, ROOT/CLASS/*.jpg, is split in two: "train" and "held_out"; "all" is both.
 
     Args:
       root: the folder of the splits.
@@ -83,8 +85,9 @@ def open_folder(
             "of a split are written as train[:90%] or train[10:20], and classes are 'sorted' as "
             "strings or in 'natural' order."
         )
+    whole = part["name"] == ALL_SPLIT and _holds_classes(root)
     without_splits = part["name"] in (TRAIN_SPLIT, HELD_OUT_SPLIT) and _holds_classes(root)
-    folder = root if without_splits else root / part["name"]
+    folder = root if without_splits or whole else root / part["name"]
     if not os.path.isdir(folder):  # False too for names that the system refuses
         raise DataError(
             f"There is no folder {folder}. The images of a data set are in folders "
@@ -131,10 +134,10 @@ def images_below(folder: str | Path) -> list[str]:
 def splits(root: Path) -> list[str]:
     """Returns the names of the splits of `root`, sorted; [] if there is no such folder.
 
-    They are its subfolders, or "held_out" and "train" if those are classes.
+    They are its subfolders, or "all", "held_out" and "train" if those are classes.
     """
     if _holds_classes(root):
-        return [HELD_OUT_SPLIT, TRAIN_SPLIT]
+        return [ALL_SPLIT, HELD_OUT_SPLIT, TRAIN_SPLIT]
     try:
         return sorted(e.name for e in os.scandir(root) if _is("dir", e) and not _of_a_tool(e.name))
     except (OSError, ValueError):  # no folder, or no name of one
@@ -145,7 +148,7 @@ def _holds_classes(root: Path) -> bool:
     """Whether images are at ROOT/CLASS/*.jpg, and no folder is named as a split is."""
     try:
         below = [e for e in os.scandir(root) if _is("dir", e) and not _of_a_tool(e.name)]
-        if {entry.name for entry in below} & set(SPLIT_NAMES):
+        if {entry.name for entry in below} & SPLIT_NAMES:
             return False
         entries = (entry for folder in below for entry in list(os.scandir(folder)))
         return any(e.name.lower().endswith(ENDINGS) and _is("file", e) for e in entries)

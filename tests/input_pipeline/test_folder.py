@@ -201,7 +201,8 @@ def test_a_folder_of_classes_is_split_by_class_and_seed(without_splits, capsys):
 def test_a_part_of_a_folder_of_classes(without_splits):
     part = input_pipeline.open(f"folder:{without_splits}", "train[:2]")
     assert [name.split("/")[0] for name in names(part)] == ["cat", "cat", "dog", "dog", "one"]
-    with pytest.raises(input_pipeline.DataError, match="splits found here: held_out, train"):
+    assert len(input_pipeline.open(f"folder:{without_splits}", "all")) == 16
+    with pytest.raises(input_pipeline.DataError, match="splits found here: all, held_out, train"):
         input_pipeline.open(f"folder:{without_splits}", "validation")
 
 

@@ -1,12 +1,9 @@
 """Pictures to the names of their classes: files are decoded in threads while the model runs."""
 
-import collections
 import dataclasses
 import glob
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -14,11 +11,10 @@ import numpy as np
 
 from input_pipeline.example import DataError
 from input_pipeline.folder import ENDINGS, images_below
+from train.use.decoding import decoded
 from zoo import labels
 from zoo.preprocess import Preprocessing
 from zoo.weights.pretrained import PretrainedModel
-
-_BATCHES_AHEAD = 3  # that are decoded, or being decoded, while one is computed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +118,14 @@ def _results(
     classes: Any,
 ) -> Iterator[Result]:
     variables = jax.device_put(trained.variables)
-    for files, images in _decoded(trained.preprocessing, batches, threads):
+
+    def decode(file: str) -> np.ndarray | Exception:
+        try:
+            return trained.preprocessing.resize(file)
+        except (OSError, ValueError) as error:
+            return error
+
+    for files, images in decoded(batches, decode, threads):
         empty = np.zeros(_shape(trained.preprocessing), np.uint8)
         pixels = [empty if isinstance(image, Exception) else image for image in images]
         pixels += [empty] * (len(batches[0]) - len(pixels))
@@ -132,26 +135,3 @@ def _results(
                 yield Result(file, (), str(image))
             else:
                 yield Result(file, labels.decode(row, top, classes))
-
-
-def _decoded(
-    preprocessing: Preprocessing, batches: Sequence[Sequence[str]], threads: int
-) -> Iterator[tuple[Sequence[str], list[np.ndarray | Exception]]]:
-    """Yields each batch of files, and their pixels or why they have none; works ahead."""
-
-    def decode(file: str) -> np.ndarray | Exception:
-        try:
-            return preprocessing.resize(file)
-        except (OSError, ValueError) as error:
-            return error
-
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        ahead: collections.deque[list[Future]] = collections.deque()
-        following = iter(batches)
-        try:
-            for files in batches:
-                for batch in itertools.islice(following, _BATCHES_AHEAD - len(ahead)):
-                    ahead.append([pool.submit(decode, file) for file in batch])
-                yield files, [future.result() for future in ahead.popleft()]
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -1,5 +1,6 @@
 """Opens the model that a program is to use."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def open_model(
     workdir: str = "",
     model: str = "",
     classes: str | Sequence[str] | None = None,
+    image_size: int = 0,
 ) -> PretrainedModel:
     """Returns a model with its weights, preprocessing and class names.
 
@@ -47,6 +49,7 @@ def open_model(
       model: name of the model in a file that does not say it.
       classes: what its logits stand for, see `read_classes`; by default the model's own number of
         classes is expected in such a file.
+      image_size: side in pixels of the images; 0 for that of the weights.
 
     Raises:
       TrainError: not exactly one of `weights` and `workdir` is given, or the weights cannot be
@@ -61,15 +64,37 @@ def open_model(
         raise TrainError(f"The run {workdir} knows its model; leave out --model={model}.")
     try:
         if workdir:
-            return zoo.load(workdir)
-        return _load(weights, model, classes)
+            return zoo.load(workdir, image_size=image_size or None)
+        return _load(weights, model, classes, image_size or None)
     except (ValueError, OSError) as error:  # the texts are for people
         raise TrainError(str(error)) from error
 
 
-def _load(weights: str, model: str, classes: str | Sequence[str] | None) -> PretrainedModel:
+def _load(
+    weights: str, model: str, classes: str | Sequence[str] | None, image_size: int | None
+) -> PretrainedModel:
     if not model:
-        return zoo.load(weights)
+        return zoo.load(weights, image_size=image_size)
     classes = labels.names(classes) if isinstance(classes, str) else classes
     overrides: dict[str, Any] = {"num_classes": len(classes)} if classes else {}
-    return zoo.load(weights, model=model, **overrides)
+    return zoo.load(weights, model=model, image_size=image_size, **overrides)
+
+
+def shares(ensemble: str | None, count: int) -> list[float]:
+    """Returns the weight of each model of an ensemble: "equal", or "0.3,0.7".
+
+    Raises:
+      TrainError: there is another number of weights, or they are no positive numbers.
+    """
+    if ensemble in (None, "equal"):
+        return [1.0] * count
+    try:
+        found = [float(word) for word in ensemble.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count or not all(0 < share < math.inf for share in found):
+        raise TrainError(
+            f"--ensemble={ensemble}: give a positive number for each of the {count} models, such "
+            "as 0.3,0.7, or nothing for equal shares."
+        )
+    return found

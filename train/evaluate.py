@@ -1,0 +1,193 @@
+"""python -m train.evaluate --weights=NAME[,NAME...] --data=NAME [--split=SPLIT] [--results=FILE]
+
+Says how good models are on a data set, beside their published accuracy: a row for each. Models are
+named by their weights as in train.predict, by a pattern (--models='resnet50*', of zoo.list_weights)
+or by their runs (--workdir=runs/lenet; without --data on the run's own). Each image is shown once,
+in the views of --views. With --results the rows are kept in a file, and a command that is started
+again goes on where it was stopped.
+
+The data set is a name of tfds, folder:PATH (its classes named as the model's, by synset or name) or
+mnist and others, see docs/data.md; of folder:PATH without splits, --split=all is all of it.
+
+The exit status is 0 if all models were evaluated, 1 if one was not, and 2 for a wrong command line.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from train.console import open_streams
+
+if TYPE_CHECKING:
+    from train.use.evaluation import Protocol
+    from zoo.weights.pretrained import PretrainedModel
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Returns the values of the command line; exits with 2 if it is wrong."""
+    usage, _, description = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        usage=usage, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--weights", type=_words, default=(), help="names or files of weights, with commas")
+    add("--models", default="", help="pattern of zoo.list_weights, instead of --weights")
+    add("--workdir", type=_words, default=(), help="folders of runs, instead of --weights")
+    add("--model", default="", help="the model in a file that does not say it")
+    add("--data", default="", help="name of the data set")
+    add("--split", default="", help="its split (the one for evaluation)")
+    add("--data_dir", default="", help="folder of prepared data sets (tfds's)")
+    add("--unreadable", choices=("stop", "skip"), default="skip", help="images (skip)")
+    add("--views", choices=("center", "flip", "ten_crop", "dense"), default="center")
+    add("--scales", type=_sizes, default=(), help="shorter sides, such as 224,256,288")
+    add("--average", choices=("probabilities", "logits"), default="probabilities")
+    add("--image_size", type=int, default=0, help="of the model's input (that of the weights)")
+    add("--ensemble", nargs="?", const="equal", help="one row for all models: equal, or 0.3,0.7")
+    add("--restrict", action="store_true", help="choose among the classes of the data set only")
+    add("--real_labels", default="", help="real.json of reassessed-imagenet (ReaL)")
+    add("--results", default="", help="CSV file to which rows are added")
+    add("--batch_size", type=int, default=32, help="images at once (32)")
+    add("--threads", type=int, default=0, help="that decode (one for each processor)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    open_streams()
+    options = parse(arguments)  # before JAX is imported, so that a typo shows at once
+    from input_pipeline.example import DataError
+    from train.errors import TrainError
+    from train.memory import keep_freed_memory
+    from train.use.evaluation import Protocol
+    from train.use.results import Results
+    from train.workspace import use_compile_cache
+
+    keep_freed_memory()
+    use_compile_cache("auto")
+    try:
+        results = Results(options.results)
+        protocol = Protocol(options.views, options.scales, options.average)
+        groups = named(options)
+        failed = 0
+        for names in groups:
+            try:
+                row(names, options, protocol, results)
+            except (TrainError, DataError, ValueError, OSError) as error:
+                failed += 1
+                print(f"{'+'.join(names)}: {error}", file=sys.stderr)
+    except (TrainError, DataError, ValueError, OSError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    return 1 if failed else 0
+
+
+def named(options: argparse.Namespace) -> list[Sequence[str]]:
+    """Returns the names of weights or runs of each row.
+
+    Raises:
+      TrainError: not exactly one of --weights, --models and --workdir is given, or nothing is of
+        the pattern.
+    """
+    import zoo
+    from train.errors import TrainError
+
+    given = [x for x in (options.weights, options.models, options.workdir) if x]
+    if len(given) != 1:
+        raise TrainError("Name models by one of --weights, --models and --workdir.")
+    names = given[0]
+    if options.models and not (names := zoo.list_weights(options.models)):
+        raise TrainError(f"No weights are called {options.models}; see zoo.list_weights().")
+    return [tuple(names)] if options.ensemble else [(name,) for name in names]
+
+
+def row(names: Sequence[str], options: argparse.Namespace, protocol: "Protocol", results) -> None:
+    """Evaluates what is called so, adds a row to the results, and prints it."""
+    from tqdm import tqdm
+
+    from train.use.data import open_for, real_labels
+    from train.use.evaluation import Classifier, evaluate
+    from train.use.weights import open_model, shares
+
+    source = open_for(options)
+    sizes = options.image_size or "own"
+    key = dict(
+        weights="+".join(names),
+        data=source.dataset,
+        split=source.split,
+        views=protocol.views,
+        scales=" ".join(map(str, protocol.scales)),
+        average=protocol.average,
+        image_size=sizes,
+    )
+    if results.has(key):
+        print(f"{key['weights']}: is in {options.results} already.")
+        return
+    runs = bool(options.workdir)
+    models = [
+        open_model("" if runs else x, x if runs else "", options.model, None, options.image_size)
+        for x in names
+    ]
+    start = time.monotonic()
+    scores = evaluate(
+        [
+            (Classifier(m, protocol), w)
+            for m, w in zip(models, shares(options.ensemble, len(names)), strict=True)
+        ],
+        source,
+        batch_size=options.batch_size,
+        threads=options.threads or os.cpu_count() or 1,
+        restrict=options.restrict,
+        real_labels=real_labels(options.real_labels),
+        progress=lambda batches, total: tqdm(batches, key["weights"], total, disable=None),
+    )
+    line = key | describe(models) | vars(scores) | {"images": scores.examples}
+    line |= {"top1": 100 * scores.top1, "top5": 100 * scores.top5}
+    results.add(line | {"seconds": round(time.monotonic() - start, 1)})
+    print(sentence(key["weights"], scores, line), flush=True)
+
+
+def describe(models: "Sequence[PretrainedModel]") -> dict[str, Any]:
+    """Returns what a row says of the models besides their scores."""
+    import jax
+
+    info, preprocessing = models[0].info, models[0].preprocessing
+    parameters = sum(x.size for m in models for x in jax.tree.leaves(m.variables["params"]))
+    alone = len(models) == 1
+    return {
+        "model": "+".join(model.info.name for model in models),
+        "parameters": parameters,
+        "crop": preprocessing.crop if alone else None,
+        "interpolation": preprocessing.interpolation if alone else None,
+        "published_top1": info.top1 if alone else None,
+        "published_top5": info.top5 if alone else None,
+    }
+
+
+def sentence(name: str, scores: Any, line: dict[str, Any]) -> str:
+    """Returns a row as people read it."""
+    published = [f"{line[k]:.2f}" for k in ("published_top1", "published_top5") if line[k]]
+    text = f"{name}: top1 {100 * scores.top1:.2f} %, top5 {100 * scores.top5:.2f} %"
+    text += f", loss {scores.loss:.4f} of {scores.examples:,} images"
+    text += f" ({scores.skipped:,} left out)" if scores.skipped else ""
+    return f"{text}; published {' and '.join(published)} %" if published else text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in _words(text))
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("\nStopped. With --results the same command goes on.", file=sys.stderr)
+        code = 130
+    sys.stdout.flush()
+    os._exit(code) if code == 130 else sys.exit(code)  # threads may be decoding
