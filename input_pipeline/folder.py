@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,7 @@ from input_pipeline.example import (
     UnreadableImage,
 )
 from input_pipeline.files import MAX_BYTES, read_regular
+from input_pipeline.parts import part_of
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"),
@@ -39,9 +39,6 @@ _OF_TOOLS = {
     *("#snapshot", "$recycle.bin", "recycler", "system volume information", "lost+found"),
     *("network trash folder", "temporary items", "cvs"),
 }
-_BOUND = r"(-?[0-9]{1,18}|-?[0-9]{1,3}(\.[0-9]{1,9})?%)?"
-_PART = re.compile(rf"(?P<name>[^\[\]]+)(\[(?P<start>{_BOUND}):(?P<stop>{_BOUND})\])?")
-
 File = tuple[str, int]  # path, label
 
 
@@ -78,16 +75,15 @@ def open_folder(
     Raises:
       DataError: there is no such folder, or no image in it.
     """
-    part = _PART.fullmatch(split)
-    if part is None or class_order not in ("sorted", "natural"):
+    name, bounds = part_of(split)
+    if class_order not in ("sorted", "natural"):
         raise DataError(
-            f"The split {split!r} or the order of classes {class_order!r} is not understood. Parts "
-            "of a split are written as train[:90%] or train[10:20], and classes are 'sorted' as "
+            f"The order of classes {class_order!r} is not understood. Classes are 'sorted' as "
             "strings or in 'natural' order."
         )
-    whole = part["name"] == ALL_SPLIT and _holds_classes(root)
-    without_splits = part["name"] in (TRAIN_SPLIT, HELD_OUT_SPLIT) and _holds_classes(root)
-    folder = root if without_splits or whole else root / part["name"]
+    whole = name == ALL_SPLIT and _holds_classes(root)
+    without_splits = name in (TRAIN_SPLIT, HELD_OUT_SPLIT) and _holds_classes(root)
+    folder = root if without_splits or whole else root / name
     if not os.path.isdir(folder):  # False too for names that the system refuses
         raise DataError(
             f"There is no folder {folder}. The images of a data set are in folders "
@@ -108,11 +104,11 @@ def open_folder(
             f"{root} has no splits: {held_out:.0%} of each class are held out for evaluation "
             f"(seed {split_seed}), {counts[1]:,} images; {counts[0]:,} are trained on."
         )
-        files = [pair[part["name"] == HELD_OUT_SPLIT] for pair in sides]
-    chosen = [file for of_class in files for file in _part(of_class, part["start"], part["stop"])]
+        files = [pair[name == HELD_OUT_SPLIT] for pair in sides]
+    chosen = [file for of_class in files for file in of_class[slice(*bounds(len(of_class)))]]
     if not chosen:
         raise DataError(
-            f"There is no image in {folder}{split.removeprefix(part['name'])}. Expected files "
+            f"There is no image in {folder}{split.removeprefix(name)}. Expected files "
             f"{folder}/CLASS/NAME.jpg (or {', '.join(ENDINGS[1:])}), one folder per class."
         )
     examples = FolderExamples(tuple(chosen), max_pixels, exif_orientation)
@@ -233,18 +229,6 @@ def _natural(name: str) -> list:
     """A key by which numbers in names sort as numbers: class2 before class10."""
     parts = re.split(r"([0-9]+)", name)
     return [[int(x) if x.isdecimal() else x for x in parts], name]
-
-
-def _part(files: list[File], start: str | None, stop: str | None) -> list[File]:
-    """The files in [start, stop), each a number or a percentage, counted from the end if negative.
-
-    Percentages are rounded as by tfds.
-    """
-    bounds = []
-    for text in (start or "0", stop or "100%"):
-        number = Fraction(text.rstrip("%"))
-        bounds.append(round(number * len(files) / 100) if text.endswith("%") else int(number))
-    return files[slice(*bounds)]
 
 
 def _tell(folder: Path, left_out: Counter, empty: list[str]) -> None:

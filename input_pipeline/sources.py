@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from input_pipeline import arrays
 from input_pipeline.example import MAX_PIXELS, DataError, OnUnreadable, Source
 from input_pipeline.folder import HELD_OUT, ClassOrder, open_folder, splits
 from input_pipeline.synthetic import open_synthetic
@@ -30,7 +31,8 @@ def open(
     Args:
       name: "mnist" (embedded), "fashion_mnist", "kmnist", "cifar10", "cifar100", "imagenet2012" or
         any other image-classification data set of tfds ("NAME", "NAME/CONFIG", "NAME:VERSION");
-        "folder:PATH", a folder of images; "synthetic" or "synthetic:classes=1000,...".
+        "folder:PATH", a folder of images; "npz:PATH", arrays x_train, y_train, x_test, y_test in a
+        file; "synthetic" or "synthetic:classes=1000,...".
       split: "train", "test", "validation", ..., or a part of one: "train[:10%]". Of a folder it is
         taken of each class.
       data_dir: folder of tfds's data sets, by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
@@ -55,6 +57,8 @@ def open(
     kind, _, rest = name.partition(":")
     if kind == "synthetic":
         return open_synthetic(rest, split, on_unreadable)
+    if kind == "npz":
+        return arrays.open_npz(Path(os.path.expanduser(rest)), split, on_unreadable)
     if kind == "folder":
         root = Path(os.path.expanduser(rest))
         return open_folder(
@@ -84,7 +88,9 @@ def eval_split(name: str, data_dir: str | Path | None = None) -> str:
         return "test"
     if kind == "imagenet2012":
         return "validation"
-    if kind == "folder":
+    if kind == "npz":
+        names = arrays.split_names(Path(os.path.expanduser(rest)))
+    elif kind == "folder":
         names = splits(Path(os.path.expanduser(rest)))
         if "held_out" in names:
             return "held_out"
