@@ -169,15 +169,17 @@ def evaluate(
     batches = [indices[i : i + batch_size] for i in range(0, len(source), batch_size)]
 
     def decode(index: int) -> tuple[list[int], list[list[np.ndarray]]] | None:
+        name = f"image {index}"
         try:
             example = source[index]
+            name = example.name
             right = [int(to_model[example.label])] if example.label >= 0 else []
             if real_labels is not None:
                 right = list(real_labels.get(_stem(example.name), ()))
             shown = [member.decode(example.image) for member, _ in members] if right else []
         except (UnreadableImage, ValueError, OSError) as error:
             if source.on_unreadable == "stop":
-                raise UnreadableImage(str(error)) from error
+                raise UnreadableImage(f"{name}: {error}") from error
             return None
         return (right, shown) if right else None
 

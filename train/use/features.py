@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import zoo
-from input_pipeline.example import Source
+from input_pipeline.example import Source, UnreadableImage
 from input_pipeline.folder import FolderExamples
 from train.errors import TrainError
 from train.use.decoding import decoded
@@ -60,7 +60,11 @@ def features_of(
         return output.mean((1, 2)) if output.ndim == 4 else output.reshape(len(output), -1)
 
     def decode(index: int) -> np.ndarray:
-        return preprocessing.resize(source[index].image)
+        example = source[index]
+        try:
+            return preprocessing.resize(example.image)
+        except (ValueError, OSError) as error:
+            raise UnreadableImage(f"{example.name}: {error}") from error
 
     compiled, variables = jax.jit(run), jax.device_put(trained.variables)
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
