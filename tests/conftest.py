@@ -23,6 +23,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+MOST_MEMORY = 3 * 2**30  # bytes of a worker, above which compiled programs are dropped
 # Files that go through all models: those of one name run on one worker, which shares what it made.
 BY_MODEL = ("test_models", "test_parity", "test_variants", "test_export", "test_published")
 
@@ -64,6 +65,26 @@ def pytest_collection_modifyitems(config, items):
         marks = {mark.name for mark in item.iter_markers()} & {"quick", "full", "soak"}
         if len(marks) > 1:
             raise pytest.UsageError(f"{item.nodeid} is marked {' and '.join(sorted(marks))}.")
+
+
+def _group(item) -> str | None:
+    mark = item and item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark else None
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Compiled programs of hundreds of models would fill the memory: they go when it has grown."""
+    if _group(item) != _group(nextitem) and resident_bytes() > MOST_MEMORY:
+        jax.clear_caches()
+
+
+def resident_bytes() -> int:
+    """The memory of this process; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def pytest_configure(config):
