@@ -26,6 +26,11 @@ _MAX_SIDE = 65_535  # JPEG's own; each row costs Pillow dozens of bytes, however
 _PIXELS_PER_BYTE = {"JPEG": 8 * 8 * 8, "PNG": 8 * 1032}
 
 
+# Eighths of the limit of pixels for WEBP: its decoder fills 4 bytes for each pixel before it finds
+# out that an image is damaged, so that 24 million take 96 MB.
+_WEBP = 3
+
+
 class LazyImage:
     """An image of known size, whose pixels are decoded when a part of it is needed.
 
@@ -43,7 +48,7 @@ class LazyImage:
 
     def __init__(self, example: Example):
         self._content, self._name = example.image, example.name
-        self._decoder = None
+        self._max_pixels, self._decoder = example.max_pixels, None
         if example.exif_orientation and not isinstance(self._content, np.ndarray):
             with _raising_unreadable(self._name):
                 self._content = _turned(self._content, example.max_pixels)
@@ -109,7 +114,7 @@ class LazyImage:
         if isinstance(self._content, np.ndarray):
             return self._content[top:bottom, left:right]
         with _raising_unreadable(self._name):
-            image = _open(self._content, self.width * self.height)
+            image = _open(self._content, self._max_pixels)
             image.draft(None, (self.width // reduction, self.height // reduction))  # JPEG only
             image = _converted(image, "RGB")
             size = math.ceil(self.width / reduction), math.ceil(self.height / reduction)
@@ -190,10 +195,12 @@ def _check_size(size: tuple[int, int], num_bytes: int, kind: str | None, max_pix
     width, height = size
     if not (width and height):
         raise ValueError("it has no pixels")
-    if width * height > max_pixels or max(size) > _MAX_SIDE:
+    limit = max_pixels * _WEBP // 8 if kind == "WEBP" else max_pixels
+    if width * height > limit or max(size) > _MAX_SIDE:
+        share = f", of which WEBP may have {_WEBP}/8" if kind == "WEBP" else ""
         raise ValueError(
-            f"it has {width:,} x {height:,} pixels, and the limits are max_pixels={max_pixels:,} "
-            f"and {_MAX_SIDE:,} on a side"
+            f"it has {width:,} x {height:,} pixels, and the limits are max_pixels={max_pixels:,}"
+            f"{share} and {_MAX_SIDE:,} on a side"
         )
     if width * height > num_bytes * _PIXELS_PER_BYTE.get(kind or "", width * height):
         raise ValueError(

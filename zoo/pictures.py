@@ -55,10 +55,9 @@ def open_picture(
     try:
         with Image.open(source, formats=_FORMATS) as file:
             width, height = file.size
-            if not 0 < width * height <= MAX_PIXELS:
-                raise ValueError(
-                    f"it has {width} x {height} pixels, and the limit is {MAX_PIXELS:,}"
-                )
+            limit = MAX_PIXELS * 3 // 8 if file.format == "WEBP" else MAX_PIXELS  # as in training
+            if not 0 < width * height <= limit:
+                raise ValueError(f"it has {width} x {height} pixels, and the limit is {limit:,}")
             if exif_orientation and file.getexif().get(_ORIENTATION, 1) != 1:
                 picture = _converted(ImageOps.exif_transpose(file), mode)
                 return picture, picture.size, 1

@@ -107,6 +107,36 @@ def test_a_bomb_is_refused_at_once(name, way, monkeypatch):
     assert time.perf_counter() - start < 1
 
 
+def webp_of(width: int, height: int) -> bytes:
+    """A small lossless WEBP of noise whose header says another size."""
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(noise).save(stream, "WEBP", lossless=True)
+    content = bytearray(stream.getvalue())
+    at = content.index(b"VP8L") + 9
+    rest = int.from_bytes(content[at : at + 4], "little") >> 28
+    bits = (width - 1) | (height - 1) << 14 | rest << 28
+    content[at : at + 4] = bits.to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((16_000, 4_000), "max_pixels=64,000,000, of which WEBP may have 3/8"),
+        ((6_000, 4_000), "x cannot be decoded"),
+    ],
+)
+def test_a_webp_that_is_damaged_takes_little(size, message):
+    """Its decoder takes all of its memory before it knows."""
+    content = webp_of(*size)
+    start = time.perf_counter()
+    with little_memory(), pytest.raises(UnreadableImage, match=message):
+        resized(content)
+    assert time.perf_counter() - start < 1
+    assert resized(webp_of(8, 8)).shape == (24, 24, 3)
+
+
 def test_the_limit_of_pixels_can_be_chosen(photographs, encode, tmp_path):
     for content in (encode(photographs[0]), encode(photographs[0], "PNG")):
         assert resized(content, max_pixels=375 * 500).shape == (24, 24, 3)
