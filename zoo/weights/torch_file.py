@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from zoo.weights import legacy_file, pickled, safetensors_file, shards, zip_file
+from zoo.weights import legacy_file, pickled, safetensors_file, shards, tensors, zip_file
+
+_tensor = tensors._tensor  # where it was in version 0.1
 
 # What else people call weights.pth: (bytes at the start, what it is).
 _OTHERS = (
