@@ -41,7 +41,9 @@ MAY_IMPORT = {
         "zoo.stages",
         "zoo.weights",
         "zoo.look",
+        "zoo.export",
     },
+    "zoo.export": {"zoo.registry", "zoo.preprocess", "zoo.weights"},
     "zoo.look": {"zoo", "zoo.registry", "zoo.layers"},
     "zoo.weights": {"zoo.registry", "zoo.layers", "zoo.preprocess", "zoo.labels"},
     "zoo.models": {"zoo.registry", "zoo.layers"},
@@ -52,10 +54,12 @@ MAY_IMPORT = {
     "zoo.kernels": set(),
 }
 # The registry imports the folder of the families and finds them in it by name; the public face
-# hands on one switch of the kernels, and training says for which platform it traces.
+# hands on one switch of the kernels, and training and export say for which platform they trace.
 BY_NAME = {
     ("zoo.registry", "zoo.models"),
     ("zoo", "zoo.kernels.platform"),
+    ("zoo.export.onnx_file", "zoo.kernels.platform"),
+    ("zoo.export.stablehlo", "zoo.kernels.platform"),
     ("train.build", "zoo.kernels.platform"),
     ("train.plan.roofline", "zoo.kernels.platform"),
 }

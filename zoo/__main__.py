@@ -1,7 +1,9 @@
-"""Prints tables of models.
+"""Prints tables of models, and exports one.
 
 python -m zoo list [PATTERN]    all models, or those that match a wildcard, in Markdown
 python -m zoo summary NAME      one model layer by layer
+python -m zoo export [NAME] --weights=... --to=stablehlo|onnx|safetensors|saved_variables
+                                a file that other programs run or read
 """
 
 import argparse
@@ -9,6 +11,7 @@ import os
 import sys
 
 from zoo import registry, summary
+from zoo.export import command
 
 
 def table(pattern: str = "*") -> str:
@@ -44,7 +47,10 @@ def main(arguments: list[str] | None = None) -> None:
     listing.add_argument("pattern", nargs="?", default="*", help='a wildcard such as "resnet*"')
     layers = commands.add_parser("summary", help="one model layer by layer")
     layers.add_argument("name", help="a registered model")
+    command.add_arguments(commands.add_parser("export", help="a file that other programs run"))
     options = parser.parse_args(arguments)
+    if options.command == "export":
+        sys.exit(command.run(options))
     if options.command == "list":
         if not registry.list_models(options.pattern):
             parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")

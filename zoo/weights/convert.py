@@ -199,7 +199,8 @@ def to_torch(
             value = value if path.endswith("/bias") else value[..., None, None]  # OI -> OIHW
         if any(re.fullmatch(pattern, layer) for pattern in table.channel_vectors_4d):
             value = value[None, :, None, None]
-        tensors[key] = value
+        # In the order of their shape, because safetensors.numpy writes the memory as it is.
+        tensors[key] = np.ascontiguousarray(value)
     return tensors
 
 
