@@ -12,6 +12,14 @@ SUFFIXES = {
     "saved_variables": ".msgpack",
 }
 RANDOM = "random"
+# Options that have a meaning in some formats only.
+PROGRAMS = ("onnx", "stablehlo")
+ONLY = {
+    "layout": PROGRAMS,
+    "normalize": PROGRAMS,
+    "platforms": ("stablehlo",),
+    "names": ("safetensors",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_classes", type=int, help="0: features, without the classifier")
     parser.add_argument("--layout", choices=("nchw", "nhwc"), help="nchw in ONNX, nhwc elsewhere")
     parser.add_argument("--normalize", action="store_true", help="the file takes uint8 pixels")
-    parser.add_argument("--platforms", default="cpu,cuda,tpu", help="of StableHLO (cpu,cuda,tpu)")
-    parser.add_argument("--names", choices=("zoo", "torch"), default="zoo", help="in safetensors")
+    parser.add_argument("--platforms", help="of StableHLO (cpu,cuda,tpu)")
+    parser.add_argument("--names", choices=("zoo", "torch"), help="in safetensors (zoo)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,10 +52,13 @@ def _export(options: argparse.Namespace) -> int:
     from zoo.export import arrays, onnx_file, stablehlo
     from zoo.export.program import program
 
-    loaded = open_model(options)
+    for option, formats in ONLY.items():
+        if getattr(options, option) and options.to not in formats:
+            raise ValueError(f"--{option} is for --to={' and '.join(formats)}.")
+    loaded, names = open_model(options), options.names or "zoo"
     path = Path(options.out or loaded.info.name + SUFFIXES[options.to]).expanduser()
     if options.to == "safetensors":
-        arrays.write_safetensors(path, loaded, options.names)
+        arrays.write_safetensors(path, loaded, names)
     elif options.to == "saved_variables":
         arrays.write_msgpack(path, loaded)
     else:
@@ -56,13 +67,13 @@ def _export(options: argparse.Namespace) -> int:
         if options.to == "onnx":
             onnx_file.write(path, exported)
         else:
-            stablehlo.write(path, exported, options.platforms.split(","))
+            stablehlo.write(path, exported, (options.platforms or "cpu,cuda,tpu").split(","))
     print(f"{path}: {loaded.info.name}, {path.stat().st_size / 1e6:.1f} MB")
     if not options.check:
         return 0
-    if options.to in ("onnx", "stablehlo"):
+    if options.to in PROGRAMS:
         return _check_program(path, exported, options.to)
-    if different := arrays.differences(path, loaded, options.to, options.names):
+    if different := arrays.differences(path, loaded, options.to, names):
         print(f"Read back, {len(different)} variables differ, such as {different[0]}.")
         return 1
     print("Read back, all variables are the same, bit for bit.")

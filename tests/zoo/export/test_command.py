@@ -52,10 +52,9 @@ def test_onnx(folder, lenet, capsys):
     assert [d.dim_param or d.dim_value for d in dims] == ["batch", 1, 32, 32]
 
 
-def test_stablehlo(folder, lenet, capsys):
-    arguments = (DIGITS, "--to=stablehlo", "--out=digits", "--check", "--platforms=cpu,tpu")
+def test_stablehlo(folder, lenet):
+    arguments = (DIGITS, "--to=stablehlo", "--out=digits", "--platforms=cpu,tpu")
     assert export(*arguments) == 0
-    assert "of the logits' standard deviation" in capsys.readouterr().out
     exported = jax.export.deserialize(bytearray((folder / "digits").read_bytes()))
     assert exported.platforms == ("cpu", "tpu")
     images = np.random.RandomState(0).standard_normal((3, 32, 32, 1)).astype(np.float32)
@@ -78,11 +77,11 @@ def test_pixels(folder, lenet, layout):
 
 
 def test_caffe_has_blue_first():
-    loaded = command.random_model("alexnet_owt", 64, {})
+    loaded = command.random_model("resnet20_cifar", None, {})
     known = dataclasses.replace(loaded.preprocessing, channel_order="BGR", mean=(0.1, 0.2, 0.3))
     model = nn.Sequential([lambda images: images])
     loaded = dataclasses.replace(loaded, model=model, variables={}, preprocessing=known)
-    pixels = np.random.RandomState(0).randint(0, 256, (1, 64, 64, 3), np.uint8)
+    pixels = np.random.RandomState(0).randint(0, 256, (1, 32, 32, 3), np.uint8)
     ours = program(loaded, layout="nhwc", normalize=True).function(pixels)
     known = dataclasses.replace(known, crop=1.0)
     np.testing.assert_allclose(ours[0], known(pixels[0]), atol=1e-6)
@@ -139,6 +138,7 @@ def test_large_weights_stand_beside_the_file(folder, lenet, monkeypatch):
         (["lenet", "--weights=random", "--to=onnx"], "The closest names are"),
         (["lenet5", "--weights=no.pth", "--to=onnx"], "There is no file"),
         ([DIGITS, "--to=stablehlo", "--platforms=cpu,gpu"], "There is no platform 'gpu'"),
+        ([DIGITS, "--to=onnx", "--platforms=cpu"], "--platforms is for --to=stablehlo."),
         ([DIGITS, "--to=safetensors", "--out=no/folder/x"], "No such file or directory"),
     ],
 )
