@@ -187,8 +187,9 @@ MODELS = [
 ]
 
 
-# Normalises attention maps by the deviation of a few numbers: float32's rounding becomes 1e-4.
-AMPLIFIES = "rest_lite"
+# Where our own logits are more than 1e-5 from those in float64: 1.1e-5 in PVTs with these weights,
+# 1.6e-4 in ResT, which normalises attention maps by the deviation of a few numbers.
+AMPLIFY = ("pvt_tiny", "pvt_v2_b0", "rest_lite")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -197,7 +198,7 @@ def test_families(name, tmp_path, quick_compilation):
     path, ours = tmp_path / "model.onnx", program(loaded)
     onnx_file.write(path, ours)
     tolerance = check.TOLERANCE
-    if name == AMPLIFIES:
+    if name in AMPLIFY:
         tolerance = 2 * rounding(loaded, ours.random_images(15, seed=0), ours.function)
     for runtime, difference in check.differences(path, ours, "onnx"):
         assert difference <= tolerance, runtime
