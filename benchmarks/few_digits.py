@@ -26,6 +26,7 @@ FEW = {
 
 
 def read(name: str, start: int) -> np.ndarray:
+    """The bytes of one of MNIST's files after its header."""
     folder = resources.files("input_pipeline") / "data/mnist"
     return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=start)
 
@@ -54,6 +55,7 @@ def train(workdir: Path, settings: dict[str, object]) -> float:
 
 
 def main() -> None:
+    """Prints the accuracy of all runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rates", default="0.01,0.03")
     parser.add_argument("--seeds", type=int, default=3)

@@ -38,6 +38,7 @@ with torch.no_grad():
 
 
 def main() -> None:
+    """Prints how many photographs each model names right, and how far timm's logits are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder")
     parser.add_argument("--torch_python", default="")
@@ -62,6 +63,7 @@ def main() -> None:
 
 
 def timm_logits(options: argparse.Namespace, name: str, variables) -> np.ndarray:
+    """The logits that timm gives the same photographs, with the same arrays."""
     with tempfile.TemporaryDirectory() as folder:
         weights, out = f"{folder}/weights.npz", f"{folder}/logits.npy"
         np.savez(weights, **zoo.to_torch(name, variables, source="timm"))

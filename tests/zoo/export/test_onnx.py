@@ -187,13 +187,16 @@ MODELS = [
 ]
 
 
-# Where our own logits are more than 1e-5 from those in float64: 1.1e-5 in PVTs with these weights,
-# 1.6e-4 in ResT, which normalises attention maps by the deviation of a few numbers.
-AMPLIFY = ("pvt_tiny", "pvt_v2_b0", "rest_lite")
+# Where our own logits are more than 1e-5 from those in float64: 1.6e-4 in ResT, which normalises
+# attention maps by the deviation of a few numbers.
+AMPLIFY = ("rest_lite",)
+OPTIMIZED = ("pvt_tiny", "pvt_v2_b0")  # without XLA's optimizations ours are 1.1e-5 off
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_families(name, tmp_path, quick_compilation):
+def test_families(name, tmp_path, request):
+    if name not in OPTIMIZED:
+        request.getfixturevalue("quick_compilation")
     loaded = command.random_model(name, image_batch(name).shape[1], {})
     path, ours = tmp_path / "model.onnx", program(loaded)
     onnx_file.write(path, ours)
