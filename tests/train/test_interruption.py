@@ -52,11 +52,16 @@ def test_handlers_are_put_back():
 
 @pytest.mark.parametrize("name", STOP)
 def test_signals_that_schedulers_send_are_requests(name):
-    with Interruption() as interruption:
-        signal.raise_signal(signal.Signals[name])
-        with pytest.raises(Interrupted) as caught:
-            interruption.check()
-    assert caught.value.signum == signal.Signals[name]
+    signum = signal.Signals[name]
+    before = signal.signal(signum, signal.SIG_DFL)  # under nohup SIGHUP is ignored, and stays so
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signum)
+            with pytest.raises(Interrupted) as caught:
+                interruption.check()
+        assert caught.value.signum == signum
+    finally:
+        signal.signal(signum, before)
 
 
 def test_a_signal_can_save_and_go_on():

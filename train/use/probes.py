@@ -57,10 +57,8 @@ def logistic(features: np.ndarray, labels: np.ndarray) -> Scorer:
       TrainError: scikit-learn is not installed.
     """
     sklearn = _sklearn()
-    steps = (
-        sklearn.preprocessing.StandardScaler(),
-        sklearn.linear_model.LogisticRegression(max_iter=2000),
-    )
+    regression = sklearn.linear_model.LogisticRegression(solver="newton-cg", max_iter=2000)
+    steps = sklearn.preprocessing.StandardScaler(), regression
     return _fitted(sklearn, steps, features, labels)
 
 
