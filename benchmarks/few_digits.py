@@ -12,12 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-FEW = {
+FEW: dict[str, Any] = {
     "batch_size": 25,
     "duration": "300 steps",
     "schedule.warmup": "10 steps",
@@ -45,7 +47,12 @@ def arrays(high: bool, seed: int) -> dict[str, np.ndarray]:
     return found
 
 
-def train(workdir: Path, settings: dict[str, object]) -> float:
+def save(path: Path, found: dict[str, Any]) -> None:
+    """Writes arrays to an .npz file."""
+    np.savez_compressed(path, **found)
+
+
+def train(workdir: Path, settings: Mapping[str, Any]) -> float:
     """The last top-1 of a run, in %."""
     keys = [f"--config.{key}={value}" for key, value in settings.items()]
     command = [sys.executable, "-m", "train", "--config=lenet", f"--workdir={workdir}", *keys]
@@ -62,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez_compressed(folder / "low.npz", **arrays(False, 0))
+        save(folder / "low.npz", arrays(False, 0))
         low = {"data.name": f"npz:{folder / 'low.npz'}", "duration": "3 epochs"}
         print(f"0 to 4: {train(folder / 'low', low):.2f} %", flush=True)
         for rate in options.rates.split(","):
@@ -70,7 +77,7 @@ def main() -> None:
                 found = []
                 for seed in range(options.seeds):
                     path = folder / f"{seed}.npz"
-                    np.savez_compressed(path, **arrays(True, seed))
+                    save(path, arrays(True, seed))
                     settings = FEW | {"data.name": f"npz:{path}", "init.weights": start}
                     settings |= {"seed": seed, "schedule.learning_rate": rate}
                     found.append(train(folder / f"{rate}{bool(start)}{seed}", settings))

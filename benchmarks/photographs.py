@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -66,7 +67,8 @@ def timm_logits(options: argparse.Namespace, name: str, variables) -> np.ndarray
     """The logits that timm gives the same photographs, with the same arrays."""
     with tempfile.TemporaryDirectory() as folder:
         weights, out = f"{folder}/weights.npz", f"{folder}/logits.npy"
-        np.savez(weights, **zoo.to_torch(name, variables, source="timm"))
+        state: Any = zoo.to_torch(name, variables, source="timm")
+        np.savez(weights, **state)
         command = [options.torch_python, "-c", TIMM, f"tf_{name}", weights, options.folder, out]
         subprocess.run(command, check=True, stdout=sys.stderr)
         return np.load(out)
