@@ -3,8 +3,8 @@
 AdamW with a cosine and one epoch of warm-up, batch 32, gradients clipped at norm 1; no weight decay
 on biases and norms; crops of at least a third of the image, mirrored half of the time. The
 classifier is new, and learns ten times as fast as the rest. These values are a start for a few
-hundred to a few ten thousand images, not anybody's published recipe. Transformers want a smaller
-rate and one that falls from layer to layer: append ":transformer" to the file name.
+hundred to a few ten thousand images, not anybody's published recipe. For transformers append
+":transformer" to the file name: the rate then falls from layer to layer.
 
 The lecture's ways, from the least data to the most:
 

@@ -13,13 +13,13 @@ The exit status is 0 if all models were evaluated, 1 if one was not, and 2 for a
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from train.console import open_streams
+from train.use import options
 
 if TYPE_CHECKING:
     from train.use.evaluation import Protocol
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Returns the values of the command line; exits with 2 if it is wrong."""
-    usage, _, description = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        usage=usage, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options.parser(__doc__ or "")
     add = parser.add_argument
     add("--weights", type=_words, default=(), help="names or files of weights, with commas")
     add("--models", default="", help="pattern of zoo.list_weights, instead of --weights")
@@ -42,22 +39,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--data_dir", default="", help="folder of prepared data sets (tfds's)")
     add("--unreadable", choices=("stop", "skip"), default="skip", help="images (skip)")
     add("--views", choices=("center", "flip", "ten_crop", "dense"), default="center")
-    add("--scales", type=_sizes, default=(), help="shorter sides, such as 224,256,288")
+    add("--scales", type=options.positives, default=(), help="shorter sides, such as 224,256,288")
     add("--average", choices=("probabilities", "logits"), default="probabilities")
-    add("--image_size", type=int, default=0, help="of the model's input (that of the weights)")
+    options.add_image_size(parser)
     add("--ensemble", nargs="?", const="equal", help="one row for all models: equal, or 0.3,0.7")
     add("--restrict", action="store_true", help="choose among the classes of the data set only")
     add("--real_labels", default="", help="real.json of reassessed-imagenet (ReaL)")
     add("--results", default="", help="CSV file to which rows are added")
-    add("--batch_size", type=int, default=32, help="images at once (32)")
-    add("--threads", type=int, default=0, help="that decode (one for each processor)")
+    options.add_batches(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     open_streams()
-    options = parse(arguments)  # before JAX is imported, so that a typo shows at once
+    given = parse(arguments)  # before JAX is imported, so that a typo shows at once
     from input_pipeline.example import DataError
     from train.errors import TrainError
     from train.memory import keep_freed_memory
@@ -68,23 +64,27 @@ def main(arguments: list[str]) -> int:
     keep_freed_memory()
     use_compile_cache("auto")
     try:
-        results = Results(options.results)
-        protocol = Protocol(options.views, options.scales, options.average)
-        groups = named(options)
+        results = Results(given.results)
+        protocol = Protocol(given.views, given.scales, given.average)
+        groups = named(given)
         failed = 0
         for names in groups:
             try:
-                row(names, options, protocol, results)
+                row(names, given, protocol, results)
+            except BrokenPipeError:
+                raise
             except (TrainError, DataError, ValueError, OSError) as error:
                 failed += 1
                 print(f"{'+'.join(names)}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
     except (TrainError, DataError, ValueError, OSError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
     return 1 if failed else 0
 
 
-def named(options: argparse.Namespace) -> list[Sequence[str]]:
+def named(given: argparse.Namespace) -> list[Sequence[str]]:
     """Returns the names of weights or runs of each row.
 
     Raises:
@@ -94,16 +94,16 @@ def named(options: argparse.Namespace) -> list[Sequence[str]]:
     import zoo
     from train.errors import TrainError
 
-    given = [x for x in (options.weights, options.models, options.workdir) if x]
-    if len(given) != 1:
+    ways = [x for x in (given.weights, given.models, given.workdir) if x]
+    if len(ways) != 1:
         raise TrainError("Name models by one of --weights, --models and --workdir.")
-    names = given[0]
-    if options.models and not (names := zoo.list_weights(options.models)):
-        raise TrainError(f"No weights are called {options.models}; see zoo.list_weights().")
-    return [tuple(names)] if options.ensemble else [(name,) for name in names]
+    names = ways[0]
+    if given.models and not (names := zoo.list_weights(given.models)):
+        raise TrainError(f"No weights are called {given.models}; see zoo.list_weights().")
+    return [tuple(names)] if given.ensemble else [(name,) for name in names]
 
 
-def row(names: Sequence[str], options: argparse.Namespace, protocol: "Protocol", results) -> None:
+def row(names: Sequence[str], given: argparse.Namespace, protocol: "Protocol", results) -> None:
     """Evaluates what is called so, adds a row to the results, and prints it."""
     from tqdm import tqdm
 
@@ -111,8 +111,7 @@ def row(names: Sequence[str], options: argparse.Namespace, protocol: "Protocol",
     from train.use.evaluation import Classifier, evaluate
     from train.use.weights import open_model, shares
 
-    source = open_for(options)
-    sizes = options.image_size or "own"
+    source = open_for(given)
     key = dict(
         weights="+".join(names),
         data=source.dataset,
@@ -120,37 +119,40 @@ def row(names: Sequence[str], options: argparse.Namespace, protocol: "Protocol",
         views=protocol.views,
         scales=" ".join(map(str, protocol.scales)),
         average=protocol.average,
-        image_size=sizes,
+        image_size=given.image_size or "own",
+        classes="of the data" if given.restrict else "all",
+        labels=given.real_labels or "own",
+        shares=given.ensemble or "",
     )
     if results.has(key):
-        print(f"{key['weights']}: is in {options.results} already.")
+        print(f"{key['weights']}: is in {given.results} already.")
         return
-    runs = bool(options.workdir)
+    runs = bool(given.workdir)
     models = [
-        open_model("" if runs else x, x if runs else "", options.model, None, options.image_size)
+        open_model("" if runs else x, x if runs else "", given.model, None, given.image_size)
         for x in names
     ]
     start = time.monotonic()
     scores = evaluate(
         [
             (Classifier(m, protocol), w)
-            for m, w in zip(models, shares(options.ensemble, len(names)), strict=True)
+            for m, w in zip(models, shares(given.ensemble, len(names)), strict=True)
         ],
         source,
-        batch_size=options.batch_size,
-        threads=options.threads or os.cpu_count() or 1,
-        restrict=options.restrict,
-        real_labels=real_labels(options.real_labels),
+        batch_size=given.batch_size,
+        threads=given.threads,
+        restrict=given.restrict,
+        real_labels=real_labels(given.real_labels),
         progress=lambda batches, total: tqdm(batches, key["weights"], total, disable=None),
     )
-    line = key | describe(models) | vars(scores) | {"images": scores.examples}
+    line = key | describe(models, published=not runs) | vars(scores) | {"images": scores.examples}
     line |= {"top1": 100 * scores.top1, "top5": 100 * scores.top5}
-    results.add(line | {"seconds": round(time.monotonic() - start, 1)})
     print(sentence(key["weights"], scores, line), flush=True)
+    results.add(line | {"seconds": round(time.monotonic() - start, 1)})
 
 
-def describe(models: "Sequence[PretrainedModel]") -> dict[str, Any]:
-    """Returns what a row says of the models besides their scores."""
+def describe(models: "Sequence[PretrainedModel]", published: bool) -> dict[str, Any]:
+    """Returns what a row says of the models besides their scores; of runs nothing is published."""
     import jax
 
     info, preprocessing = models[0].info, models[0].preprocessing
@@ -161,8 +163,8 @@ def describe(models: "Sequence[PretrainedModel]") -> dict[str, Any]:
         "parameters": parameters,
         "crop": preprocessing.crop if alone else None,
         "interpolation": preprocessing.interpolation if alone else None,
-        "published_top1": info.top1 if alone else None,
-        "published_top5": info.top5 if alone else None,
+        "published_top1": info.top1 if alone and published else None,
+        "published_top5": info.top5 if alone and published else None,
     }
 
 
@@ -179,15 +181,5 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(",") if word)
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in _words(text))
-
-
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-    except KeyboardInterrupt:
-        print("\nStopped. With --results the same command goes on.", file=sys.stderr)
-        code = 130
-    sys.stdout.flush()
-    os._exit(code) if code == 130 else sys.exit(code)  # threads may be decoding
+    options.run(main, "Stopped. With --results the same command goes on.")

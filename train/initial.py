@@ -44,7 +44,8 @@ class InitialWeights:
         self._pretrained: PretrainedModel | None = None
         self.preprocessing: Preprocessing | None = None
         if config.init.weights:
-            self.preprocessing = self._written() or self._load().preprocessing
+            goes_on = any((workdir / "checkpoints").glob("[0-9]*"))
+            self.preprocessing = (goes_on and self._written()) or self._load().preprocessing
 
     def variables(self, shapes: TrainState) -> dict[str, dict]:
         """Returns {"params": ..., "batch_stats": ...}: what does not start with random values.
@@ -85,11 +86,11 @@ class InitialWeights:
         return traverse_util.unflatten_dict(kept, sep="/")
 
     def write(self) -> None:
-        """Writes init.json."""
-        if self.preprocessing and jax.process_index() == 0 and not self._path.exists():
+        """Writes init.json, if the weights were read."""
+        if self._pretrained and jax.process_index() == 0:
             note = {
                 "weights": self._config.init.weights,
-                "preprocessing": dataclasses.asdict(self.preprocessing),
+                "preprocessing": dataclasses.asdict(self._pretrained.preprocessing),
             }
             with disk_errors(self._path.parent):
                 write_atomically(self._path, json.dumps(note, indent=2) + "\n")

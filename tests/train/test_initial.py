@@ -129,6 +129,9 @@ def test_a_run_goes_on_without_the_weights(lenet, tmp_path):
     assert initial.preprocessing == PREPROCESSING
     initial.write()
     file.unlink()
+    with pytest.raises(TrainError, match="There is no file"):  # it has not begun yet
+        InitialWeights(tmp_path, config)
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     assert InitialWeights(tmp_path, config).preprocessing == PREPROCESSING
     for damage in ("", "[]", '{"weights": 1}', '{"weights": "x", "preprocessing": 3}'):
         (tmp_path / "init.json").write_text(damage)

@@ -1,1 +1,1 @@
-"""Trained models at work: names for pictures."""
+"""Trained models at work: names for pictures, evaluation, features."""

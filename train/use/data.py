@@ -32,7 +32,21 @@ def open_for(options: argparse.Namespace) -> Source:
         keys = ("max_pixels", "class_order", "exif_orientation", "held_out", "split_seed")
         settings = {key: of_run[f"data.{key}"] for key in keys}
     split = split or input_pipeline.eval_split(name, data_dir or None)
-    return input_pipeline.open(name, split, data_dir or None, None, options.unreadable, **settings)
+    settings |= {"data_dir": data_dir or None, "on_unreadable": options.unreadable}
+    return open_split(name, split, **settings)
+
+
+def open_split(name: str, split: str, **settings: Any) -> Source:
+    """Returns a split of a data set that has images, see `input_pipeline.open`.
+
+    Raises:
+      TrainError: it has none.
+      DataError: there is no such data set or split.
+    """
+    source = input_pipeline.open(name, split, **settings)
+    if not len(source):
+        raise TrainError(f"The split {split} of the data set {name} has no images.")
+    return source
 
 
 def settings_of(workdir: Path) -> dict[str, Any]:

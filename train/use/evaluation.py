@@ -72,7 +72,12 @@ class Classifier:
                 f"views=dense shows whole images, and {trained.info.name} takes maps of one size: "
                 f"{dense_layers[0]} follows without global pooling. Use views=ten_crop."
             )
-        preprocessing = self.preprocessing
+        preprocessing, size = self.preprocessing, self.preprocessing.image_size
+        if protocol.views != "dense" and min(protocol.scales, default=size) < size:
+            raise TrainError(
+                f"scales={min(protocol.scales)}: crops have {size} pixels, and so must the shorter "
+                "side of the image, at least; views=dense shows smaller images whole."
+            )
 
         def logits(variables, pixels):
             return trained.model.apply(variables, preprocessing.normalize(pixels))
@@ -160,10 +165,12 @@ def evaluate(
 
     Raises:
       UnreadableImage: an image cannot be read, and the source is opened to stop at one.
-      DataError: the classes of the data set are not those of the model.
+      DataError: the classes of the data set, or the real labels, are not those of the model.
     """
     num_classes = _num_classes(members)
     to_model = class_map(source, members[0][0].trained, num_classes)
+    if not all(0 <= x < num_classes for several in (real_labels or {}).values() for x in several):
+        raise DataError(f"The real labels have others than 0 to {num_classes - 1}, the model's.")
     allowed = _occurring(source, to_model, num_classes) if restrict else np.ones(num_classes, bool)
     indices = range(len(source))
     batches = [indices[i : i + batch_size] for i in range(0, len(source), batch_size)]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import zoo
-from input_pipeline.example import Source, UnreadableImage
+from input_pipeline.example import Source, UnreadableImage, known_label
 from input_pipeline.folder import FolderExamples
 from train.errors import TrainError
 from train.use.decoding import decoded
@@ -17,11 +17,16 @@ Progress = Callable[[Iterable, int], Iterable]
 
 
 def labels_of(source: Source) -> np.ndarray:
-    """Returns the label of every example, int64 [N]; images in folders are not read for it."""
+    """Returns the label of every example, int64 [N]; images in folders are not read for it.
+
+    Raises:
+      DataError: an example has none.
+    """
     if isinstance(source.examples, FolderExamples):
         return np.array([label for _, label in source.examples.files])
     chunks = (range(i, min(i + 1000, len(source))) for i in range(0, len(source), 1000))
-    return np.array([example.label for chunk in chunks for example in source.__getitems__(chunk)])
+    examples = (example for chunk in chunks for example in source.__getitems__(chunk))
+    return np.array([known_label(example) for example in examples], np.int64)
 
 
 def features_of(
@@ -57,6 +62,8 @@ def features_of(
         if at == PIXELS:
             return images.reshape(len(images), -1)
         output = zoo.features(model, variables, images, at=at)
+        if isinstance(output, dict):
+            raise ValueError("these are several arrays and no features of the image")
         return output.mean((1, 2)) if output.ndim == 4 else output.reshape(len(output), -1)
 
     def decode(index: int) -> np.ndarray:

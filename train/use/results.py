@@ -11,7 +11,10 @@ from train.errors import TrainError
 from train.workspace import write_atomically
 
 # What was evaluated, and how; two rows that agree in these are the same evaluation.
-KEYS = ("weights", "data", "split", "views", "scales", "average", "image_size")
+KEYS = (
+    *("weights", "data", "split", "views", "scales", "average", "image_size"),
+    *("classes", "labels", "shares"),
+)
 FIGURES = (
     *("images", "skipped", "top1", "top5", "loss", "published_top1", "published_top5"),
     *("model", "parameters", "crop", "interpolation", "seconds"),
@@ -38,6 +41,8 @@ class Results:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds a row, and writes the file: it appears whole or stays as it was."""
+        if self._path and self._path.exists():  # another program may have added rows
+            self.rows = _read(self._path)
         self.rows.append({name: _text(row.get(name)) for name in COLUMNS})
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)

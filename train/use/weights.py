@@ -39,7 +39,7 @@ def open_model(
     workdir: str = "",
     model: str = "",
     classes: str | Sequence[str] | None = None,
-    image_size: int = 0,
+    image_size: int | None = None,
 ) -> PretrainedModel:
     """Returns a model with its weights, preprocessing and class names.
 
@@ -49,7 +49,7 @@ def open_model(
       model: name of the model in a file that does not say it.
       classes: what its logits stand for, see `read_classes`; by default the model's own number of
         classes is expected in such a file.
-      image_size: side in pixels of the images; 0 for that of the weights.
+      image_size: side in pixels of the images; None for that of the weights.
 
     Raises:
       TrainError: not exactly one of `weights` and `workdir` is given, or the weights cannot be
@@ -64,9 +64,9 @@ def open_model(
         raise TrainError(f"The run {workdir} knows its model; leave out --model={model}.")
     try:
         if workdir:
-            return zoo.load(workdir, image_size=image_size or None)
-        return _load(weights, model, classes, image_size or None)
-    except (ValueError, OSError) as error:  # the texts are for people
+            return zoo.load(workdir, image_size=image_size)
+        return _load(weights, model, classes, image_size)
+    except (ValueError, TypeError, OSError) as error:  # the texts are for people
         raise TrainError(str(error)) from error
 
 

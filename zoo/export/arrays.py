@@ -1,6 +1,5 @@
 """Files of weights alone: safetensors, by our names or the reference's, and Flax's msgpack."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,9 @@ import jax
 import numpy as np
 from flax import serialization, traverse_util
 
-from zoo import registry
-from zoo.export.files import write_bytes
 from zoo.weights import convert, pretrained
+from zoo.weights.files import write_bytes
+from zoo.weights.fit import changed_attributes
 from zoo.weights.pretrained import PretrainedModel
 
 
@@ -27,7 +26,8 @@ def write_safetensors(path: Path, loaded: PretrainedModel, names: str = "zoo") -
       ValueError: The reference has no names for this model.
       OSError: The file cannot be written.
     """
-    name, overrides = loaded.info.name, _overrides(loaded)
+    name = loaded.info.name
+    overrides = changed_attributes(loaded.model, name)
     if names == "torch":
         tensors = convert.to_torch(name, loaded.variables, **overrides)
         pretrained.write_arrays(path, tensors, {"format": "pt"})
@@ -61,7 +61,9 @@ def differences(path: Path, loaded: PretrainedModel, form: str, names: str = "zo
     if form == "saved_variables":
         found = serialization.msgpack_restore(path.read_bytes())
     elif names == "torch":
-        found = convert.load_torch(name, path, image_size=size, **_overrides(loaded))
+        found = convert.load_torch(
+            name, path, image_size=size, **changed_attributes(loaded.model, name)
+        )
     else:
         found = pretrained.load(path).variables
     theirs, ours = (
@@ -74,11 +76,3 @@ def differences(path: Path, loaded: PretrainedModel, form: str, names: str = "zo
         or key not in ours
         or not np.array_equal(np.asarray(theirs[key]), np.asarray(ours[key]))
     )
-
-
-def _overrides(loaded: PretrainedModel) -> dict[str, Any]:
-    """Returns the attributes in which the module differs from the model as it is registered."""
-    default = registry.create(loaded.info.name)
-    names = {field.name for field in dataclasses.fields(default)} - {"parent", "name"}
-    values = {name: getattr(loaded.model, name) for name in sorted(names)}
-    return {name: value for name, value in values.items() if value != getattr(default, name)}

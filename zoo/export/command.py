@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         return _export(options)
-    except (ExportError, ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    except (ExportError, ValueError, TypeError, OSError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
 

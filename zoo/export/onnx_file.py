@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from zoo.export import contractions, fuse, gathers, jaxpr, shapes
-from zoo.export.files import write_bytes
 from zoo.export.graph import BATCH, ExportError, Graph, Value
 from zoo.export.primitives import RULES, onnx_dtype
 from zoo.export.program import Program, texts
 from zoo.kernels import platform
+from zoo.weights.files import write_bytes
 
 assert RULES, (contractions, gathers, shapes)  # importing them registers their rules
 OPSET, IR_VERSION = 17, 8  # of ONNX 1.12: what servers of the last three years read

@@ -1,14 +1,16 @@
 """StableHLO: the artifacts of `jax.export`, which need JAX alone and no zoo."""
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
-from zoo.export.files import write_bytes
+from zoo.export.graph import ExportError
 from zoo.export.program import Program
 from zoo.kernels import platform
+from zoo.weights.files import write_bytes
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -20,9 +22,12 @@ def write(path: Path, program: Program, platforms: Sequence[str] = ("cpu", "cuda
         logits = exported.call(images)
 
     Raises:
+      ExportError: The package flatbuffers is missing.
       ValueError: There is no such platform.
       OSError: The file cannot be written.
     """
+    if not importlib.util.find_spec("flatbuffers"):  # which `serialize` needs
+        raise ExportError("StableHLO is written with flatbuffers: pip install flatbuffers.")
     if unknown := sorted(set(platforms) - set(PLATFORMS)):
         raise ValueError(
             f"There is no platform {', '.join(map(repr, unknown))}: {', '.join(PLATFORMS)}."

@@ -79,11 +79,12 @@ def load(
         if model:
             return _from_file(place[1], model, name, options)
         return _named(read_folder.load(*place, name, options))
-    if name.partition("/")[0] in table.KINDS and "/" in name:
-        if model:
-            raise TypeError(f"{name!r} is a name, which says the model: leave out model={model!r}.")
+    kind = name.partition("/")[0] if "/" in name else ""
+    if model and kind in (*table.KINDS, "zoo"):
+        raise TypeError(f"{name!r} is a name, which says the model: leave out model={model!r}.")
+    if kind in table.KINDS:
         return _published(table.lookup(name), options)
-    in_package = name.startswith("zoo/")
+    in_package = kind == "zoo"
     path = own.path(name.removeprefix("zoo/")) if in_package else Path(source).expanduser()
     if not path.exists():
         raise _unknown(name, path, model)

@@ -1,6 +1,7 @@
 """Arrays of a file as the variables of a model, compared with it before anything large is made."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -89,6 +90,14 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     elif isinstance(value, int | float):
         yield value
+
+
+def changed_attributes(model: nn.Module, name: str) -> dict[str, Any]:
+    """Returns the attributes in which a module differs from the model as it is registered."""
+    default = registry.create(name)
+    names = [field.name for field in dataclasses.fields(default)]
+    values = {key: getattr(model, key) for key in names if key not in ("parent", "name")}
+    return {key: value for key, value in values.items() if value != getattr(default, key)}
 
 
 def check_variables(

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax import linen as nn
 from flax import traverse_util
 
 from zoo import registry
 from zoo.preprocess import Preprocessing
 from zoo.weights import fit, pretrained, table
 from zoo.weights.convert import to_torch
+from zoo.weights.files import write_bytes
+from zoo.weights.fit import changed_attributes
 from zoo.weights.pretrained import PretrainedModel
 from zoo.weights.read_folder import FIGURES
 
@@ -63,7 +64,7 @@ def save(
         module, preprocessing = registry.create(model, **overrides), None
     if variables is None:
         raise TypeError("zoo.save needs the variables of the model.")
-    overrides = _overrides(module, model)
+    overrides = changed_attributes(module, model)
     known = info or dataclasses.replace(registry.info(model), top1=None, top5=None, weights="")
     classes = getattr(module, "num_classes", 0)
     names = list(class_names or known.class_names)
@@ -82,14 +83,13 @@ def save(
         metadata = {"format": pretrained.FORMAT + "-variables"}
     if preprocessing is None:
         preprocessing = Preprocessing.from_info(known)
-        preprocessing = dataclasses.replace(preprocessing, padding=known.padding)
     encoded = pretrained.encode_overrides(overrides)
     config = _config(model, known, preprocessing, classes, names, timm, encoded)
     place = Path(folder).expanduser()
     place.mkdir(parents=True, exist_ok=True)
     pretrained.write_arrays(place / pretrained.FILE_NAME, tensors, metadata)
-    _write(place / "config.json", json.dumps(config, indent=2) + "\n")
-    _write(place / "README.md", _card(model, known, preprocessing.crop, names, timm))
+    write_bytes(place / "config.json", f"{json.dumps(config, indent=2)}\n".encode())
+    write_bytes(place / "README.md", _card(model, known, preprocessing.crop, names, timm).encode())
 
 
 def _config(model, known, preprocessing, classes, names, timm, overrides) -> dict[str, Any]:
@@ -147,17 +147,6 @@ def _crop_pct(size: int, resize: int) -> float:
     return size / (resize + 0.5)
 
 
-def _overrides(module: nn.Module, model: str) -> dict[str, Any]:
-    """Returns the attributes in which a module differs from the model as it is registered."""
-    default = registry.create(model)
-    fields = [field.name for field in dataclasses.fields(default)]
-    return {
-        name: getattr(module, name)
-        for name in fields
-        if name not in ("parent", "name") and getattr(module, name) != getattr(default, name)
-    }
-
-
 def _card(
     model: str, known: registry.Info, crop: float | None, names: Sequence[str], timm: str
 ) -> str:
@@ -190,9 +179,3 @@ def _card(
         else "timm has no such model: the weights have flax-zoo's own names.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

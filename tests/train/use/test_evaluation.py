@@ -268,3 +268,41 @@ def test_shares():
     for wrong in ("1", "a,b", "0,1", "nan,1", "-1,1"):
         with pytest.raises(TrainError, match="a positive number for each of the 2 models"):
             shares(wrong, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--views=ten_crop", "--scales=31"], "scales=31: crops have 32 pixels"),
+        (["--model=lenet5"], "leave out model"),
+    ],
+)
+def test_a_protocol_that_cannot_be(arguments, message, run):
+    code, _, err = run(f"--weights={WEIGHTS}", "--data=mnist", "--split=test[:9]", *arguments)
+    assert code == 1 and message in err and "Traceback" not in err
+
+
+def test_other_questions_are_other_rows(run, tmp_path):
+    command = (f"--weights={WEIGHTS}", "--data=mnist", "--split=test[:9]")
+    results = f"--results={tmp_path / 'results.csv'}"
+    for more in ([], ["--restrict"]):
+        code, out, _ = run(*command, results, *more)
+        assert code == 0 and "of 9 images" in out
+    assert "is in" in run(*command, results, "--restrict")[1]
+    code, _, err = run(*command[:2], "--split=test[:0]")
+    assert code == 1 and "The split holds no records" in err
+
+
+def test_a_full_disk_loses_no_figure(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("train.use.results.write_atomically", full)
+    code, out, err = run(f"--weights={WEIGHTS}", "--data=mnist", "--split=test[:9]", "--results=r")
+    assert code == 1 and "top1" in out and "No space left" in err
+
+
+def test_real_labels_of_other_classes(trained, digits):
+    member = Classifier(trained, Protocol()), 1.0
+    with pytest.raises(DataError, match="others than 0 to 9"):
+        evaluate([member], digits, real_labels={"x": [10**9]})

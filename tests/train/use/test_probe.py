@@ -9,6 +9,7 @@ import pytest
 import input_pipeline
 import train.workspace
 import zoo
+from input_pipeline.example import DataError
 from train import probe as program
 from train.errors import TrainError
 from train.use import probes
@@ -143,3 +144,11 @@ def test_features_are_those_of_the_model(mnist_dir):
     )
     found = features_of(trained, source, [2], at="pixels")
     np.testing.assert_allclose(found[0], images[2].ravel(), rtol=1e-5)
+
+
+def test_labels_that_are_none():
+    images = np.zeros((3, 28, 28), np.uint8)
+    source = input_pipeline.arrays.from_arrays(images, np.arange(3))
+    source.examples.labels[1] = -1
+    with pytest.raises(DataError, match="image 1 has no label"):
+        labels_of(source)

@@ -1,6 +1,7 @@
 """`python -m zoo export`: the files, what is said of them, and wrong command lines."""
 
 import dataclasses
+import importlib.util
 import json
 import sys
 
@@ -152,3 +153,10 @@ def test_a_missing_package_is_named(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert export(DIGITS, "--to=onnx") == 1
     assert "pip install 'flax-zoo[onnx]'" in capsys.readouterr().err
+
+
+def test_a_missing_package_of_stablehlo(folder, capsys, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda x: x != "flatbuffers" and found(x))
+    assert export(DIGITS, "--to=stablehlo") == 1
+    assert "pip install flatbuffers" in capsys.readouterr().err
