@@ -126,7 +126,7 @@ def split_names(path: Path) -> list[str]:
       DataError: there is no such file, or it is damaged.
     """
     with _opened(path) as archive:
-        found = {entry.removesuffix(".npy") for entry in archive.namelist()}
+        found = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
     return sorted(x[2:] for x in found if x.startswith("x_") and f"y_{x[2:]}" in found)
 
 
@@ -135,7 +135,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise DataError(f"There is no file {path}. Arrays are written by np.savez.")
     try:
         return zipfile.ZipFile(path)
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+    except Exception as error:  # zipfile raises many kinds
         raise DataError(f"{path} is not an .npz file, or is damaged: {error}.") from error
 
 
@@ -173,4 +173,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         if dtype.kind not in "iuU":
             raise ValueError(f"it is of {dtype}, and images, labels and names are not")
     with archive.open(entry) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    if dtype.kind == "U":  # whose numbers may be of no character
+        "".join(array.ravel().tolist()).encode()
+    return array

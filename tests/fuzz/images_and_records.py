@@ -25,6 +25,7 @@ import sys
 import tarfile
 import tempfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +238,37 @@ def read_idx(content: bytes) -> None:
     assert builders._read_idx(path, 3).ndim == 3
 
 
+def arrays_file() -> bytes:
+    stream = io.BytesIO()
+    pixels = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
+    labels = np.arange(6) % 3
+    np.savez(stream, x_train=pixels, y_train=labels, class_names=np.array(["a", "b", "c"]))
+    return stream.getvalue()
+
+
+def mutated_arrays(content: bytes, rng: random.Random) -> bytes:
+    """Half of them are mutated as they are; in the others an array is, in a zip that is right."""
+    if rng.random() < 0.5:
+        return mutated(content, rng)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
+        chosen = rng.choice(old.namelist())
+        for name in old.namelist():
+            new.writestr(name, mutated(old.read(name), rng) if name == chosen else old.read(name))
+    return stream.getvalue()
+
+
+def read_arrays(content: bytes) -> None:
+    from input_pipeline import arrays
+
+    path = FOLDER / "data.npz"
+    path.write_bytes(content)
+    source = arrays.open_npz(path, "train")
+    for index in range(len(source)):
+        example = source[index]
+        assert example.image.dtype == np.uint8 and example.image.ndim == 3
+
+
 def read_tar(content: bytes) -> None:
     from input_pipeline.prepare import builders
 
@@ -385,8 +417,9 @@ READERS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "idx": (read_idx, lambda: [idx(), gzip.compress(idx(), mtime=0)]),
     "tar": (read_tar, good_tars),
     "checkpoint list": (read_checkpoint_list, lambda: [checkpoint_list()]),
+    "arrays": (read_arrays, lambda: [arrays_file()]),
 }
-MUTATE = {"checkpoint list": mutated_list}  # the others: `mutated`
+MUTATE = {"checkpoint list": mutated_list, "arrays": mutated_arrays}  # the others: `mutated`
 
 
 def main(name: str, first: int, last: int) -> None:

@@ -23,6 +23,7 @@ READERS = (
     "idx",
     "tar",
     "checkpoint list",
+    "arrays",
 )
 INPUTS, CHUNK, CHUNKS = 150, 20_000, 10
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FUZZER = Path(__file__).parent / "weights_fuzzer.py"
-KINDS = ("zip", "legacy", "safetensors", "npz")
+KINDS = ("zip", "legacy", "safetensors", "shards", "npz")
 QUICK, PART, PARTS = 500, 10_000, 10
 
 

@@ -127,6 +127,20 @@ def safetensors_parts() -> list[bytes]:
     return [json.dumps(entries).encode(), VALUES]
 
 
+PART = "part.safetensors"
+
+
+def safetensors_file() -> bytes:
+    header, data = safetensors_parts()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def shards_index() -> bytes:
+    """The index of a model in several files, here one, which lies beside it."""
+    places = {"metadata": {"total_size": 256}, "weight_map": {"a": PART, "b": PART}}
+    return json.dumps(places, indent=1).encode()
+
+
 def npz_entries() -> dict[str, bytes]:
     entries = {}
     for name, dtype in (("a", "<f4"), ("b", ">i8"), ("c", "?")):
@@ -181,6 +195,8 @@ def make(kind: str, seed: int) -> bytes:
             entries[name] = mutate(entries[name], rng)
         file = pack(entries, method)
         return file if inside else mutate(file, rng)
+    if kind == "shards":
+        return mutate(shards_index(), rng)
     if kind == "legacy":
         parts = legacy_parts()
         if inside:
@@ -233,10 +249,12 @@ def main(kind: str, start: int, count: int) -> None:
     with open("/proc/self/status") as file:
         size = int(file.read().split("VmSize:")[1].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (size + GIGABYTES * 2**30,) * 2)
-    suffix = ".safetensors" if kind == "safetensors" else ".pth"
+    suffix = {"safetensors": ".safetensors", "shards": ".safetensors.index.json"}.get(kind, ".pth")
     outcomes, slowest = collections.Counter(), (0.0, start)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, f"mutated{suffix}")
+        with open(os.path.join(folder, PART), "wb") as file:
+            file.write(safetensors_file())
         for seed in range(start, start + count):
             with open(path, "wb") as file:
                 file.write(make(kind, seed))

@@ -83,6 +83,7 @@ DAMAGED = {
     "text": b"no archive",
     "empty": b"",
     "no splits": damaged(GOOD).replace(b"x_train", b"z_train"),
+    "labels of another name": damaged(GOOD).replace(b"y_train.npy", b"y_train_npy"),
     "cut": damaged(GOOD[:-1]),
     "no header": damaged(b"\x93NUMPY"),
     "objects": damaged(npy(np.array([{}], object))),
@@ -99,6 +100,14 @@ def test_damaged_files_are_named(what, tmp_path):
     path.write_bytes(DAMAGED[what])
     with pytest.raises(DataError, match="data.npz"):
         input_pipeline.open(f"npz:{path}", "train")
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xD800])
+def test_names_of_no_characters(code, file):
+    names = np.array([code, 98, 99], np.uint32).view("<U1")
+    np.savez(file, x_train=IMAGES, y_train=LABELS, class_names=names)
+    with pytest.raises(DataError, match="array class_names in .*data.npz cannot be read"):
+        input_pipeline.open(f"npz:{file}", "train")
 
 
 def test_what_is_missing_is_told(file):

@@ -1,5 +1,6 @@
 """The preprocessing of `zoo` is the evaluation transform of `input_pipeline`."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 from skimage import data
 
 import zoo
-from input_pipeline import augment, jpeg, resize, transforms
+from input_pipeline import augment, decode, example, jpeg, resize, transforms
 from input_pipeline.example import Example
+from zoo import pictures
 from zoo.preprocess import Preprocessing
 
 TRANSFORMS = {
@@ -137,3 +139,19 @@ def test_wrong_settings_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"{name} of a preprocessing cannot be"):
         Preprocessing(**{"image_size": 32, **wrong})
+
+
+def test_what_is_opened_is_what_training_opens(monkeypatch):
+    """Neither room may import the other, so the limits stand in both."""
+    assert pictures._FORMATS == decode.FORMATS and pictures.MAX_PIXELS == example.MAX_PIXELS
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 64)
+    small = Preprocessing(4, crop=None)
+    for kind, side, opened in (("PNG", 8, True), ("WEBP", 8, False), ("WEBP", 4, True)):
+        stream = io.BytesIO()
+        Image.new("RGB", (side, side)).save(stream, kind)
+        for read in (small, lambda content: decode.decode_rgb(content, "x", max_pixels=64)):
+            refused = (
+                contextlib.nullcontext() if opened else pytest.raises(Exception, match="8 x 8")
+            )
+            with refused:
+                read(stream.getvalue())
