@@ -3,7 +3,7 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-_NO_RECIPES = ("__init__", "base", "keys")
+_NO_RECIPES = ("__init__", "base", "functions", "keys")
 
 
 def names() -> list[str]:

@@ -24,7 +24,8 @@ def get_config() -> ConfigDict:
     config.compile_cache = "auto"
 
     config.model = Section()
-    config.model.name = "lenet5"  # see zoo.list_models()
+    # See zoo.list_models(); also "module:function", which builds a model of your own.
+    config.model.name = "lenet5"
     config.model.num_classes = 0  # 0: as many as the data set has
     config.model.dtype = "float32"  # dtype of the computation; parameters stay float32
     config.model.options = ConfigDict()  # other attributes, such as drop_path, scan, remat
@@ -38,7 +39,8 @@ def get_config() -> ConfigDict:
     config.init.skip = "(^|_)head(/|$)"
 
     config.data = Section()
-    config.data.name = "mnist"  # see input_pipeline.open
+    # See input_pipeline.open; also "module:function", which gives (split) -> data of your own.
+    config.data.name = "mnist"
     config.data.dir = ""  # folder of prepared data sets; "": tfds's default
     config.data.manual_dir = ""  # folder of original files that cannot be downloaded
     config.data.train_split = "train"  # with tfds also "train[:90%]"
@@ -68,15 +70,24 @@ def get_config() -> ConfigDict:
     config.augment.flip = False  # mirror half of the images left to right
     config.augment.shift = 0  # random shift by up to so many pixels, filled with zeros
     config.augment.lighting = 0.0  # standard deviation of AlexNet's colour shift
+    # Functions of your own, after these: of (key, images [B, H, W, C] in [0, 255]) on the device,
+    # and of (image uint8 [H, W, C], numpy.random.Generator) in the processes that decode.
+    config.augment.operations = ()
+    config.augment.host_operations = ()
 
     config.loss = Section()
+    # "cross_entropy", or "module:function" of (logits [B, K], labels [B], **options) -> [B].
+    config.loss.name = "cross_entropy"
+    config.loss.options = ConfigDict()  # further arguments of the function
     config.loss.label_smoothing = 0.0
     config.loss.auxiliary_weights = ()  # one per auxiliary head, in the order of names
     # Logit of an extra class that is never the label (LeNet-5 of 1998); None: no such class.
     config.loss.reject_class_logit = placeholder(float)
 
     config.optimizer = Section()
-    config.optimizer.name = "sgd"  # an optimizer of optax, or "diagonal_levenberg_marquardt"
+    # An optimizer of optax, "diagonal_levenberg_marquardt", or "module:function" of
+    # (learning_rate, **options) -> optax.GradientTransformation.
+    config.optimizer.name = "sgd"
     config.optimizer.options = ConfigDict()  # arguments besides learning rate and weight decay
     # Decoupled if the optax optimizer has such an argument (adamw, lamb), else L2 as in SGD.
     config.optimizer.weight_decay = 0.0
@@ -94,7 +105,10 @@ def get_config() -> ConfigDict:
     config.optimizer.multipliers = ()
 
     config.schedule = Section()
-    config.schedule.name = "constant"  # "constant", "steps", "linear" or "cosine"
+    # "constant", "steps", "linear", "cosine", or "module:function" of (learning_rate, steps,
+    # **options) -> (step -> rate), over the steps after the warmup.
+    config.schedule.name = "constant"
+    config.schedule.options = ConfigDict()  # further arguments of the function
     config.schedule.learning_rate = 0.1  # the peak, for this recipe's batch size
     config.schedule.warmup = "0 steps"  # duration of the linear warmup from schedule.start
     config.schedule.start = 0.0  # learning rate of the first step of the warmup
@@ -103,11 +117,17 @@ def get_config() -> ConfigDict:
     config.schedule.factors = ()  # of "steps": one factor per boundary
 
     config.ema = Section()
-    config.ema.decay = 0.0  # moving average of the parameters, to be evaluated; 0: none
+    # Moving average of the parameters, which is evaluated beside them, and kept; 0: none.
+    config.ema.decay = 0.0
 
     config.eval = Section()
     config.eval.every = "1 epoch"  # and at the end; "0 steps": only there
     config.eval.batch_size = 0  # 0: as in training
+    # Metrics besides loss, top1 and top5: functions of (logits [B, K], labels [B]) -> [B], whose
+    # mean over all examples is reported.
+    config.eval.metrics = ()
+    # Functions that are called after each evaluation, see train.callbacks.
+    config.eval.callbacks = ()
     config.eval.crop = 0.875  # fraction of the shorter side that the centre crop keeps
     config.eval.interpolation = "bilinear"
 
@@ -117,6 +137,9 @@ def get_config() -> ConfigDict:
     config.checkpoint = Section()
     config.checkpoint.every = "1 epoch"  # as eval.every; also when interrupted
     config.checkpoint.keep = 2  # number of newest checkpoints to keep, at least 2
+    # Figure of the evaluation whose highest value so far is kept, in best.safetensors; "-loss": the
+    # lowest, "": none.
+    config.checkpoint.best = "top1"
 
     config.signals = Section()
     # Signals that save a checkpoint and end the run, and those that save and go on.

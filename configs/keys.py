@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import functions
+
 # Old dotted name: new one, in the same section. Remove an entry one release after its rename.
 RENAMED = {
     "loss.rubbish_logit": "loss.reject_class_logit",  # renamed in 0.2
@@ -17,13 +19,16 @@ RENAMED = {
 
 
 class Section(ConfigDict):
-    """A ConfigDict in which a renamed key can be read and set by its old name, with a warning."""
+    """A ConfigDict in which a renamed key can be read and set by its old name, with a warning.
+
+    A function that is assigned to a key becomes the text that names it, see `configs.functions`.
+    """
 
     def __getitem__(self, key: str) -> Any:
         return super().__getitem__(self._current(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(self._current(key), value)
+        super().__setitem__(self._current(key), functions.named(key, value))
 
     def _current(self, key: str) -> str:
         if key in self._fields:

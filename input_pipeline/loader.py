@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import decode, order
-from input_pipeline.example import DataError, Example, Source, UnreadableImage, known_label
+from input_pipeline.example import DataError, Source, UnreadableImage, known_label
+from input_pipeline.transforms import Transform
 
-Transform = Callable[[Example, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]
 
 

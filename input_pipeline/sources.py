@@ -1,9 +1,11 @@
 """Data sets by name."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from input_pipeline import arrays
+from input_pipeline import arrays, own
 from input_pipeline.example import MAX_PIXELS, DataError, OnUnreadable, Source
 from input_pipeline.folder import HELD_OUT, ClassOrder, open_folder, splits
 from input_pipeline.synthetic import open_synthetic
@@ -14,7 +16,7 @@ _EVALUATION_SPLITS = ("validation", "val", "test")
 
 
 def open(
-    name: str,
+    name: str | Callable[[str], Any],
     split: str,
     data_dir: str | Path | None = None,
     manual_dir: str | Path | None = None,
@@ -32,7 +34,8 @@ def open(
       name: "mnist" (embedded), "fashion_mnist", "kmnist", "cifar10", "cifar100", "imagenet2012" or
         any other image-classification data set of tfds ("NAME", "NAME/CONFIG", "NAME:VERSION");
         "folder:PATH", a folder of images; "npz:PATH", arrays x_train, y_train, x_test, y_test in a
-        file; "synthetic" or "synthetic:classes=1000,...".
+        file; "synthetic" or "synthetic:classes=1000,..."; a data set of one's own: the name with
+        which it was registered, or the function itself, see `register`.
       split: "train", "test", "validation", ..., or a part of one: "train[:10%]". Of a folder it is
         taken of each class.
       data_dir: folder of tfds's data sets, by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
@@ -54,6 +57,16 @@ def open(
       >>> len(input_pipeline.open("mnist", "train[:10%]"))
       6000
     """
+    if make := _own(name):
+        return own.open_own(
+            make,
+            name_of(name),
+            split,
+            on_unreadable,
+            max_pixels=max_pixels,
+            exif_orientation=exif_orientation,
+        )
+    assert isinstance(name, str)  # what is no function
     kind, _, rest = name.partition(":")
     if kind == "synthetic":
         return open_synthetic(rest, split, on_unreadable)
@@ -77,12 +90,26 @@ def open(
     return tfds_source.open_prepared(name, folder, split, on_unreadable, max_pixels)
 
 
-def eval_split(name: str, data_dir: str | Path | None = None) -> str:
+def name_of(name: str | Callable[[str], Any]) -> str:
+    """Returns the name of a data set that is opened by its name or its function."""
+    return name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+
+
+def _own(name: str | Callable[[str], Any]) -> Callable[[str], Any] | None:
+    return own.registered(name) if isinstance(name, str) else name
+
+
+def eval_split(name: str | Callable[[str], Any], data_dir: str | Path | None = None) -> str:
     """Returns the name of the evaluation split: validation if the data set has it, else test.
+
+    Of a data set of one's own it is "test".
 
     Raises:
       DataError: the data set has neither, or is not prepared.
     """
+    if _own(name):
+        return "test"
+    assert isinstance(name, str)
     kind, _, rest = name.partition(":")
     if kind == "synthetic" or kind in _PREPARED_ON_FIRST_USE:
         return "test"

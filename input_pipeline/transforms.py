@@ -5,14 +5,17 @@ A transform is a picklable frozen dataclass that is called with an example and a
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from input_pipeline import resize
 from input_pipeline.decode import LazyImage
-from input_pipeline.example import Example
+from input_pipeline.example import DataError, Example
 from input_pipeline.resize import Box
+
+Transform = Callable[[Example, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,31 @@ class Resize:
         image = LazyImage(example)
         box = (0, 0, image.width, image.height)
         return image.resized(box, self.size, self.interpolation, crop_first=True)
+
+
+@dataclass(frozen=True)
+class Then:
+    """A transform, and functions of one's own after it.
+
+    Attributes:
+      transform: the transform.
+      operations: functions of (image uint8 [S, S, C], random generator) that return such an image.
+    """
+
+    transform: Transform
+    operations: tuple[Callable[[np.ndarray, np.random.Generator], np.ndarray], ...]
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> np.ndarray:
+        image = self.transform(example, rng)
+        for operation in self.operations:
+            before, image = image.shape, np.asarray(operation(image, rng))
+            if image.shape != before or image.dtype != np.uint8:
+                name = getattr(operation, "__name__", str(operation))
+                raise DataError(
+                    f"The operation {name} gave {image.dtype} {list(image.shape)}: it has to give "
+                    f"uint8 {list(before)}, as it was given."
+                )
+        return image
 
 
 @dataclass(frozen=True)

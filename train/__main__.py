@@ -1,6 +1,7 @@
 """python -m train --config=configs/lenet.py [--config.KEY=VALUE ...] [--workdir=FOLDER]
 
-Trains a model as a recipe says, or resumes the run that the workdir holds.
+Trains a model as a recipe says, or resumes the run that the workdir holds. With --seeds=0,1,2 there
+is one run after the other in WORKDIR/seed-0, WORKDIR/seed-1, ..., and a table of them at the end.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 from train.console import open_streams
@@ -19,13 +21,14 @@ from train.script import invocation
 from train.signals import STOP, caught
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
+_SEEDS = flags.DEFINE_list("seeds", [], "Seeds of several runs, such as 0,1,2.")
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     open_streams()
     if wants_help(arguments):
-        print(usage(__doc__ or "", _WORKDIR))
+        print(usage(__doc__ or "", _WORKDIR, _SEEDS))
         return 0
     command = shlex.join([*invocation("train"), *arguments[1:]])
     resume = f"Stopped. To resume, run: {command}"
@@ -33,6 +36,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(signum, lambda signum, _: os._exit(fail(resume, 128 + signum)))
     try:
         config = parse(arguments)
+        runs = runs_of(config, _WORKDIR.value or default_workdir(_recipe()), _SEEDS.value)
     except WrongCommandLine as error:
         return fail(str(error), 2)
 
@@ -42,15 +46,45 @@ def main(arguments: list[str]) -> int:
     from train.memory import keep_freed_memory
 
     keep_freed_memory()
-    flag: Any = flags.FLAGS["config"]  # that of a configuration, which knows its file
-    workdir = _WORKDIR.value or default_workdir(flag.config_filename)
     try:
-        train_and_evaluate(config, workdir)
+        for number, (config, workdir) in enumerate(runs, 1):
+            if runs[1:]:
+                print(f"Run {number} of {len(runs)}: {workdir}", flush=True)
+            train_and_evaluate(config, workdir)
+        if runs[1:]:
+            from train.use import comparison
+
+            folder = str(Path(runs[0][1]).parent)
+            print(comparison.as_text(comparison.rows(comparison.open_groups([folder]), ["top1"])))
     except (TrainError, DataError) as error:
         return fail(str(error), 1)
     except Interrupted as error:
         return fail(resume, 128 + error.signum)
     return 0
+
+
+def runs_of(config: ConfigDict, workdir: str, seeds: list[str]) -> list[tuple[ConfigDict, str]]:
+    """Returns the recipe and the folder of each run.
+
+    Raises:
+      WrongCommandLine: a seed is no whole number, or is given twice.
+    """
+    if not seeds:
+        return [(config, workdir)]
+    if not all(seed.strip().isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise WrongCommandLine(f"--seeds={','.join(seeds)}: different whole numbers, as in 0,1,2.")
+    runs = []
+    for seed in map(int, seeds):
+        of_seed = config.copy_and_resolve_references()
+        of_seed.seed = seed
+        runs.append((of_seed, f"{workdir}/seed-{seed}"))
+    return runs
+
+
+def _recipe() -> str:
+    """The value of --config."""
+    flag: Any = flags.FLAGS["config"]  # that of a configuration, which knows its file
+    return flag.config_filename
 
 
 def default_workdir(config: str) -> str:

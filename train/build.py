@@ -1,5 +1,6 @@
 """Builds the parts of a run: model, task, initial state and compiled programs."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,21 +14,50 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import zoo
-from train import step
+from configs.functions import is_reference
+from train import losses, step
 from train.data import Data
 from train.durations import Intervals
 from train.errors import TrainError
+from train.functions import check_options, find, find_all
 from train.layer_decay import layer_factors
 from train.optimizers import make_optimizer, make_schedule
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
 from train.sharding import state_shardings
+from zoo import registry
 from zoo.kernels import platform
 
 
-def model_overrides(config: ConfigDict, num_classes: int) -> dict[str, Any]:
-    """Returns the keyword arguments of `zoo.create` for the section `model` of a recipe."""
+def register_model(config: ConfigDict) -> ConfigDict:
+    """Registers a model that the recipe names as module:function.
+
+    Returns:
+      The recipe with the registered name of its model.
+
+    Raises:
+      TrainError: there is no such function, or its name is that of another model.
+    """
+    if not is_reference(config.model.name):
+        return config
+    build = find("model.name", config.model.name, {})
     try:
-        return dict(num_classes=num_classes, dtype=config.dtype, **config.options.to_dict())
+        zoo.register(build)
+    except (ValueError, TypeError) as error:
+        raise TrainError(f"model.name={config.model.name}: {error}") from error
+    config = config.copy_and_resolve_references()
+    config.model.name = build.__name__
+    return config
+
+
+def model_overrides(config: ConfigDict, num_classes: int) -> dict[str, Any]:
+    """Returns the keyword arguments of `zoo.create` for the section `model` of a recipe.
+
+    A model of one's own that computes in float32 need not have the attribute `dtype`.
+    """
+    _, known = registry.attributes(config.name)
+    dtype = {"dtype": config.dtype} if "dtype" in known or config.dtype != "float32" else {}
+    try:
+        return dict(num_classes=num_classes, **dtype, **config.options.to_dict())
     except TypeError as error:
         raise TrainError(
             f"model.options must not set num_classes or dtype, which are keys of their own "
@@ -41,9 +71,8 @@ def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
     Raises:
       TrainError: the model does not have such attributes.
     """
-    overrides = model_overrides(config, num_classes)
     try:
-        return zoo.create(config.name, **overrides)
+        return zoo.create(config.name, **model_overrides(config, num_classes))
     except (TypeError, ValueError) as error:
         raise TrainError(f"model.options do not fit {config.name}: {error}") from error
 
@@ -70,13 +99,32 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         image_shape=data.image_shape,
         mesh=mesh,
         seed=config.seed,
-        label_smoothing=config.loss.label_smoothing,
-        reject_class_logit=config.loss.reject_class_logit,
+        loss=make_loss(config.loss),
+        eval_loss=partial(losses.cross_entropy, reject_class_logit=config.loss.reject_class_logit),
+        metrics=find_all("eval.metrics", config.eval.metrics),
         auxiliary_weights=tuple(config.loss.auxiliary_weights),
         batch_norm=config.batch_norm,
         ema_decay=config.ema.decay,
         freeze=config.optimizer.freeze,
     )
+
+
+def make_loss(config: ConfigDict) -> step.Loss:
+    """Returns the loss of training that the section `loss` of a recipe describes.
+
+    Raises:
+      TrainError: there is no such loss, or keys of the section do not fit it.
+    """
+    function, options = find("loss.name", config.name, losses.LOSSES), dict(config.options)
+    settings = {key: config[key] for key in ("label_smoothing", "reject_class_logit")}
+    known = inspect.signature(function).parameters
+    for key, value in settings.items():
+        if key in known:
+            options[key] = value
+        elif value:
+            raise TrainError(f"loss.{key}={value}: the loss {config.name} has no such argument.")
+    check_options("loss", function, 2, options)
+    return partial(function, **options)
 
 
 def state_shapes(task: step.Task) -> step.TrainState:

@@ -9,12 +9,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from configs.functions import is_reference
 from configs.keys import flat
 from input_pipeline.resize import INTERPOLATIONS
-from train.build import make_model
+from train.build import make_loss, make_model
 from train.data import model_info
 from train.durations import Intervals, parse_duration
 from train.errors import TrainError
+from train.functions import find_all
 from train.optimizers import make_optimizer, make_schedule
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
@@ -32,9 +34,19 @@ def check_values(config: ConfigDict) -> None:
 
 
 def check_model(config: ConfigDict) -> None:
-    """Raises TrainError if there is no such model, schedule or optimizer, or options do not fit."""
+    """Raises TrainError if a recipe names what there is not, or with options that do not fit."""
     info = model_info(config.model.name)
     model = make_model(config.model, config.model.num_classes or 10)
+    make_loss(config.loss)
+    metrics = find_all("eval.metrics", config.eval.metrics)
+    callbacks = find_all("eval.callbacks", config.eval.callbacks)
+    best, known = config.checkpoint.best.removeprefix("-"), ("loss", "top1", "top5", *metrics)
+    if best and best.removeprefix("raw_") not in known and not callbacks:  # which may give it
+        raise TrainError(
+            f"checkpoint.best={config.checkpoint.best}: evaluations have {', '.join(known)}."
+        )
+    for key in ("operations", "host_operations"):
+        find_all(f"augment.{key}", config.augment[key])
     epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
     make_optimizer(config.optimizer, make_schedule(config, epoch))
     size = config.data.image_size
@@ -96,6 +108,10 @@ _EVERY: Rule = (
     'a duration such as "2 epochs", "500 steps" or "60000 examples"; 0 means only at the end',
 )
 _EXPRESSION: Rule = (lambda value: re.compile(value) is not None, "a regular expression")
+_NAMES: Rule = (
+    lambda value: isinstance(value, tuple) and all(map(is_reference, value)),
+    'names of functions in parentheses, such as ("my_module:my_function",)',
+)
 _DURATION: Rule = (_duration, 'a duration such as "2.5 epochs" or "500 steps"')
 
 RULES: dict[str, Rule] = {
@@ -166,6 +182,14 @@ RULES: dict[str, Rule] = {
         "numbers from 0 on, one per boundary",
     ),
     "ema.decay": _number(0, 1, below=True),
+    "augment.operations": _NAMES,
+    "augment.host_operations": _NAMES,
+    "eval.metrics": _NAMES,
+    "eval.callbacks": _NAMES,
+    "checkpoint.best": (
+        lambda value: re.fullmatch(r"-?[\w.]+|", value) is not None,
+        'the name of a figure of the evaluation, such as "top1" or "-loss", or nothing',
+    ),
     "eval.every": _EVERY,
     "eval.batch_size": _whole(0),
     "eval.crop": _number(0, 1, above=True),

@@ -4,20 +4,24 @@ import contextlib
 import difflib
 import itertools
 import re
-import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import configs
+from configs import functions
 from configs.keys import current_key, flat
 from train import overrides
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: NAME or FILE.py[:smoke].")
 _HELP = ("-h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
+
+
+_OF_RECIPES = (AttributeError, ImportError)
 
 
 class WrongCommandLine(Exception):
@@ -37,12 +41,13 @@ def parse(arguments: list[str]) -> ConfigDict:
     rest, taken = overrides.take_out(arguments)
     try:
         with _argv(rest):
+            _find_modules_beside(rest)
             flags.FLAGS(rest)
         if CONFIG.value is None:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
         flat(CONFIG.value.to_dict())  # raises the error with which the recipe could not be loaded
         overrides.apply(CONFIG.value, _as_written(rest), taken)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (flags.Error, LookupError, TypeError, ValueError, OSError, *_OF_RECIPES) as error:
         raise WrongCommandLine(unknown_key(arguments) or _last_line(error)) from error
     return CONFIG.value
 
@@ -91,21 +96,36 @@ def unknown_key(arguments: list[str]) -> str:
     return ""
 
 
-def _as_written(arguments: list[str]) -> ConfigDict:
-    """The recipe as its file says, without the --config.KEY flags.
-
-    Raises:
-      OSError: there is no such file.
-    """
+def _recipe_of(arguments: list[str]) -> tuple[str, str]:
+    """The file of the recipe and its argument, or "" if there are none."""
     recipe = ""
     for argument, following in itertools.pairwise([*arguments, ""]):
         flag, equals, value = argument.partition("=")
         if flag in ("-config", "--config"):
             recipe = value if equals else following
     path, _, argument = recipe.partition(":")
+    return path, argument
+
+
+def _find_modules_beside(arguments: list[str]) -> None:
+    """Lets the recipe import modules that lie beside it, after all others."""
+    path, _ = _recipe_of(arguments)
+    folder = str(Path(path).absolute().parent)
+    if path and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _as_written(arguments: list[str]) -> ConfigDict:
+    """The recipe as its file says, without the --config.KEY flags.
+
+    Raises:
+      OSError: there is no such file.
+    """
+    path, argument = _recipe_of(arguments)
     if not Path(path).is_file():
         raise FileNotFoundError(path)
-    return runpy.run_path(path)["get_config"](*([argument] if argument else []))
+    module: Any = functions.load_file(Path(path))
+    return module.get_config(*([argument] if argument else []))
 
 
 def wants_help(arguments: list[str]) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,10 +12,12 @@ from ml_collections import ConfigDict
 
 import input_pipeline
 import zoo
+from configs.functions import is_reference
 from input_pipeline import augment, in_memory, transforms
 from input_pipeline.example import DataError, Source
 from train.console import say
 from train.errors import TrainError
+from train.functions import find, find_all
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -75,7 +78,7 @@ def open_data(config: ConfigDict, preprocessing: Preprocessing | None = None) ->
     model_info(config.model.name)  # raises for an unknown model, before anything is prepared
     train = _open(config, config.data.train_split)
     split = config.data.eval_split or input_pipeline.eval_split(
-        config.data.name, config.data.dir or None
+        own_data(config.data.name), config.data.dir or None
     )
     evaluation = _open(config, split)
     _check_classes(train, evaluation)
@@ -121,7 +124,12 @@ def make_data(
         evaluation=evaluation,
         train_transform=train_transform,
         eval_transform=eval_transform,
-        augment=functools.partial(_augment, config.augment, normalize),
+        augment=functools.partial(
+            _augment,
+            config.augment,
+            tuple(find_all("augment.operations", config.augment.operations).values()),
+            normalize,
+        ),
         normalize=normalize,
         image_shape=(size, size, channels),
         on_device=_keep_on_device(config, train, evaluation, train_transform),
@@ -154,10 +162,27 @@ def check_labels(labels: np.ndarray, num_classes: int, source: Source) -> None:
         )
 
 
+def own_data(name: str) -> str | Callable:
+    """Returns the function that `data.name` names as module:function, or the name as it is.
+
+    Raises:
+      TrainError: there is no such function.
+    """
+    if not is_reference(name):
+        return name
+    function = find("data.name", name, {})
+
+    def make(split: str) -> Any:
+        return function(split)
+
+    make.__name__ = name  # in messages, and in the lines of results
+    return make
+
+
 def _open(config: ConfigDict, split: str) -> Source:
     data = config.data
     source = input_pipeline.open(
-        data.name,
+        own_data(data.name),
         split,
         data_dir=data.dir or None,
         manual_dir=data.manual_dir or None,
@@ -189,12 +214,15 @@ def _check_classes(train: Source, evaluation: Source) -> None:
 def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
     """The transforms of training and of evaluation; flips are left to the device."""
     try:
-        return _make_transforms(config, source, size)
+        training, evaluation = _make_transforms(config, source, size)
     except ValueError as error:
         raise TrainError(
             f"The keys of augment and eval do not fit: {error}. See augment.crop, augment.resize, "
             "augment.interpolation, eval.crop and eval.interpolation in configs/base.py."
         ) from error
+
+    host = find_all("augment.host_operations", config.augment.host_operations)
+    return (transforms.Then(training, tuple(host.values())) if host else training), evaluation
 
 
 def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
@@ -233,8 +261,9 @@ def _keep_on_device(
     possible = isinstance(transform, transforms.Pad)
     if choice == "yes" and not possible:
         raise TrainError(
-            f"data.on_device=yes: the images of {train.dataset} must be resized or cropped one by "
-            "one, so they cannot stay on the device; use data.on_device=auto."
+            f"data.on_device=yes: the images of {train.dataset} must be resized, cropped or "
+            "changed on the host one by one, so they cannot stay on the device; use "
+            "data.on_device=auto."
         )
     if choice == "no" or not possible:
         return False
@@ -243,7 +272,11 @@ def _keep_on_device(
 
 
 def _augment(
-    recipe: ConfigDict, normalize: Callable, key: jax.Array, images: jax.Array
+    recipe: ConfigDict,
+    operations: tuple[Callable, ...],
+    normalize: Callable,
+    key: jax.Array,
+    images: jax.Array,
 ) -> jax.Array:
     shift_key, flip_key, lighting_key = jax.random.split(key, 3)
     if recipe.shift:
@@ -252,4 +285,12 @@ def _augment(
         images = augment.random_flip(flip_key, images)
     if recipe.lighting:
         images = augment.lighting(lighting_key, images, recipe.lighting)
+    own_key = jax.random.fold_in(key, 3)  # independent of the three that key was split into
+    for number, operation in enumerate(operations):
+        before, images = images.shape, operation(jax.random.fold_in(own_key, number), images)
+        if images.shape != before:
+            name = getattr(operation, "__name__", str(operation))
+            raise TrainError(
+                f"augment.operations: {name} turns images {list(before)} into {list(images.shape)}."
+            )
     return normalize(images)

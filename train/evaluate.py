@@ -34,6 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--models", default="", help="pattern of zoo.list_weights, instead of --weights")
     add("--workdir", type=_words, default=(), help="folders of runs, instead of --weights")
     add("--model", default="", help="the model in a file that does not say it")
+    options.add_import(parser)
     add("--data", default="", help="name of the data set")
     add("--split", default="", help="its split (the one for evaluation)")
     add("--data_dir", default="", help="folder of prepared data sets (tfds's)")
@@ -59,6 +60,7 @@ def main(arguments: list[str]) -> int:
     from train.memory import keep_freed_memory
     from train.use.evaluation import Protocol
     from train.use.results import Results
+    from train.use.weights import register_models
     from train.workspace import use_compile_cache
 
     keep_freed_memory()
@@ -66,6 +68,7 @@ def main(arguments: list[str]) -> int:
     try:
         results = Results(given.results)
         protocol = Protocol(given.views, given.scales, given.average)
+        register_models(given.imports)
         groups = named(given)
         failed = 0
         for names in groups:

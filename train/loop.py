@@ -10,15 +10,16 @@ from ml_collections import ConfigDict
 
 from input_pipeline.example import DataError
 from train import hosts
-from train.build import initial_state, make_runner, make_task, state_shapes
+from train.build import initial_state, make_runner, make_task, register_model, state_shapes
+from train.callbacks import Callbacks
 from train.check import check_model, check_values
 from train.checkpoint import Checkpoints
 from train.data import open_data
 from train.durations import Intervals
 from train.errors import Interrupted, TrainError, config_keys_in_errors
-from train.export import ModelFile
 from train.initial import InitialWeights
 from train.interruption import Interruption
+from train.model_file import ModelFile
 from train.report import NonFiniteLoss, Report
 from train.runners import Runner
 from train.settings import check_duration, check_settings, write_classes
@@ -45,6 +46,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         compiling.
     """
     check_values(config)
+    config = register_model(config)
     hosts.join(config.hosts)
     check_model(config)
     workdir = open_workdir(workdir)
@@ -64,6 +66,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         write_classes(workdir, data.train.class_names)
         initial.write()
         model_file = ModelFile(workdir, config, data)
+        callbacks = Callbacks(config, workdir, task.model, model_file)
 
         with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
             state = interruption.call(checkpoints.restore, shapes)
@@ -80,7 +83,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
                 with save_on_interrupt(progress, report, checkpoints, interruption):
                     runner = interruption.call(make_runner, config, task, shapes, intervals, data)
                     training_loop(
-                        progress, runner, intervals, report, checkpoints, model_file, interruption
+                        *(progress, runner, intervals, report, checkpoints),
+                        *(model_file, callbacks, interruption),
                     )
     return report.last_evaluation
 
@@ -100,6 +104,7 @@ def training_loop(
     report: Report,
     checkpoints: Checkpoints,
     model_file: ModelFile,
+    callbacks: Callbacks,
     interruption: Interruption,
 ) -> None:
     """Trains, logs, evaluates and saves until the last step; keeps `progress` up to date.
@@ -128,8 +133,10 @@ def training_loop(
         if intervals.evaluates_at(step) and not report.has_evaluation(step):
             report.flush()
             metrics = runner.evaluate(progress.state, interruption.check)
-            evaluation = report.evaluation(step, metrics, runner.skipped)
-            model_file.write(progress.state, evaluation)
+            line = report.evaluation_line(step, metrics, runner.skipped)
+            line |= callbacks(progress.state, line)
+            model_file.write(progress.state, line)
+            report.evaluation(line)
 
         # Save.
         if intervals.saves_at(step) or save_requested:

@@ -37,6 +37,9 @@ def cross_entropy(
     return optax.softmax_cross_entropy(logits, targets)
 
 
+LOSSES = {"cross_entropy": cross_entropy}  # by the names of loss.name
+
+
 def in_top(logits: jax.Array, labels: jax.Array, k: int) -> jax.Array:
     """Whether the label is among the k largest logits: [B, K], int [B] -> bool [B].
 

@@ -1,6 +1,5 @@
 """Optimizers and schedules by name."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,9 @@ from ml_collections import ConfigDict
 from train.durations import Intervals, to_steps
 from train.errors import TrainError
 from train.freeze import freeze, parameter_name, some_names
+from train.functions import find, with_options
+
+SCHEDULES = ("constant", "linear", "cosine", "steps")
 
 
 def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
@@ -24,7 +26,8 @@ def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
       intervals: of the run; its last step is the end of the schedule.
 
     Raises:
-      TrainError: the schedule is not known, or has other than one factor per boundary.
+      TrainError: the schedule is not known, does not take one of the options, or has other than
+        one factor per boundary.
     """
     schedule, peak = config.schedule, config.schedule.learning_rate
     examples = round(intervals.steps_per_epoch * config.batch_size)
@@ -44,10 +47,10 @@ def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
         boundaries = [steps(boundary) - warmup for boundary in schedule.boundaries]
         after = _piecewise_constant(peak, boundaries, schedule.factors)
     else:
-        raise TrainError(
-            f"schedule.name={schedule.name!r} is not known: choose constant, linear, cosine or "
-            "steps."
+        own = find(
+            "schedule.name", schedule.name, dict.fromkeys(SCHEDULES, optax.constant_schedule)
         )
+        after = with_options("schedule", own, peak, rest, **schedule.options)
     if warmup == 0:
         return after
     before = optax.linear_schedule(schedule.start, peak, warmup)
@@ -80,11 +83,7 @@ def make_optimizer(
         one of the options.
     """
     options, decay = dict(config.options), config.weight_decay
-    factory = _factories().get(config.name)
-    if factory is None:
-        near = difflib.get_close_matches(config.name, _factories(), n=3, cutoff=0.4)
-        hint = f" The closest names are {', '.join(near)}." if near else ""
-        raise TrainError(f"optimizer.name={config.name!r} is not an optimizer of optax.{hint}")
+    factory = find("optimizer.name", config.name, _factories())
     chain = []
     if config.clip_norm:
         chain.append(optax.clip_by_global_norm(config.clip_norm))
@@ -93,10 +92,7 @@ def make_optimizer(
         options |= {"weight_decay": decay, "mask": mask}
     elif decay:
         chain.append(optax.add_decayed_weights(decay, mask))
-    try:
-        chain.append(factory(schedule, **options))
-    except TypeError as error:
-        raise TrainError(f"optimizer.options do not fit {config.name}: {error}.") from error
+    chain.append(with_options("optimizer", factory, schedule, **options))
     if layer_factors is not None:
         chain.append(scale_by_tree(layer_factors))
     if config.multipliers:

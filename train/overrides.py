@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from configs import base
 from configs.keys import flat
 
-# Sections whose keys a recipe need not have: they are arguments of the model, of the optimizer.
-FREE = re.compile(r"((?:model|optimizer)\.options)\.(\w+)")
+# Sections whose keys a recipe need not have: they are arguments of what the recipe names.
+FREE = re.compile(r"((?:model|loss|optimizer|schedule)\.options)\.(\w+)")
 
 
 def take_out(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:

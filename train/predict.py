@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     from train.errors import TrainError
     from train.memory import keep_freed_memory
     from train.use import formats, predictions
-    from train.use.weights import open_model, read_classes
+    from train.use.weights import open_model, read_classes, register_models
     from train.workspace import use_compile_cache
 
     keep_freed_memory()
@@ -57,6 +57,7 @@ def main(arguments: list[str]) -> int:
         form = formats.format_of(given.out, given.format)
         files = predictions.find_images(given.images)
         classes = read_classes(given.classes)
+        register_models(given.imports)
         trained = open_model(given.weights, given.workdir, given.model, classes)
         if given.exif_orientation:
             preprocessing = dataclasses.replace(trained.preprocessing, exif_orientation=True)

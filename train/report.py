@@ -23,7 +23,7 @@ from train.console import say
 from train.durations import Intervals
 from train.errors import TrainError
 from train.settings import write_settings
-from train.step import Metrics
+from train.step import NOT_SUMS, RAW, Metrics
 from train.workspace import disk_errors, write_atomically
 
 METRICS = "metrics.jsonl"
@@ -133,7 +133,7 @@ class Report:
         if metrics["nonfinite_step"] >= 0:
             raise NonFiniteLoss(metrics["nonfinite_step"], metrics["learning_rate"])
         self._speedometer.add(metrics["examples"], started, finished)
-        for name in ("loss", "top1", "top5", "examples"):
+        for name in metrics.keys() - set(NOT_SUMS):
             self._totals[name] = self._totals.get(name, 0.0) + metrics[name]
         self._bar.update(step - self._bar.n)
         if self._intervals.logs_at(step):
@@ -151,8 +151,8 @@ class Report:
         self._write(line)
         self._bar.set_postfix_str(summary)
 
-    def evaluation(self, step: int, metrics: Metrics, skipped: int = 0) -> dict[str, Any]:
-        """Writes an evaluation line and returns it. Equal runs have equal ones, but for `seconds`.
+    def evaluation_line(self, step: int, metrics: Metrics, skipped: int = 0) -> dict[str, Any]:
+        """Returns the line of an evaluation. Equal runs have equal ones, but for `seconds`.
 
         Args:
           metrics: of the whole evaluation split.
@@ -170,11 +170,14 @@ class Report:
                 f"The evaluation loss at step {step} is {line['loss']}: the model's output is not "
                 "finite for some image. Lower schedule.learning_rate, or set optimizer.clip_norm."
             )
+        return line
+
+    def evaluation(self, line: dict[str, Any]) -> None:
+        """Writes the line of an evaluation."""
         self._write(line)
         self._print(_describe_evaluation(line))
         if time.monotonic() - self._drawn > CURVES_EVERY:
             self.draw()
-        return line
 
     def complete(self) -> None:
         """Reports that the run was complete before this process started, and its last figures."""
@@ -203,7 +206,8 @@ class Report:
             self._events.close()
 
     def _line(self, split: str, step: int, totals: dict) -> dict[str, Any]:
-        means = {name: totals[name] / totals["examples"] for name in ("loss", "top1", "top5")}
+        names = sorted(totals.keys() - {"examples", *NOT_SUMS}, key=_order)
+        means = {name: totals[name] / totals["examples"] for name in names}
         epoch = step / self._intervals.steps_per_epoch
         seconds = round(time.monotonic() - self._began, 3)
         return {"split": split, "step": step, "epoch": epoch, "seconds": seconds} | means
@@ -263,10 +267,23 @@ def _fetch(metrics: Metrics) -> tuple[dict[str, float], float]:
     return values, time.monotonic()
 
 
+def _order(name: str) -> tuple[bool, int, str]:
+    """Loss and accuracies come first, then other metrics, and those of raw parameters last."""
+    first, plain = ("loss", "top1", "top5"), name.removeprefix(RAW)
+    return name != plain, first.index(plain) if plain in first else len(first), plain
+
+
 def _describe_evaluation(line: dict) -> str:
+    told = ("split", "step", "epoch", "seconds", "loss", "top1", "top5", "examples", "skipped")
+    others = [
+        f", {name} {line[name]:{'.2%' if name.endswith(('top1', 'top5')) else '.4g'}}"
+        for name in line
+        if name not in told
+    ]
     return (
         f"step {line['step']} (epoch {line['epoch']:.2f}): evaluation loss {line['loss']:.4f}, "
-        f"top1 {line['top1']:.2%}, top5 {line['top5']:.2%} of {line['examples']} images"
+        f"top1 {line['top1']:.2%}, top5 {line['top5']:.2%}{''.join(others)} of {line['examples']} "
+        "images"
     )
 
 

@@ -74,11 +74,15 @@ class OnDeviceRunner:
             for source in (data.train, data.evaluation)
         )
         self._eval_rows = _padded_rows(len(data.evaluation), eval_batch_size)
+        self._empty_eval_metrics = partial(
+            _zeros, partial(step.empty_eval_metrics, task), self._replicated
+        )
         self._compile(task, shapes, eval_batch_size)
 
     def _compile(self, task: step.Task, shapes: step.TrainState, eval_batch_size: int) -> None:
         states, replicated = state_shardings(shapes, task.mesh), self._replicated
         metrics = jax.eval_shape(step.empty_metrics)
+        eval_metrics = jax.eval_shape(partial(step.empty_eval_metrics, task))
         train = lower_train_steps(
             task, shapes, self.train_data, (self._max_steps, self._batch_size)
         )
@@ -97,7 +101,7 @@ class OnDeviceRunner:
             out_shardings=replicated,
         ).lower(
             shapes,
-            metrics,
+            eval_metrics,
             self.eval_data,
             _shape(eval_shape, np.int32),
             _shape(eval_shape, bool),
@@ -118,7 +122,7 @@ class OnDeviceRunner:
             state, metrics = self.train_program(state, self.train_data, rows, count)
             yield state, metrics, stop
             return
-        metrics = _empty_metrics(self._replicated)
+        metrics = _zeros(step.empty_metrics, self._replicated)
         throttle = _Throttle()
         for index, row in enumerate(rows):
             row = _put(row, self._row)
@@ -128,7 +132,7 @@ class OnDeviceRunner:
 
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """See `Runner.evaluate`."""
-        metrics, (rows, masks) = _empty_metrics(self._replicated), self._eval_rows
+        metrics, (rows, masks) = self._empty_eval_metrics(), self._eval_rows
         for first in range(0, len(rows), EVAL_BATCHES_PER_CALL):
             check()
             chunk = [array[first : first + EVAL_BATCHES_PER_CALL] for array in (rows, masks)]
@@ -161,13 +165,15 @@ class StreamingRunner:
         self.skipped = 0
         eval_batch = _batch_shapes(task, self._eval_batch_size)
         eval_batch["mask"] = _shape((self._eval_batch_size,), np.float32)
+        empty_eval_metrics = partial(step.empty_eval_metrics, task)
+        self._empty_eval_metrics = partial(_zeros, empty_eval_metrics, self._replicated)
         self.train_program, self.eval_program = _compile_all(
             lower_train_step(task, shapes, self._batch_size),
             jax.jit(
                 partial(step.eval_step_accumulating, task),
                 in_shardings=(state_shardings(shapes, task.mesh), self._replicated, self._batch),
                 out_shardings=self._replicated,
-            ).lower(shapes, jax.eval_shape(step.empty_metrics), eval_batch),
+            ).lower(shapes, jax.eval_shape(empty_eval_metrics), eval_batch),
         )
 
     def train(self, state: step.TrainState, start: int, stop: int) -> Iterator[Update]:
@@ -185,7 +191,7 @@ class StreamingRunner:
                 shard=self._shard,
                 workers=self._workers,
             )
-        metrics = _empty_metrics(self._replicated)
+        metrics = _zeros(step.empty_metrics, self._replicated)
         throttle = _Throttle()
         for index in range(start, stop):
             batch = self._to_device(next(self._batches), self._data.train)
@@ -203,7 +209,7 @@ class StreamingRunner:
             shard=self._shard,
             workers=self._workers,
         )
-        metrics = _empty_metrics(self._replicated)
+        metrics = self._empty_eval_metrics()
         throttle = _Throttle()
         for batch in batches:
             check()
@@ -299,13 +305,12 @@ def _put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(np.shape(array), sharding, lambda index: array[index])
 
 
-def _empty_metrics(sharding: NamedSharding) -> step.Metrics:
-    """`step.empty_metrics` on the devices, without running a program."""
-    shapes = jax.eval_shape(step.empty_metrics)
+def _zeros(empty: Callable[[], step.Metrics], sharding: NamedSharding) -> step.Metrics:
+    """The metrics of nothing on the devices, without running a program."""
     values = {"nonfinite_step": -1}
     return {
         name: _put(np.full((), values.get(name, 0), shape.dtype), sharding)
-        for name, shape in shapes.items()
+        for name, shape in jax.eval_shape(empty).items()
     }
 
 

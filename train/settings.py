@@ -13,6 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from configs import base
+from configs.functions import is_reference
 from configs.keys import current_keys, flat
 from train.console import say
 from train.durations import Intervals, to_steps
@@ -101,7 +102,7 @@ def _changes(workdir: Path, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
     before = _read(workdir / CONFIG)
     if not isinstance(before, dict):
         return {}
-    old, new = current_keys(before), _plain(config)
+    old, new = _without_folders(current_keys(before)), _without_folders(_plain(config))
     old = {key: value for key, value in _plain(base.get_config()).items() if key in new} | old
     return {
         key: (old.get(key), new.get(key))
@@ -112,6 +113,18 @@ def _changes(workdir: Path, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
     return flat(json.loads(json.dumps(config.to_dict())))
+
+
+def _without_folders(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, in which functions of files are named without the folders of the files."""
+
+    def shorter(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shorter(item) for item in value]
+        named = isinstance(value, str) and ".py:" in value and is_reference(value)
+        return Path(value).name if named else value
+
+    return {key: shorter(value) for key, value in values.items()}
 
 
 def _may_change(key: str) -> bool:

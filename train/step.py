@@ -6,7 +6,7 @@ of several steps, batches or devices can be added.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,10 @@ from train.sharding import BATCH, REPLICATED
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+RAW = "raw_"  # begins the names of metrics of parameters that are not averaged
+NOT_SUMS = ("learning_rate", "nonfinite_step")  # of metrics; all others are sums over examples
 
 
 @struct.dataclass
@@ -63,7 +67,10 @@ class Task:
       image_shape: (H, W, C) of a batch's images.
       mesh: from `sharding.make_mesh`.
       seed: determines initial parameters, augmentation and dropout.
-      label_smoothing, reject_class_logit: see `losses.cross_entropy`.
+      loss: (logits [B, K], labels int32 [B]) -> the loss of each example in training, float [B].
+      eval_loss: the same in evaluation.
+      metrics: what evaluation reports besides loss, top1 and top5: {name: function}, the mean of a
+        (logits [B, K], labels int32 [B]) -> [B] over all examples.
       auxiliary_weights: weight of each auxiliary head's loss, in the order of the heads' names.
       batch_norm: BatchNorm statistics over the "global" batch, or "per_device".
       ema_decay: decay of the moving average of the parameters; 0 for none.
@@ -78,8 +85,9 @@ class Task:
     image_shape: tuple[int, int, int]
     mesh: Mesh
     seed: int = 0
-    label_smoothing: float = 0.0
-    reject_class_logit: float | None = None
+    loss: Loss = losses.cross_entropy
+    eval_loss: Loss = losses.cross_entropy
+    metrics: Mapping[str, Loss] = field(default_factory=dict)
     auxiliary_weights: tuple[float, ...] = ()
     batch_norm: str = "global"
     ema_decay: float = 0.0
@@ -160,12 +168,6 @@ def gradients_and_metrics(
     dropout_key: jax.Array,
 ) -> tuple[dict, dict, Metrics]:
     """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch."""
-    loss_of = partial(
-        losses.cross_entropy,
-        labels=labels,
-        label_smoothing=task.label_smoothing,
-        reject_class_logit=task.reject_class_logit,
-    )
 
     def loss_fn(params):
         logits: jax.Array
@@ -178,8 +180,13 @@ def gradients_and_metrics(
                 rngs={"dropout": dropout_key},
                 mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
             )
-        main = loss_of(logits)
-        auxiliary = [loss_of(head) for head in _auxiliary_logits(task, collections)]
+        main = task.loss(logits, labels)
+        if main.shape != labels.shape:
+            raise TrainError(
+                f"loss.name: the loss of each example is [B], {list(labels.shape)} here, and this "
+                f"loss gives {list(main.shape)}."
+            )
+        auxiliary = [task.loss(head, labels) for head in _auxiliary_logits(task, collections)]
         weighted = zip(task.auxiliary_weights, auxiliary, strict=True)
         total = main + sum(weight * loss for weight, loss in weighted)
         metrics = _sum_metrics(logits, labels, main)
@@ -224,7 +231,11 @@ def _auxiliary_logits(task: Task, collections: dict) -> list[jax.Array]:
 
 
 def _sum_metrics(
-    logits: jax.Array, labels: jax.Array, losses_: jax.Array, mask: jax.Array | None = None
+    logits: jax.Array,
+    labels: jax.Array,
+    losses_: jax.Array,
+    mask: jax.Array | None = None,
+    more: Mapping[str, Loss] | None = None,
 ) -> Metrics:
     """Sums over the examples of a batch whose mask is not 0."""
     mask = jnp.ones(labels.shape, bool) if mask is None else mask.astype(bool)
@@ -232,10 +243,18 @@ def _sum_metrics(
     def total(values):
         return jnp.where(mask, values, 0).sum(dtype=jnp.float32)
 
+    own = {name: metric(logits, labels) for name, metric in (more or {}).items()}
+    for name, values in own.items():
+        if values.shape != labels.shape:
+            raise TrainError(
+                f"eval.metrics: {name} has to give a value for each example, {list(labels.shape)}, "
+                f"and gives {list(values.shape)}."
+            )
     return {
         "loss": total(losses_),
         "top1": total(losses.in_top(logits, labels, 1)),
         "top5": total(losses.in_top(logits, labels, 5)),
+        **{name: total(values) for name, values in own.items()},
         "examples": total(1),
     }
 
@@ -249,23 +268,30 @@ def _moving_average(decay: float, state: TrainState, params: dict) -> dict:
 
 
 def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
-    """Returns the metrics of an evaluation batch; the loss is without label smoothing."""
-    params = jax.lax.with_sharding_constraint(
-        state.eval_params, NamedSharding(task.mesh, REPLICATED)
-    )
-    logits: Any = task.model.apply(
-        {"params": params, "batch_stats": state.batch_stats},
-        task.normalize(batch["image"]),
-        train=False,
-    )
-    example_losses = losses.cross_entropy(
-        logits, batch["label"], reject_class_logit=task.reject_class_logit
-    )
-    return _sum_metrics(logits, batch["label"], example_losses, batch["mask"])
+    """Returns the metrics of an evaluation batch.
+
+    With a moving average they are those of the averaged parameters, and those of the parameters
+    themselves are there too: "raw_loss", "raw_top1", ...
+    """
+    images = task.normalize(batch["image"])
+
+    def metrics_of(params: dict) -> Metrics:
+        params = jax.lax.with_sharding_constraint(params, NamedSharding(task.mesh, REPLICATED))
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits: Any = task.model.apply(variables, images, train=False)
+        labels = batch["label"]
+        losses_ = task.eval_loss(logits, labels)
+        return _sum_metrics(logits, labels, losses_, batch["mask"], task.metrics)
+
+    metrics = metrics_of(state.eval_params)
+    if task.ema_decay:
+        raw = metrics_of(state.params)
+        metrics |= {f"{RAW}{name}": raw[name] for name in raw if name != "examples"}
+    return metrics
 
 
 def empty_metrics() -> Metrics:
-    """Returns the metrics of no steps."""
+    """Returns the metrics of no training steps."""
     zero = jnp.zeros((), jnp.float32)
     return {
         "loss": zero,
@@ -277,9 +303,18 @@ def empty_metrics() -> Metrics:
     }
 
 
+def empty_eval_metrics(task: Task) -> Metrics:
+    """Returns the metrics of no evaluation batches."""
+    names = ["loss", "top1", "top5", *task.metrics]
+    names += [f"{RAW}{name}" for name in names] if task.ema_decay else []
+    return {name: jnp.zeros((), jnp.float32) for name in [*names, "examples"]}
+
+
 def add_metrics(metrics: Metrics, more: Metrics) -> Metrics:
     """Adds two sums; keeps the last learning rate and the first step with a non-finite loss."""
-    added = {name: metrics[name] + more[name] for name in ("loss", "top1", "top5", "examples")}
+    added = {name: metrics[name] + more[name] for name in metrics if name not in NOT_SUMS}
+    if "nonfinite_step" not in metrics:
+        return added
     first = metrics["nonfinite_step"]
     return added | {
         "learning_rate": more.get("learning_rate", metrics["learning_rate"]),

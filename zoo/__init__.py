@@ -11,7 +11,7 @@ from zoo.features import features
 from zoo.kernels.platform import portable
 from zoo.labels import decode
 from zoo.preprocess import preprocess  # the function, and no longer the module of that name
-from zoo.registry import Info, create, info, list_models
+from zoo.registry import Info, create, info, list_models, register
 from zoo.weights.by_name import load
 from zoo.weights.convert import load_torch, to_torch
 from zoo.weights.table import list_weights
@@ -29,6 +29,7 @@ __all__ = [
     "load_torch",
     "portable",
     "preprocess",
+    "register",
     "save",
     "to_torch",
 ]

@@ -7,7 +7,9 @@ python -m zoo export [NAME] --weights=... --to=stablehlo|onnx|safetensors|saved_
 """
 
 import argparse
+import importlib
 import os
+import runpy
 import sys
 
 from zoo import registry, summary
@@ -48,7 +50,14 @@ def main(arguments: list[str] | None = None) -> None:
     layers = commands.add_parser("summary", help="one model layer by layer")
     layers.add_argument("name", help="a registered model")
     command.add_arguments(commands.add_parser("export", help="a file that other programs run"))
+    for one in commands.choices.values():
+        what = "Python file or module that registers a model of your own"
+        one.add_argument("--import", dest="imports", default="", metavar="FILE.py", help=what)
     options = parser.parse_args(arguments)
+    if options.imports.endswith(".py"):
+        runpy.run_path(options.imports)
+    elif options.imports:
+        importlib.import_module(options.imports)
     if options.command == "export":
         sys.exit(command.run(options))
     if options.command == "list":

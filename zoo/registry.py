@@ -10,10 +10,13 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import inspect
 import numbers
 import pkgutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
 import jax
@@ -142,7 +145,7 @@ class Info:
         }
         if len(self.class_names) > 3:
             fields["class_names"] = (*self.class_names[:2], f"... {len(self.class_names):,} names")
-        figures = dict(num_params=self.num_params, gmacs=round(self.gmacs, 4))
+        figures = dict(num_params=self.num_params, gmacs=round(self.gmacs, 4) or self.gmacs)
         return f"Info({', '.join(f'{key}={value!r}' for key, value in (fields | figures).items())})"
 
 
@@ -197,15 +200,21 @@ class Family:
         """
 
         def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-            name = build.__name__
-            if name in _models:
-                raise ValueError(f"{name!r} is registered already, by {_models[name].module}.")
-            fields = self.defaults | _renamed_fields(metadata)
-            info = Info(name=name, family=self.name, **fields)
-            _models[name] = _Model(info, build, self, build.__module__)
+            self._add(build.__name__, build, metadata)
             return build
 
         return register
+
+    def _add(self, name: str, build: Callable[..., nn.Module], metadata: dict[str, Any]) -> None:
+        """Registers a model; the same one once more, of a file that runs again, replaces itself."""
+        known = _models.get(name)
+        if known and (_place(known.build) != _place(build)):
+            raise ValueError(f"{name!r} is registered already, by {known.module}.")
+        fields = self.defaults | _renamed_fields(metadata)
+        info = Info(name=name, family=self.name, **fields)
+        _models[name] = _Model(info, build, self, build.__module__)
+        for count in (_abstract_variables, _gmacs, _stages):
+            count.cache_clear()
 
     def checkpoint_keys(
         self,
@@ -240,6 +249,55 @@ class Family:
         """Old name of `checkpoint_keys`, which still works, with a warning."""
         warn_renamed("Family.naming", "Family.checkpoint_keys")
         self.checkpoint_keys(origin, rules, pointwise, framed)
+
+
+def register(
+    build: Callable[..., nn.Module] | None = None, /, *, name: str = "", **metadata: Any
+) -> Any:
+    """Registers a model of your own, which all functions and programs then know by its name.
+
+        @zoo.register(image_size=28, channels=1, mean=(0.13,), std=(0.31,))
+        def small_net(**attributes):
+            return SmallNet(width=16, **attributes)
+
+    The module takes images [B, H, W, C] and `train=True` or False. It needs an attribute
+    `num_classes`, and `dtype` if it is to compute in another one than float32. To register the same
+    model again, as when a notebook's cell or a recipe runs twice, replaces it.
+
+    Args:
+      build: Function from attributes of the module to the module, or the module's class; each of
+        its attributes has a default value. Without it, a decorator is returned.
+      name: Name of the model, by default that of the function or class.
+      **metadata: Fields of `zoo.Info`, such as `image_size`, `channels`, `mean` and `std`.
+
+    Returns:
+      `build`, unchanged.
+
+    Raises:
+      ValueError: Another model has this name.
+      TypeError: `build` takes no attributes, or `zoo.Info` has no such field.
+    """
+    if build is None:
+        return functools.partial(register, name=name, **metadata)
+    parameters = inspect.signature(build).parameters.values()
+    if not inspect.isclass(build) and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise TypeError(
+            f"{build.__qualname__} has to take attributes of the module and hand them on: "
+            f"def {build.__name__}(**attributes): return Net(..., **attributes)"
+        )
+    if inspect.isclass(build) and (missing := [p.name for p in parameters if p.default is p.empty]):
+        raise TypeError(f"{build.__qualname__}: {', '.join(missing)} needs a default value.")
+    family = Family(build.__module__, dict(paper="", year=0))
+    _all_models()  # so that a name of ours is told now, and not when ours is asked for
+    family._add(name or build.__name__, build, metadata)
+    return build
+
+
+def _place(build: Callable) -> tuple[str, str]:
+    """The file and the name of a function or class, which it keeps if its file runs again."""
+    module = sys.modules.get(build.__module__)
+    file = getattr(build, "__globals__", vars(module) if module else {}).get("__file__")
+    return str(Path(file).absolute()) if file else build.__module__, build.__qualname__
 
 
 def warn_renamed(old: str, new: str) -> None:
@@ -287,7 +345,10 @@ def lookup(name: str) -> _Model:
     if name not in models:
         close = difflib.get_close_matches(name, models, n=3, cutoff=0.5)
         hint = f"The closest names are {', '.join(close)}. " if close else ""
-        raise ValueError(f"There is no model {name!r}. {hint}zoo.list_models() gives all names.")
+        raise ValueError(
+            f"There is no model {name!r}. {hint}zoo.list_models() gives all names; one of your own "
+            "is among them once the file that registers it is imported (programs: --import)."
+        )
     return models[name]
 
 
@@ -355,15 +416,24 @@ def create(model: str, /, **overrides: Any) -> nn.Module:
       TypeError: The model has no such attribute (the message lists those it has), or a value is
         of the wrong type.
     """
-    default = lookup(model).build(parent=None)
-    names = {field.name for field in dataclasses.fields(default)} - {"parent", "name"}
-    attributes = {name: getattr(default, name) for name in sorted(names)}
-    if unknown := sorted(set(overrides) - names - {"parent", "name"}):
+    module, known = attributes(model)
+    if unknown := sorted(set(overrides) - known.keys() - {"parent", "name"}):
         raise TypeError(
-            f"{model} has no attribute {', '.join(unknown)}; it has {', '.join(attributes)}."
+            f"{model} has no attribute {', '.join(unknown)}; it has {', '.join(known)}."
         )
     _check_overrides(**overrides)
-    return type(default)(**attributes | overrides)
+    return module(**known | overrides)
+
+
+def attributes(model: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    """Returns the class of a registered model, and its attributes with their values.
+
+    Raises:
+      ValueError: No such model is registered.
+    """
+    default = lookup(model).build(parent=None)
+    names = {field.name for field in dataclasses.fields(default)} - {"parent", "name"}
+    return type(default), {name: getattr(default, name) for name in sorted(names)}
 
 
 def _check_overrides(*, num_classes: Any = 0, dtype: Any = jnp.float32, **others: Any) -> None:

@@ -29,6 +29,12 @@ def sums(**values):
     return step.empty_metrics() | {k: jnp.float32(v) for k, v in (given | values).items()}
 
 
+def evaluate(report, step, metrics):
+    line = report.evaluation_line(step, metrics)
+    report.evaluation(line)
+    return line
+
+
 def lines(folder):
     return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -98,10 +104,28 @@ def test_every_window_has_its_own_speed(tmp_path, monkeypatch, on_device):
 
 
 def test_an_evaluation_line_holds_no_time_but_that_since_the_start(report, tmp_path):
-    report.evaluation(20, sums())
+    evaluate(report, 20, sums())
     (line,) = lines(tmp_path)
     assert line.keys() == {"split", "step", "epoch", "seconds", "loss", "top1", "top5", "examples"}
     assert line["examples"] == 10 and report.has_evaluation(20) and not report.has_evaluation(40)
+
+
+def test_other_metrics_follow_and_those_of_raw_parameters_come_last(report, tmp_path, capsys):
+    more = {
+        "raw_loss": 40.0,
+        "sharpness": 2.5,
+        "raw_top1": 8.0,
+        "raw_sharpness": 5.0,
+        "raw_top5": 9.0,
+    }
+    evaluate(report, 20, sums(**more))
+    (line,) = lines(tmp_path)
+    assert list(line)[4:-1] == [
+        *("loss", "top1", "top5", "sharpness"),
+        *("raw_loss", "raw_top1", "raw_top5", "raw_sharpness"),
+    ]
+    assert line["sharpness"] == 0.25 and line["raw_top1"] == 0.8
+    assert "sharpness 0.25, raw_loss 4, raw_top1 80.00%" in capsys.readouterr().out
 
 
 def test_losses_that_are_not_finite_are_raised_and_not_written(report, tmp_path):
@@ -111,7 +135,7 @@ def test_losses_that_are_not_finite_are_raised_and_not_written(report, tmp_path)
         report.flush()
     assert caught.value.step == 7
     with pytest.raises(TrainError, match="not finite"):
-        report.evaluation(20, sums(loss=float("nan")))
+        evaluate(report, 20, sums(loss=float("nan")))
     assert lines(tmp_path) == []
 
 
@@ -119,7 +143,7 @@ def test_the_picture_shows_all_lines(report, tmp_path):
     report.start_timer()
     report.train(10, sums())
     report.flush()
-    report.evaluation(20, sums())
+    evaluate(report, 20, sums())
     report.draw()
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -128,7 +152,7 @@ def test_seconds_go_on_where_an_earlier_process_stopped(tmp_path):
     before = {"split": "eval", "step": 20, "seconds": 1000.0}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(before) + "\n")
     with Report(tmp_path, base.get_config(), INTERVALS, start=20) as report:
-        assert 1000 <= report.evaluation(40, sums())["seconds"] < 1100
+        assert 1000 <= evaluate(report, 40, sums())["seconds"] < 1100
 
 
 @pytest.mark.parametrize(

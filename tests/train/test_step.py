@@ -189,7 +189,8 @@ def test_the_average_of_the_parameters_is_evaluated():
 
 
 def test_padding_counts_nothing():
-    task = make_task(label_smoothing=0.1)
+    smooth = functools.partial(losses.cross_entropy, label_smoothing=0.1)
+    task = make_task(loss=smooth)
     state = initial_state(task, state_shapes(task))
     mask = np.arange(16) < 11
     sums = evaluated(task, state, BATCH_OF_16 | {"mask": mask.astype(np.float32)})

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from train.build import register_model
 from train.check import check_model, check_values
 from train.plan import roofline
 from train.plan.pod import Pod
@@ -25,6 +26,7 @@ def make_plans(
       TrainError: a value of the recipe cannot be, or the batch does not fit the slice.
     """
     check_values(config)
+    config = register_model(config)
     check_model(config)
     jax.config.update("jax_enable_compilation_cache", False)  # compile time is one of the figures
     plans = []

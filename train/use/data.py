@@ -10,6 +10,7 @@ import input_pipeline
 from configs import base
 from configs.keys import current_keys, flat
 from input_pipeline.example import Source
+from train.data import own_data
 from train.errors import TrainError
 from train.settings import CONFIG
 
@@ -31,7 +32,7 @@ def open_for(options: argparse.Namespace) -> Source:
         split = split or of_run["data.eval_split"]
         keys = ("max_pixels", "class_order", "exif_orientation", "held_out", "split_seed")
         settings = {key: of_run[f"data.{key}"] for key in keys}
-    split = split or input_pipeline.eval_split(name, data_dir or None)
+    split = split or input_pipeline.eval_split(own_data(name), data_dir or None)
     settings |= {"data_dir": data_dir or None, "on_unreadable": options.unreadable}
     return open_split(name, split, **settings)
 
@@ -43,7 +44,7 @@ def open_split(name: str, split: str, **settings: Any) -> Source:
       TrainError: it has none.
       DataError: there is no such data set or split.
     """
-    source = input_pipeline.open(name, split, **settings)
+    source = input_pipeline.open(own_data(name), split, **settings)
     if not len(source):
         raise TrainError(f"The split {split} of the data set {name} has no images.")
     return source

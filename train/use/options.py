@@ -19,6 +19,13 @@ def add_model(to: argparse.ArgumentParser) -> None:
     to.add_argument("--weights", default="", help="name of weights, or a file of them")
     to.add_argument("--workdir", default="", help="folder of a run of python -m train")
     to.add_argument("--model", default="", help="the model in a file that does not say it")
+    add_import(to)
+
+
+def add_import(to: argparse.ArgumentParser) -> None:
+    """Adds --import as `imports`, which `weights.register_models` takes."""
+    what = "Python file or module that registers a model of your own"
+    to.add_argument("--import", dest="imports", default="", metavar="FILE.py", help=what)
 
 
 def add_image_size(to: argparse.ArgumentParser) -> None:

@@ -1,11 +1,13 @@
 """Opens the model that a program is to use."""
 
+import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import zoo
+from configs import functions
 from train.errors import TrainError
 from zoo import labels
 from zoo.weights.pretrained import PretrainedModel
@@ -32,6 +34,23 @@ def read_classes(text: str) -> str | list[str] | None:
             f"{text} is neither a label set ({', '.join(labels.LABEL_SETS)}) nor a file with the "
             f"name of a class on each line: {error}."
         ) from error
+
+
+def register_models(place: str) -> None:
+    """Runs a Python file, or imports a module, that registers models of one's own.
+
+    Raises:
+      TrainError: there is no such file or module.
+    """
+    if not place:
+        return
+    try:
+        if place.endswith(".py"):
+            functions.load_file(Path(place))
+        else:
+            importlib.import_module(place)
+    except ImportError as error:
+        raise TrainError(f"--import={place}: {error}") from error
 
 
 def open_model(

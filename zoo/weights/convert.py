@@ -86,13 +86,32 @@ def load_torch(
         holds, file = checkpoint, ""
     else:
         holds, file = torch_file.read(checkpoint), f"; file {os.fspath(checkpoint)}"
-    variables = _load(name, holds, file, image_size, ema, overrides)
+    expected = registry.abstract_variables(name, image_size, **overrides)
+    variables = _load(name, holds, file, expected, ema, overrides)
     return traverse_util.unflatten_dict(variables, sep="/")
 
 
-def _load(name, checkpoint, file, image_size, ema, overrides) -> dict[str, np.ndarray]:
+def from_torch(
+    name: str, state_dict: Mapping[str, Any], expected: Mapping[str, Any], **overrides
+) -> dict[str, Any]:
+    """Returns the variables of a model from what `to_torch` has made of them.
+
+    Args:
+      name: Name of a registered model.
+      state_dict: Mapping from the reference's names to arrays.
+      expected: Shapes and dtypes of the variables, nested dictionaries; without scan.
+      **overrides: Attributes with which the model was created, without scan.
+
+    Raises:
+      ValueError: The state dict is not of such a model; the message names the tensors.
+    """
+    return traverse_util.unflatten_dict(
+        _load(name, state_dict, "", expected, None, overrides), sep="/"
+    )
+
+
+def _load(name, checkpoint, file, expected, ema, overrides) -> dict[str, np.ndarray]:
     """Returns the model's arrays by path; `file` is what messages call the checkpoint."""
-    expected = registry.abstract_variables(name, image_size, **overrides)
     family = registry.lookup(name).family
     if not family.sources:
         raise ValueError(f"There are no weights for {name}: it has no reference.")

@@ -38,9 +38,9 @@ def fit(
       ValueError: The arrays are not those of the model.
     """
     with bounded(overrides, arrays):
-        shapes = _shapes(name, image_size, channels, {**overrides, **changes})
+        shapes = shapes_of(name, image_size, channels, {**overrides, **changes})
         if changes.get("num_classes") == 0:
-            classifier = _shapes(name, image_size, channels, overrides).keys() - shapes.keys()
+            classifier = shapes_of(name, image_size, channels, overrides).keys() - shapes.keys()
             arrays = {path: array for path, array in arrays.items() if path not in classifier}
     fitted = {
         path: resample(name, path, array, shapes[path].shape) if path in shapes else array
@@ -104,7 +104,7 @@ def check_variables(
     name: str, variables: Mapping[str, Any], image_size: int, channels: int, overrides: Mapping
 ) -> None:
     """Raises ValueError unless these are variables of the model for images of this size."""
-    shapes = _shapes(name, image_size, channels, overrides)
+    shapes = shapes_of(name, image_size, channels, overrides)
     try:
         _compare(shapes, traverse_util.flatten_dict(variables, sep="/"))
     except ValueError as error:
@@ -115,7 +115,7 @@ def check_variables(
         ) from None
 
 
-def _shapes(name: str, image_size: int, channels: int, overrides: Mapping) -> dict[str, Any]:
+def shapes_of(name: str, image_size: int, channels: int, overrides: Mapping) -> dict[str, Any]:
     """Returns the shapes and dtypes of a model's variables by path."""
     model = registry.create(name, **overrides)
     image = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)

@@ -17,8 +17,11 @@ from flax import linen as nn
 from flax import traverse_util
 
 from zoo import registry
+from zoo.layers.blocks import stack_blocks
 from zoo.preprocess import Preprocessing
-from zoo.weights.fit import fit
+from zoo.weights import torch_file
+from zoo.weights.convert import from_torch
+from zoo.weights.fit import bounded, fit, shapes_of
 
 FILE_NAME = "model.safetensors"
 FORMAT = "flax-zoo"
@@ -55,10 +58,10 @@ class PretrainedModel:
 
 
 def load(path: Path, image_size: int | None = None, **changes) -> PretrainedModel:
-    """Loads a model that `python -m train` has trained.
+    """Loads a model that `python -m train` has trained, or `write_file` has written.
 
     Args:
-      path: Path of WORKDIR/model.safetensors, or of the workdir.
+      path: Path of WORKDIR/model.safetensors, of the workdir, or of another such file.
       image_size: Side of the images in pixels, by default that of the training.
       **changes: Attributes of the model in place of those that it was trained with.
 
@@ -73,8 +76,9 @@ def load(path: Path, image_size: int | None = None, **changes) -> PretrainedMode
             f"There is no file {path}. zoo.load reads a {FILE_NAME} that `python -m train` wrote, "
             "or the workdir that holds one."
         )
-    metadata, arrays = _read(path)
+    own_format = path.suffix not in (".npz", ".pth", ".pt")
     try:
+        metadata, arrays = _read(path) if own_format else _read_other(path)
         if metadata.get("format") != FORMAT:
             raise ValueError(
                 "it was not written by flax-zoo; for others' see zoo.load(..., model=...), "
@@ -87,7 +91,7 @@ def load(path: Path, image_size: int | None = None, **changes) -> PretrainedMode
             )
         return _assemble(metadata, arrays, os.fspath(path), image_size, changes)
     except Exception as error:  # a forged file can make a model raise any kind
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise ValueError(f"{path} is not a model that zoo.load can read: {reason}.") from error
 
 
@@ -118,6 +122,27 @@ def save(
       ValueError: An override cannot be written, see `encode_overrides`.
       OSError: The file cannot be written.
     """
+    metadata = metadata_of(
+        name,
+        overrides,
+        preprocessing=preprocessing,
+        class_names=class_names,
+        step=step,
+        metrics=metrics or {},
+    )
+    write_arrays(Path(path), traverse_util.flatten_dict(variables, sep="/"), metadata)
+
+
+def metadata_of(
+    name: str,
+    overrides: Mapping[str, Any],
+    *,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    step: int | None,
+    metrics: Mapping[str, float],
+) -> dict[str, str]:
+    """Returns what a file says of a model besides its arrays; see `save` for the arguments."""
     metadata = {
         "format_version": VERSION,
         "model": name,
@@ -125,11 +150,9 @@ def save(
         "preprocessing": dataclasses.asdict(preprocessing),
         "class_names": list(class_names),
         "step": step,
-        "metrics": dict(metrics or {}),
+        "metrics": dict(metrics),
     }
-    encoded = {key: json.dumps(value) for key, value in metadata.items()}
-    arrays = traverse_util.flatten_dict(variables, sep="/")
-    write_arrays(Path(path), arrays, {"format": FORMAT} | encoded)
+    return {"format": FORMAT} | {key: json.dumps(value) for key, value in metadata.items()}
 
 
 def is_own(path: Path) -> bool:
@@ -141,6 +164,25 @@ def is_own(path: Path) -> bool:
             return (file.metadata() or {}).get("format") == FORMAT
     except (SafetensorError, OSError, ValueError):
         return False
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Returns what a file that `save` has written says besides its arrays, which are not read.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: It is damaged, or was written by something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by flax-zoo.")
+    return {key: json.loads(text) for key, text in metadata.items() if key != "format"}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> None:
@@ -183,7 +225,41 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, arrays
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
+        raise ValueError(f"it is not a safetensors file, or is damaged: {error}") from error
+
+
+def _read_other(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns the metadata and the arrays of a .npz or .pth; of the latter by PyTorch's names."""
+    content = torch_file.read(path)
+    text = content.pop(FORMAT, "{}")
+    if isinstance(text, np.ndarray):
+        text = text.tobytes().decode(errors="replace")
+    try:
+        metadata = json.loads(text)
+        whole = isinstance(metadata, dict) and all(isinstance(x, str) for x in metadata.values())
+    except (ValueError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise ValueError("it is damaged: what it says of its model is no JSON")
+    state_dict = content.get("state_dict")
+    if metadata.get("format") != FORMAT or not isinstance(state_dict, Mapping):
+        return metadata, content
+    return metadata, _from_state_dict(metadata, state_dict)
+
+
+def _from_state_dict(metadata: Mapping[str, str], state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a model's arrays by our paths from those by PyTorch's names."""
+    name, overrides = json.loads(metadata["model"]), to_tuples(json.loads(metadata["overrides"]))
+    images = json.loads(metadata["preprocessing"])
+    size, channels = images["image_size"], images["channels"]
+    flat = {key: value for key, value in overrides.items() if key != "scan"}
+    with bounded(overrides, state_dict):
+        shapes = traverse_util.unflatten_dict(shapes_of(name, size, channels, flat), sep="/")
+        stacked = shapes_of(name, size, channels, overrides)
+    variables = from_torch(name, state_dict, shapes, **flat)
+    if overrides.get("scan"):
+        variables = stack_blocks(variables, traverse_util.unflatten_dict(stacked, sep="/"))
+    return traverse_util.flatten_dict(variables, sep="/")
 
 
 def _assemble(
