@@ -108,7 +108,8 @@ class Case:
                 begin = time.perf_counter()
                 nothing: Any = None  # no file of the model is written before the end
                 training_loop(
-                    progress, self.runner, intervals, report, NoCheckpoints(), nothing, interruption
+                    *(progress, self.runner, intervals, report, NoCheckpoints()),
+                    *(nothing, nothing, interruption),
                 )
                 report.flush()
                 seconds = time.perf_counter() - begin

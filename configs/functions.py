@@ -96,8 +96,8 @@ def load_file(path: Path) -> ModuleType:
       ImportError: there is no such file.
     """
     path = path.expanduser().absolute()
-    main = sys.modules.get("__main__")
-    if getattr(main, "__file__", None) and Path(str(main.__file__)).absolute() == path:
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script and Path(script).absolute() == path:
         return sys.modules["__main__"]
     if not path.is_file():
         raise ImportError(f"There is no file {path}.")

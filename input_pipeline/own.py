@@ -103,7 +103,9 @@ def open_own(
         )
     examples = ObjectExamples(found, f"{name} ({base})", None, max_pixels, exif_orientation)
     shape = getattr(found, "image_shape", examples.shape_of_first())
-    shape = tuple(map(int, shape)) if shape is not None else None
+    if shape is not None:
+        height, width, channels = map(int, shape)
+        shape = (height, width, channels)
     examples = dataclasses.replace(examples, shape=shape)
     part = range(len(found))[slice(*bounds(len(found)))]
     return Source(
@@ -124,7 +126,7 @@ class ObjectExamples:
 
     items: Any
     name: str
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, int, int] | None = None
     max_pixels: int = MAX_PIXELS
     exif_orientation: bool = False
 

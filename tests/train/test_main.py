@@ -136,8 +136,8 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path):
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.stdout.split() == [str(site / "zoo" / "__init__.py"), "3"], done.stderr
-    shutil.copy(ROOT / "tests" / "train" / "recipes" / "everything.py", folder)
-    for recipe in ("everything.py", "everything.py:items"):  # all parts are the user's own
+    shutil.copy(ROOT / "examples" / "own_parts.py", folder)
+    for recipe in ("own_parts.py", "own_parts.py:objects"):
         command = [sys.executable, "-m", "train", f"--config={recipe}"]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0 and "confidence" in done.stdout, done.stderr

@@ -33,7 +33,7 @@ from zoo import registry
 from zoo.weights.pretrained import read_metadata
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = ROOT / "tests" / "train" / "recipes" / "everything.py"
+EXAMPLE = ROOT / "examples" / "own_parts.py"
 INTERVALS = Intervals(total=30, log=10, evaluate=10, checkpoint=10, steps_per_epoch=10.0)
 
 
@@ -55,8 +55,8 @@ def command(folder: Path, program: str, *arguments: str) -> str:
 def folder(tmp_path_factory):
     """An empty folder with the recipe, which was trained with two seeds."""
     folder = tmp_path_factory.mktemp("own")
-    shutil.copy(EVERYTHING, folder)
-    printed = command(folder, "train", "--config=everything.py", "--seeds=3,4")
+    shutil.copy(EXAMPLE, folder)
+    printed = command(folder, "train", "--config=own_parts.py", "--seeds=3,4")
     (folder / "printed.txt").write_text(printed)
     return folder
 
@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def recipe():
     """The recipe, whose model is registered for one test only."""
-    module = functions.load_file(EVERYTHING)
+    module = functions.load_file(EXAMPLE)
     registered.setdefault("small_net", registry._all_models().get("small_net"))
     registry._models["small_net"] = registered["small_net"]
     config = module.get_config()
@@ -81,7 +81,7 @@ def lines(run):
 
 
 def test_every_part_was_used(folder):
-    run = folder / "runs" / "everything" / "seed-3"
+    run = folder / "runs" / "own_parts" / "seed-3"
     evaluations = [line for line in lines(run) if line["split"] == "eval"]
     assert [line["step"] for line in evaluations] == [10, 20, 30]
     for line in evaluations:
@@ -90,22 +90,22 @@ def test_every_part_was_used(folder):
     rates = [line["learning_rate"] for line in lines(run) if line["split"] == "train"]
     assert rates == pytest.approx([0.1 * (0.2 + 0.8 * 28 / 30)])  # after step 30, that of step 29
     settings = json.loads((run / "config.json").read_text())
-    assert settings["loss"]["name"] == f"{folder / 'everything.py'}:hinge"
+    assert settings["loss"]["name"] == f"{folder / 'own_parts.py'}:hinge"
     assert settings["model"]["name"] == "small_net" and settings["seed"] == 3
 
 
 def test_seeds_are_runs_with_a_table(folder):
     printed = (folder / "printed.txt").read_text()
-    assert "Run 2 of 2: runs/everything/seed-4" in printed
+    assert "Run 2 of 2: runs/own_parts/seed-4" in printed
     header, row = printed.strip().splitlines()[-2:]
     assert header.split()[:4] == ["run", "seeds", "steps", "top1"]
-    assert row.split()[:4] == ["runs/everything", "2", "30", "100.00"]
-    losses = [lines(folder / "runs" / "everything" / f"seed-{s}")[-1]["loss"] for s in (3, 4)]
+    assert row.split()[:4] == ["runs/own_parts", "2", "30", "100.00"]
+    losses = [lines(folder / "runs" / "own_parts" / f"seed-{s}")[-1]["loss"] for s in (3, 4)]
     assert losses[0] != losses[1]
 
 
 def test_the_best_evaluation_is_kept(folder):
-    run = folder / "runs" / "everything" / "seed-3"
+    run = folder / "runs" / "own_parts" / "seed-3"
     norms = {line["step"]: line["norm"] for line in lines(run) if line["split"] == "eval"}
     best = read_metadata(run / "best.safetensors")
     assert best["step"] == min(norms, key=norms.get) and best["metrics"]["norm"] == min(
@@ -116,8 +116,8 @@ def test_the_best_evaluation_is_kept(folder):
 
 def test_runs_are_compared(folder):
     other = ["--config.duration=2 epochs", "--config.loss.options.margin=1.0", "--workdir=runs/two"]
-    command(folder, "train", "--config=everything.py", *other)
-    runs = ["runs/everything/seed-3", "runs/two", "runs/everything/seed-4"]
+    command(folder, "train", "--config=own_parts.py", *other)
+    runs = ["runs/own_parts/seed-3", "runs/two", "runs/own_parts/seed-4"]
     printed = command(folder, "train.compare", *runs, "--format=csv", "--figures=loss,confidence")
     first, second = csv.DictReader(printed.splitlines())
     assert (first["run"], first["seeds"], first["loss.options.margin"]) == (runs[0], "2", "0.5")
@@ -131,8 +131,8 @@ def test_runs_are_compared(folder):
 
 @pytest.mark.parametrize("out, arguments", [("a.npz", []), ("b.safetensors", ["--best"])])
 def test_a_run_becomes_one_file(folder, recipe, out, arguments):
-    run = "runs/everything/seed-3"
-    options = [*arguments, "--import", "everything.py"]
+    run = "runs/own_parts/seed-3"
+    options = [*arguments, "--import", "own_parts.py"]
     assert "small_net after" in command(folder, "train.export", run, out, *options)
     loaded = zoo.load(folder / out)
     best = zoo.load(folder / run / "best.safetensors" if arguments else folder / run)
@@ -142,13 +142,13 @@ def test_a_run_becomes_one_file(folder, recipe, out, arguments):
 
 
 def test_a_run_with_a_model_of_ones_own_is_used_by_the_programs(folder):
-    options = ["--import=everything.py", "--workdir=runs/everything/seed-3", "--batch_size=8"]
+    options = ["--import=own_parts.py", "--workdir=runs/own_parts/seed-3", "--batch_size=8"]
     printed = command(folder, "train.evaluate", *options)
     assert "top1 100.00 %" in printed and "of 60 images" in printed
 
 
 def test_objects_operations_of_the_host_and_worker_processes(recipe, tmp_path, quick_compilation):
-    config = functions.load_file(EVERYTHING).get_config("items")
+    config = functions.load_file(EXAMPLE).get_config("objects")
     config.compile_cache, config.mesh.data, config.data.workers = "", 1, 1
     config.duration, config.eval.every = "1 epoch", "0 steps"
     line = train_and_evaluate(config, tmp_path)
@@ -228,7 +228,7 @@ def top_row(key, images):
 
 
 def test_a_model_may_be_named_as_a_function(recipe):
-    recipe.model.name = f"{EVERYTHING}:small_net"
+    recipe.model.name = f"{EXAMPLE}:small_net"
     config = register_model(recipe)
     assert config.model.name == "small_net" and recipe.model.name.endswith(":small_net")
     recipe.model.name = "base64:b64encode"
@@ -296,8 +296,8 @@ def test_a_recipe_that_has_moved_goes_on(recipe, tmp_path):
     """The folder of a function's file is of no account to a run that goes on."""
     (tmp_path / "checkpoints" / "10").mkdir(parents=True)
     write_settings(tmp_path, recipe)
-    recipe.loss.name = "/elsewhere/everything.py:hinge"
+    recipe.loss.name = "/elsewhere/own_parts.py:hinge"
     check_settings(tmp_path, recipe)
-    recipe.loss.name = "/elsewhere/everything.py:confidence"
-    with pytest.raises(TrainError, match="loss.name was 'everything.py:hinge' and is now 'every"):
+    recipe.loss.name = "/elsewhere/own_parts.py:confidence"
+    with pytest.raises(TrainError, match="loss.name was 'own_parts.py:hinge' and is now 'own_"):
         check_settings(tmp_path, recipe)

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -64,7 +65,8 @@ def write_file(path: str | os.PathLike, trained: PretrainedModel) -> None:
     temporary = path.with_name(path.name + ".tmp.npz")
     try:
         text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
-        np.savez(temporary, **arrays, **{pretrained.FORMAT: text})
+        everything: dict[str, Any] = {**arrays, pretrained.FORMAT: text}
+        np.savez(temporary, **everything)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
