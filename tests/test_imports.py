@@ -62,6 +62,7 @@ BY_NAME = {
     ("zoo.export.onnx_file", "zoo.kernels.platform"),
     ("zoo.export.stablehlo", "zoo.kernels.platform"),
     ("train.build", "zoo.kernels.platform"),
+    ("zoo.summary", "zoo.layers.observe"),
     ("train.plan.roofline", "zoo.kernels.platform"),
 }
 # Outside of the rooms: programs, tests and texts. They may import anything, and nobody them.

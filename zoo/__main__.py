@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     listing.add_argument("pattern", nargs="?", default="*", help='a wildcard such as "resnet*"')
     layers = commands.add_parser("summary", help="one model layer by layer")
     layers.add_argument("name", help="a registered model")
+    layers.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
     command.add_arguments(commands.add_parser("export", help="a file that other programs run"))
     for one in commands.choices.values():
         what = "Python file or module that registers a model of your own"
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(table(options.pattern))
         return
     try:
-        print(summary.table(options.name))
+        print(summary.table(options.name, options.format))
     except ValueError as error:
         parser.error(str(error))
 

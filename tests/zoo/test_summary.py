@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 
 import zoo
@@ -27,9 +29,34 @@ def test_layers_are_in_the_order_of_the_network():
 def test_table(capsys):
     main(["summary", "lenet5"])
     first, *rows, total = capsys.readouterr().out.splitlines()
-    assert first.split() == ["layer", "kind", "output", "parameters", "MACs", "activations"]
-    assert rows[1].split() == ["conv2", "Conv", "10x10x16", "2,416", "240,000", "6.2", "KiB"]
-    assert total.split()[:3] == ["total", "61,706", "416,520"]
+    assert tuple(first.split()) == summary.COLUMNS
+    assert rows[0].split() == ["input", "32x32x1", "0", "0", "0", "4.0", "KiB"]
+    assert rows[3].split() == [
+        *("conv2", "Conv", "5x5", "1", "10x10x16", "2,416", "240,000", "2,400", "6.2", "KiB")
+    ]
+    assert rows[4].split()[:4] == ["max_pool", "2x2", "2", "5x5x16"]
+    assert total.split()[:4] == ["total", "61,706", "416,520", "61,470"]
+
+
+def test_the_table_of_vgg_16_is_that_of_the_lecture():
+    """Simonyan and Zisserman's configuration D with its poolings: 138 M weights, 58 MB an image."""
+    rows = list(csv.DictReader(summary.table("vgg16", "csv").splitlines()))
+    assert [row["kind"] for row in rows].count("max_pool") == 5
+    assert rows[0]["output"] == "224x224x3" and rows[0]["activations"] == str(4 * 150_528)
+    assert rows[-1]["weights"] == "138344128"
+    assert round(int(rows[-1]["activations"]) / 2**20) == 58
+
+
+def test_steps_of_alexnet_are_in_their_order():
+    kinds = [layer.kind for layer in summary.layers("alexnet", steps=True)][:5]
+    assert kinds == ["input", "Conv", "local_response_norm", "max_pool", "Conv"]
+    assert not {layer.kind for layer in summary.layers("alexnet")} & set(summary.STEPS)
+
+
+def test_markdown(capsys):
+    main(["summary", "lenet5", "--format=markdown"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("| --- | --- |") and {line.count("|") for line in lines} == {10}
 
 
 def test_unknown_model(capsys):

@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from zoo.layers.observe import observable
 
+
+@observable
 def local_response_norm(
     x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> jax.Array:
