@@ -21,14 +21,14 @@ import numpy as np
 
 from input_pipeline import decode, order
 from input_pipeline.example import DataError, Source, UnreadableImage, known_label
-from input_pipeline.transforms import Transform
+from input_pipeline.transforms import Pad, Transform
 
 Batch = dict[str, np.ndarray]
 
 
 def train_batches(
     source: Source,
-    transform: Transform,
+    transform: Transform | None,
     *,
     batch_size: int,
     seed: int,
@@ -41,7 +41,8 @@ def train_batches(
 
     Args:
       source: the training split.
-      transform: (example, random generator) -> uint8 [S, S, C].
+      transform: (example, random generator) -> uint8 [S, S, C]; None for images that are arrays of
+        one shape, as they are.
       batch_size: number of images in a global batch.
       seed: determines the order of the examples and the random numbers of the transform.
       start_step: number of steps done before.
@@ -61,14 +62,14 @@ def train_batches(
       UnreadableImage: an image cannot be read, and the source does not skip it.
     """
     local = _local_batch_size(batch_size, shard)
-    reader = _TrainReader(source, transform, seed)
+    reader = _TrainReader(source, _known(transform, source), seed)
     first = start_step * batch_size + shard[0] * local
     return _batches(_Rows(reader, first, batch_size, local, num_steps), workers)
 
 
 def eval_batches(
     source: Source,
-    transform: Transform,
+    transform: Transform | None,
     *,
     batch_size: int,
     shard: tuple[int, int] = (0, 1),
@@ -84,6 +85,7 @@ def eval_batches(
       masked too, and "skipped", int32 [B_local], is 1 for them.
     """
     local = _local_batch_size(batch_size, shard)
+    transform = _known(transform, source)
     reader = _EvalReader(source, transform, _output_shape(source, transform))
     num_batches = -(-len(source) // batch_size)
     return _batches(_Rows(reader, shard[0] * local, batch_size, local, num_batches), workers)
@@ -290,6 +292,22 @@ def _local_batch_size(batch_size: int, shard: tuple[int, int]) -> int:
             f"multiple of {count}, such as {max(1, round(batch_size / count)) * count}."
         )
     return batch_size // count
+
+
+def _known(transform: Transform | None, source: Source) -> Transform:
+    """The transform, or for None what leaves images as they are.
+
+    Raises:
+      DataError: they are not of one shape, so that there are no batches of them.
+    """
+    if transform is not None:
+        return transform
+    if source.image_shape is None:
+        raise DataError(
+            f"The images of {source.dataset} differ in size: name a transform that makes them "
+            "equal, such as input_pipeline.transforms.CenterCrop(224)."
+        )
+    return Pad(0)
 
 
 def _output_shape(source: Source, transform: Transform) -> tuple[int, int, int]:

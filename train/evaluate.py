@@ -47,6 +47,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--restrict", action="store_true", help="choose among the classes of the data set only")
     add("--real_labels", default="", help="real.json of reassessed-imagenet (ReaL)")
     add("--results", default="", help="CSV file to which rows are added")
+    add("--confusion", default="", help="which class is taken for which: .png, .pdf, .svg or .csv")
     options.add_batches(parser)
     return parser.parse_args(arguments)
 
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
     from input_pipeline.example import DataError
     from train.errors import TrainError
     from train.memory import keep_freed_memory
+    from train.use import confusion
     from train.use.evaluation import Protocol
     from train.use.results import Results
     from train.use.weights import register_models
@@ -70,6 +72,10 @@ def main(arguments: list[str]) -> int:
         protocol = Protocol(given.views, given.scales, given.average)
         register_models(given.imports)
         groups = named(given)
+        if given.confusion:
+            confusion.check_ending(given.confusion)
+            if len(groups) > 1 or given.real_labels:
+                raise TrainError("--confusion is of one model, and of one label for each image.")
         failed = 0
         for names in groups:
             try:
@@ -110,6 +116,7 @@ def row(names: Sequence[str], given: argparse.Namespace, protocol: "Protocol", r
     """Evaluates what is called so, adds a row to the results, and prints it."""
     from tqdm import tqdm
 
+    from train.use import confusion
     from train.use.data import open_for, real_labels
     from train.use.evaluation import Classifier, evaluate
     from train.use.weights import open_model, shares
@@ -148,10 +155,27 @@ def row(names: Sequence[str], given: argparse.Namespace, protocol: "Protocol", r
         real_labels=real_labels(given.real_labels),
         progress=lambda batches, total: tqdm(batches, key["weights"], total, disable=None),
     )
+    if given.confusion:
+        confusion.write(given.confusion, scores.confusion, class_names(models[0], scores, source))
     line = key | describe(models, published=not runs) | vars(scores) | {"images": scores.examples}
     line |= {"top1": 100 * scores.top1, "top5": 100 * scores.top5}
     print(sentence(key["weights"], scores, line), flush=True)
     results.add(line | {"seconds": round(time.monotonic() - start, 1)})
+
+
+def class_names(model: "PretrainedModel", scores: Any, source: Any) -> list[str]:
+    """Returns a name for each of the model's classes: its own, those of the data, or numbers."""
+    from zoo import labels
+
+    count = len(scores.confusion)
+    try:
+        names = labels.classes_of(model, count)[0]
+    except ValueError:
+        names = ()
+    for known in (names, source.class_names):
+        if len(known) == count and any(known):
+            return list(known)
+    return [str(number) for number in range(count)]
 
 
 def describe(models: "Sequence[PretrainedModel]", published: bool) -> dict[str, Any]:

@@ -105,6 +105,17 @@ def test_evaluation_keeps_the_order_of_the_source(source):
     assert labels.tolist() == [source[i].label for i in range(9)]
 
 
+def test_arrays_of_one_shape_need_no_transform(source):
+    images = np.arange(6 * 8 * 8, dtype=np.uint8).reshape(6, 8, 8)
+    arrays = input_pipeline.open(lambda _: (images, np.arange(6) % 3), "train")
+    (batch,) = loader.eval_batches(arrays, None, batch_size=6)
+    np.testing.assert_array_equal(batch["image"], images[..., None])
+    options = {"batch_size": 4, "seed": 3, "start_step": 0, "num_steps": 6}
+    assert len(list(loader.train_batches(arrays, None, **options))) == 6
+    with pytest.raises(input_pipeline.DataError, match="differ in size: name a transform"):
+        loader.train_batches(source, None, **options)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_stops_the_run_and_is_named(broken_folder, workers):
     source = input_pipeline.open(f"folder:{broken_folder}", "train")

@@ -43,6 +43,7 @@ class Scores:
       top1, top5: fractions of the images in [0, 1] whose label is the first, or among the first
         five, of the classes.
       loss: mean cross-entropy of the labels, in nats.
+      confusion: int [K, K]; row i counts what images of the model's class i were taken for.
     """
 
     examples: int
@@ -50,6 +51,7 @@ class Scores:
     top1: float
     top5: float
     loss: float
+    confusion: np.ndarray = dataclasses.field(compare=False, repr=False)
 
 
 class Classifier:
@@ -191,6 +193,7 @@ def evaluate(
         return (right, shown) if right else None
 
     sums, total = np.zeros(4), sum(weight for _, weight in members)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
     for _, made in progress(decoded(batches, decode, threads), len(batches)):
         found = [item for item in made if item is not None]
         if not found:
@@ -199,12 +202,14 @@ def evaluate(
         for i, (member, weight) in enumerate(members):
             shown = [views[i] for _, views in found]
             mean += weight / total * member.probabilities(shown, batch_size)
-        sums += _sums(np.where(allowed, mean, 0), [right for right, _ in found])
+        mean, right = np.where(allowed, mean, 0), [right for right, _ in found]
+        sums += _sums(mean, right)
+        np.add.at(confusion, ([of_image[0] for of_image in right], mean.argmax(-1)), 1)
     examples = int(sums[0])
     if not examples:
         raise DataError(f"No image of {source.dataset} (split {source.split}) could be evaluated.")
     top1, top5, loss = (float(value) / examples for value in sums[1:])
-    return Scores(examples, len(source) - examples, top1, top5, loss)
+    return Scores(examples, len(source) - examples, top1, top5, loss, confusion)
 
 
 def class_map(source: Source, trained: PretrainedModel, num_classes: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from input_pipeline import arrays
 from input_pipeline.example import DataError, UnreadableImage
 from train import evaluate as program
 from train.errors import TrainError
-from train.use import views
+from train.use import confusion, views
 from train.use.data import real_labels
 from train.use.evaluation import Classifier, Protocol, class_map, evaluate
 from train.use.results import COLUMNS, Results
@@ -238,6 +238,30 @@ def test_the_program_goes_on_where_it_was_stopped(run, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["parameters"] for row in rows] == ["61706", "123412"]
     assert tuple(rows[0]) == COLUMNS and rows[0]["published_top1"] == "99.39"
+
+
+def test_which_class_is_taken_for_which(run, trained, digits, logits, tmp_path):
+    command = (f"--weights={WEIGHTS}", "--data=mnist", "--split=test[:100]")
+    for ending in ("csv", "png"):
+        assert run(*command, f"--confusion={tmp_path}/matrix.{ending}")[0] == 0
+    header, *rows = csv.reader((tmp_path / "matrix.csv").open())
+    assert header == ["label", *map(str, range(10))]
+    matrix = np.array([row[1:] for row in rows], int)
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (labels(digits), logits.argmax(-1)), 1)
+    np.testing.assert_array_equal(matrix, expected)
+    assert matrix.sum() == 100 and matrix.trace() < 100
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    for wrong in ("--confusion=matrix.txt", f"--weights={WEIGHTS},{WEIGHTS}"):
+        code, _, err = run(*command, "--confusion=a.csv", wrong)
+        assert code == 1 and "onfusion" in err
+
+
+def test_classes_that_do_not_occur_are_not_in_the_matrix(tmp_path):
+    matrix = np.zeros((4, 4), int)
+    matrix[1, 3] = 2
+    confusion.write(str(tmp_path / "m.csv"), matrix, ["a", "b", "c", "d"])
+    assert (tmp_path / "m.csv").read_text() == "label,b,d\nb,0,2\nd,0,0\n"
 
 
 @pytest.mark.parametrize(
