@@ -151,8 +151,8 @@ def table(name: str, form: str = "table") -> str:
       ValueError: There is no such model.
     """
     found = layers(name, steps=True)
-    total = Layer("total", "", (), *(sum(getattr(x, f) for x in found) for f in _COUNTS[:2]))
-    total = dataclasses.replace(total, num_weights=sum(layer.num_weights for layer in found))
+    sums = {field: sum(getattr(layer, field) for layer in found) for field in _COUNTS}
+    total = Layer("total", "", (), **sums)
     memory = [layer.activation_bytes for layer in found]
     rows = []
     for layer, bytes_ in [*zip(found, memory, strict=True), (total, sum(memory))]:
@@ -163,7 +163,7 @@ def table(name: str, form: str = "table") -> str:
         file = io.StringIO()
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
         return file.getvalue().rstrip("\n")
-    shown = [COLUMNS]
+    shown: list[tuple[str, ...]] = [COLUMNS]
     for *texts, params, products, weights, bytes_ in rows:
         numbers = (f"{params:,}", f"{products:,}", f"{weights:,}", _memory(bytes_))
         shown.append((*texts, *numbers))

@@ -28,7 +28,7 @@ def write(path: str, matrix: np.ndarray, names: Sequence[str]) -> None:
       matrix: int [K, K]; row i counts what images of class i were taken for.
       names: one name per class.
     """
-    kept = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    kept = np.flatnonzero(matrix.sum(0) + matrix.sum(1)).tolist()
     matrix, names = matrix[np.ix_(kept, kept)], [names[i] for i in kept]
     if Path(path).suffix == ".csv":
         file = io.StringIO()

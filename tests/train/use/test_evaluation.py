@@ -244,7 +244,7 @@ def test_which_class_is_taken_for_which(run, trained, digits, logits, tmp_path):
     command = (f"--weights={WEIGHTS}", "--data=mnist", "--split=test[:100]")
     for ending in ("csv", "png"):
         assert run(*command, f"--confusion={tmp_path}/matrix.{ending}")[0] == 0
-    header, *rows = csv.reader((tmp_path / "matrix.csv").open())
+    header, *rows = csv.reader((tmp_path / "matrix.csv").read_text().splitlines())
     assert header == ["label", *map(str, range(10))]
     matrix = np.array([row[1:] for row in rows], int)
     expected = np.zeros((10, 10), int)
