@@ -37,13 +37,15 @@ def get_config() -> ConfigDict:
     # Regular expression, searched in paths such as "stage1_block1/conv1/kernel": what it matches
     # starts with random values all the same. The default is every classifier; "": nothing.
     config.init.skip = "(^|_)head(/|$)"
+    # Regular expression for what starts at zero, such as "^head/"; "": nothing.
+    config.init.zeros = ""
 
     config.data = Section()
     # See input_pipeline.open; also "module:function", which gives (split) -> data of your own.
     config.data.name = "mnist"
     config.data.dir = ""  # folder of prepared data sets; "": tfds's default
     config.data.manual_dir = ""  # folder of original files that cannot be downloaded
-    config.data.train_split = "train"  # with tfds also "train[:90%]"
+    config.data.train_split = "train"  # also "train[:90%]", "train[:800]+validation[:200]"
     config.data.eval_split = ""  # "": the data set's evaluation split
     config.data.image_size = 0  # height and width in pixels; 0: the model's own
     # Small images of one size can be kept in device memory: "auto" (if they fit), "yes" or "no".

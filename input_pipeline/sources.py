@@ -8,6 +8,7 @@ from typing import Any
 from input_pipeline import arrays, own
 from input_pipeline.example import MAX_PIXELS, DataError, OnUnreadable, Source
 from input_pipeline.folder import HELD_OUT, ClassOrder, open_folder, splits
+from input_pipeline.parts import join
 from input_pipeline.synthetic import open_synthetic
 
 # Small enough to be prepared when they are first opened.
@@ -37,7 +38,7 @@ def open(
         file; "synthetic" or "synthetic:classes=1000,..."; a data set of one's own: the name with
         which it was registered, or the function itself, see `register`.
       split: "train", "test", "validation", ..., or a part of one: "train[:10%]". Of a folder it is
-        taken of each class.
+        taken of each class. Several are joined by "+": "train[:800]+validation[:200]".
       data_dir: folder of tfds's data sets, by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
       manual_dir: folder of original files, from which the data set is prepared if necessary.
       on_unreadable: what the loaders do if an image cannot be read: "stop", or "skip" and count.
@@ -57,6 +58,11 @@ def open(
       >>> len(input_pipeline.open("mnist", "train[:10%]"))
       6000
     """
+    if "+" in split:
+        settings = dict(max_pixels=max_pixels, class_order=class_order, held_out=held_out)
+        settings |= dict(exif_orientation=exif_orientation, split_seed=split_seed)
+        parts = split.split("+")
+        return join([open(name, x, data_dir, manual_dir, on_unreadable, **settings) for x in parts])
     if make := _own(name):
         return own.open_own(
             make,

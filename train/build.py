@@ -116,7 +116,10 @@ def make_loss(config: ConfigDict) -> step.Loss:
       TrainError: there is no such loss, or keys of the section do not fit it.
     """
     function, options = find("loss.name", config.name, losses.LOSSES), dict(config.options)
-    settings = {key: config[key] for key in ("label_smoothing", "reject_class_logit")}
+    settings = {
+        "label_smoothing": config.label_smoothing,
+        "reject_class_logit": config.reject_class_logit,
+    }
     known = inspect.signature(function).parameters
     for key, value in settings.items():
         if key in known:

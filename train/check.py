@@ -124,6 +124,7 @@ RULES: dict[str, Rule] = {
     "batch_norm": _one_of("global", "per_device"),
     "model.num_classes": _whole(0),
     "init.skip": _EXPRESSION,
+    "init.zeros": _EXPRESSION,
     "data.dir": _FOLDER,
     "data.manual_dir": _FOLDER,
     "data.name": (lambda value: _is_local(value.removeprefix("folder:")), _FOLDER[1]),

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 import zoo
 from train.console import say
 from train.errors import TrainError
+from train.freeze import some_names
 from train.step import TrainState
 from train.workspace import disk_errors, write_atomically
 from zoo.preprocess import Preprocessing
@@ -50,17 +51,32 @@ class InitialWeights:
     def variables(self, shapes: TrainState) -> dict[str, dict]:
         """Returns {"params": ..., "batch_stats": ...}: what does not start with random values.
 
+        That is the weights, and zeros for what `init.zeros` matches.
+
         Args:
           shapes: the state of the run.
 
         Raises:
           TrainError: the weights do not fit the model, apart from those that `init.skip` matches.
         """
-        if not self._config.init.weights:
-            return {}
-        name, skip = self._config.model.name, self._config.init.skip
         collections = {"params": shapes.params, "batch_stats": shapes.batch_stats}
         wanted: dict[str, Any] = traverse_util.flatten_dict(collections, sep="/")
+        pattern = self._config.init.zeros
+        at_zero = {path: leaf for path, leaf in wanted.items() if _matches(pattern, path)}
+        if pattern and not at_zero:
+            names = some_names(shapes.params)
+            raise TrainError(f"init.zeros={pattern!r} matches no parameter. {names}")
+        kept = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in at_zero.items()}
+        if self._config.init.weights:
+            kept = self._of_weights(wanted) | kept
+            fresh = sorted({path.rpartition("/")[0] for path in wanted.keys() - kept.keys()})
+            names = ", ".join(path.partition("/")[2] for path in fresh[:_LISTED]) or "nothing"
+            say(f"Starting with {self._config.init.weights}; random: {names}.")
+        return traverse_util.unflatten_dict(kept, sep="/")
+
+    def _of_weights(self, wanted: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The weights by path, for a model of these shapes."""
+        name, skip = self._config.model.name, self._config.init.skip
         given = self._given({path: s for path, s in wanted.items() if not _matches(skip, path)})
         kept, problems = {}, []
         for path in sorted(given.keys() | wanted.keys()):
@@ -80,10 +96,7 @@ class InitialWeights:
                 f"{'; '.join(problems[:_LISTED])}{more}. Parameters whose path matches init.skip "
                 f"(now {skip!r}) start with random values instead."
             )
-        fresh = sorted({path.rpartition("/")[0] for path in wanted.keys() - kept.keys()})
-        names = ", ".join(path.partition("/")[2] for path in fresh[:_LISTED]) or "nothing"
-        say(f"Starting with {self._config.init.weights}; random: {names}.")
-        return traverse_util.unflatten_dict(kept, sep="/")
+        return kept
 
     def write(self) -> None:
         """Writes init.json, if the weights were read."""

@@ -151,7 +151,9 @@ def table(name: str, form: str = "table") -> str:
       ValueError: There is no such model.
     """
     found = layers(name, steps=True)
-    sums = {field: sum(getattr(layer, field) for layer in found) for field in _COUNTS}
+    sums: dict[str, Any] = {
+        field: sum(getattr(layer, field) for layer in found) for field in _COUNTS
+    }
     total = Layer("total", "", (), **sums)
     memory = [layer.activation_bytes for layer in found]
     rows = []

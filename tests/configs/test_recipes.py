@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 import configs
 from configs import base
 from configs.keys import current_keys, flat
+from input_pipeline.parts import part_of
 from train import hosts
 from train.build import make_task, state_shapes
 from train.data import open_data
@@ -81,6 +82,29 @@ def test_a_recipe_states_only_what_differs(name, monkeypatch):
     assert redundant == []
 
 
+@pytest.mark.parametrize("name", ["transfer_big_vision", "transfer_vtab"])
+def test_the_data_set_of_a_transfer_is_its_argument(name):
+    tasks = module(name)["TASKS"]
+    for task in tasks:
+        config = get_config(name, task)
+        assert config.data.name.partition("/")[0] == task and config.init.weights
+        for split in (config.data.train_split, config.data.eval_split or "validation"):
+            assert all(part_of(part) for part in split.split("+"))
+    with pytest.raises(ValueError, match="no argument 'cifar11'"):
+        get_config(name, "cifar11")
+
+
+def test_vtab_trains_on_1000_images():
+    """In the order of TFDS: 800 of the training split, 200 where its validation part begins."""
+    of_train = {"caltech101": 3060, "oxford_iiit_pet": 3680, "svhn_cropped": 73257}
+    shares = {"caltech101": 0.9, "oxford_iiit_pet": 0.8, "svhn_cropped": 0.9}
+    tasks = module("transfer_vtab")["TASKS"]
+    for task, count in of_train.items():
+        name, bounds = part_of(tasks[task][1])
+        start, stop = bounds(count)
+        assert name == "train" and start == int(shares[task] * count) and stop == start + 200
+
+
 def test_other_arguments_are_refused():
     with pytest.raises(ValueError, match="no argument 'smok'"):
         get_config("lenet", "smok")
@@ -120,6 +144,9 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
     keys_read = _note_reads(recipes, monkeypatch)
     for config in recipes:
         make_task(config, *data_and_intervals(config), make_mesh(1, 1))
+    config = recipes[RECIPES.index("lenet5_1998")]
+    config.schedule.name = "optax:cosine_decay_schedule"  # only such a one has options
+    make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet")]
     config.compile_cache, config.data.on_device = "", "no"  # only a loader reads data.workers
     train_and_evaluate(config, tmp_path)

@@ -38,6 +38,23 @@ def test_parts_of_splits(mnist_dir):
     assert len(part) == 6000 and part[5].label == 1
 
 
+def test_splits_are_joined_by_a_plus(mnist_dir, image_folder):
+    whole = input_pipeline.open("mnist", "train", mnist_dir)
+    both = input_pipeline.open("mnist", "test[:3]+train[10:12]+test[5:6]", mnist_dir)
+    assert len(both) == 6 and both.split == "test[:3]+train[10:12]+test[5:6]"
+    order = [4, 0, 3, 5]
+    test = input_pipeline.open("mnist", "test[:6]", mnist_dir)
+    expected = [whole[11], test[0], whole[10], test[5]]
+    for found, one in zip(both.__getitems__(order), expected, strict=True):
+        assert (found.image == one.image).all() and found.label == one.label
+    assert (both[3].image == whole[10].image).all() and both.image_shape == (28, 28, 1)
+    assert len(pickle.loads(pickle.dumps(both))) == 6
+    with pytest.raises(IndexError):
+        both[6]
+    two = input_pipeline.open(f"folder:{image_folder}", "train[:1]+train[1:2]")
+    assert [x.label for x in two.__getitems__(range(len(two)))] == [0, 1, 2, 0, 1, 2]
+
+
 def test_a_version_can_be_asked_for(mnist_dir):
     assert len(input_pipeline.open("mnist:3.0.1", "test", mnist_dir)) == 10_000
 

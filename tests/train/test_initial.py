@@ -28,11 +28,11 @@ def init(name, size, channels=3, **overrides):
     return jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32), shapes)
 
 
-def start(tmp_path, variables, weights, name="lenet5", skip=None, **options):
+def start(tmp_path, variables, weights, name="lenet5", skip=None, zeros="", **options):
     """What a run with these variables starts with, by path."""
     config = base.get_config()
     config.model.name = name
-    config.init.weights = str(weights)
+    config.init.weights, config.init.zeros = str(weights), zeros
     if skip is not None:
         config.init.skip = skip
     with config.unlocked():
@@ -60,6 +60,22 @@ def test_all_but_the_classifier_is_loaded(lenet, tmp_path, capsys):
     assert all((found[path] == wanted[path]).all() for path in found)
     assert capsys.readouterr().out.strip() == f"Starting with {file}; random: head."
     assert start(tmp_path, lenet, file, skip="").keys() == wanted.keys()
+
+
+def test_what_starts_at_zero(lenet, tmp_path, capsys):
+    file = saved(tmp_path / "model.safetensors", "lenet5", lenet)
+    found = start(tmp_path, init("lenet5", 32, 1, num_classes=4), file, zeros="^head/kernel")
+    assert found["params/head/kernel"].shape == (84, 4) and not found["params/head/kernel"].any()
+    assert "params/head/bias" not in found and found["params/conv1/kernel"].any()
+    assert "random: head." in capsys.readouterr().out
+    both = start(tmp_path, init("lenet5", 32, 1, num_classes=4), file, zeros="^head/")
+    assert both.keys() - found.keys() == {"params/head/bias"}
+    assert "random: nothing." in capsys.readouterr().out
+    assert start(tmp_path, lenet, "", zeros="^head/").keys() == {
+        *("params/head/kernel", "params/head/bias")
+    }
+    with pytest.raises(TrainError, match="init.zeros='.fcc' matches no parameter"):
+        start(tmp_path, lenet, "", zeros="^fcc")
 
 
 def test_weights_that_do_not_fit_are_named(lenet, tmp_path):
