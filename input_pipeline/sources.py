@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -59,10 +60,19 @@ def open(
       6000
     """
     if "+" in split:
-        settings = dict(max_pixels=max_pixels, class_order=class_order, held_out=held_out)
-        settings |= dict(exif_orientation=exif_orientation, split_seed=split_seed)
-        parts = split.split("+")
-        return join([open(name, x, data_dir, manual_dir, on_unreadable, **settings) for x in parts])
+        part = functools.partial(
+            open,
+            name,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+            on_unreadable=on_unreadable,
+            max_pixels=max_pixels,
+            class_order=class_order,
+            exif_orientation=exif_orientation,
+            held_out=held_out,
+            split_seed=split_seed,
+        )
+        return join([part(split=each) for each in split.split("+")])
     if make := _own(name):
         return own.open_own(
             make,
