@@ -34,17 +34,19 @@ BOXES = {
     "configs": Box(30, 20, 240, 64, "configs", ("each recipe is a file",)),
     "program": Box(650, 20, 240, 64, "your JAX program", ("imports zoo, nothing else",), GUEST),
     "train": Box(30, 140, 240, 84, "train", ("loop, step, sharding,", "checkpoints, report")),
+    "train/use": Box(330, 20, 240, 84, "train/use", ("predict, evaluate, probe,", "compare")),
     "train/plan": Box(330, 140, 240, 84, "train/plan", ("the step compiled for a pod", "of TPUs")),
     "input_pipeline": Box(
         30, 290, 240, 84, "input_pipeline", ("data sets by name", "to batches of uint8 images")
     ),
     "frame": Box(330, 280, 560, 340, "", (), FRAME),
     "zoo": Box(
-        350, 300, 520, 64, "zoo", ("create, info, features, load_torch, to_torch, list_models",)
+        350, 300, 520, 64, "zoo", ("create, load, info, features, register, save, list_models",)
     ),
-    "zoo/weights": Box(350, 410, 150, 84, "zoo/weights", ("checkpoints of", "others, in and out")),
-    "zoo/registry": Box(530, 410, 160, 84, "zoo/registry", ("names of models,", "their figures")),
-    "zoo/models": Box(720, 410, 150, 84, "zoo/models", ("a file for", "each paper")),
+    "zoo/weights": Box(345, 410, 130, 84, "zoo/weights", ("by name, files,", "in and out")),
+    "zoo/export": Box(490, 410, 110, 84, "zoo/export", ("ONNX,", "StableHLO")),
+    "zoo/registry": Box(615, 410, 130, 84, "zoo/registry", ("names of models,", "their figures")),
+    "zoo/models": Box(760, 410, 115, 84, "zoo/models", ("a file for", "each paper")),
     "zoo/layers": Box(350, 530, 240, 64, "zoo/layers", ("Flax modules that models share",)),
     "zoo/kernels": Box(630, 530, 240, 64, "zoo/kernels", ("operations by platform",)),
 }
@@ -53,13 +55,16 @@ IMPORTS = [
     ("train", "input_pipeline", ()),
     ("train", "zoo", ((150, 257), (440, 257))),
     ("train/plan", "train", ()),
+    ("train/use", "train", ((300, 62), (300, 165))),
     ("program", "zoo", ((770, 260),)),
-    ("zoo", "zoo/weights", ((425, 390),)),
-    ("zoo", "zoo/registry", ()),
-    ("zoo/weights", "zoo/registry", ()),
-    ("zoo/weights", "zoo/layers", ((425, 510),)),
+    ("zoo", "zoo/weights", ((410, 390),)),
+    ("zoo", "zoo/export", ((545, 390),)),
+    ("zoo", "zoo/registry", ((680, 390),)),
+    ("zoo/export", "zoo/registry", ()),
+    ("zoo/export", "zoo/weights", ()),
+    ("zoo/weights", "zoo/layers", ((410, 510),)),
     ("zoo/models", "zoo/registry", ()),
-    ("zoo/models", "zoo/layers", ((795, 512), (540, 512))),
+    ("zoo/models", "zoo/layers", ((817, 512), (540, 512))),
     ("zoo/layers", "zoo/kernels", ()),
 ]
 RECIPE = ("configs", "train")  # a dashed arrow: read as a file
