@@ -63,6 +63,7 @@ BY_NAME = {
     ("zoo.export.stablehlo", "zoo.kernels.platform"),
     ("train.build", "zoo.kernels.platform"),
     ("zoo.summary", "zoo.layers.observe"),
+    ("zoo.look.receptive_field", "zoo.kernels.platform"),
     ("train.plan.roofline", "zoo.kernels.platform"),
 }
 # Outside of the rooms: programs, tests and texts. They may import anything, and nobody them.

@@ -7,6 +7,7 @@ import pytest
 from test_models import DEFAULT, image_batch
 
 import zoo
+from train.build import init_eagerly
 
 QUICK = {"lenet5", "mobilenet_v2", "vit_ti_16"}
 MODELS = [
@@ -21,7 +22,7 @@ AMPLIFY = ("rest_lite",)
 def weights(name: str, **overrides):
     model = zoo.create(name, **overrides)
     images = jnp.asarray(image_batch(name), model.dtype)
-    return model, jax.jit(model.init)(jax.random.key(0), images), images
+    return model, init_eagerly(lambda: model.init(jax.random.key(0), images)), images
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -124,7 +124,10 @@ def init(name: str):
     return model, init_eagerly(lambda: model.init(jax.random.key(0), images)), images
 
 
-@pytest.fixture(scope="module", params=models(COMPUTED))
+@pytest.fixture(
+    scope="module",
+    params=[case for case in models(COMPUTED) if case.values[0] in DEFAULT | COMPUTED],
+)
 def variables_and_images(request):
     """The name and `init` of each model, made at full optimization: much data, few programs."""
     return request.param, *init(request.param)
@@ -136,13 +139,10 @@ def initialised(variables_and_images, quick_compilation):
     return variables_and_images
 
 
-def test_training_step(initialised):
-    """Gradients are finite and reach every parameter; only batch_stats change."""
-    name, model, variables, images = initialised
-    assert set(variables) <= {"params", "batch_stats"}
+def gradient_function(name: str, model, images):
+    """(variables) -> the gradients of the loss by the parameters, and the collections after it."""
 
-    @jax.jit
-    def gradients(params):
+    def gradients(variables):
         def loss(params):
             logits, updates = model.apply(
                 {**variables, "params": params},
@@ -157,14 +157,27 @@ def test_training_step(initialised):
                 auxiliary = jnp.mean(heads["token_logits"][0], axis=(1, 2))
             return -jax.nn.log_softmax(logits + auxiliary)[:, 3].mean(), updates
 
-        return jax.grad(loss, has_aux=True)(params)
+        return jax.grad(loss, has_aux=True)(variables["params"])
 
-    grads, updates = gradients(variables["params"])
+    return gradients
+
+
+def is_untrained(name: str, path) -> bool:
+    key = "/".join(part.key for part in path)
+    return bool(re.match(UNTRAINED.get(zoo.info(name).family, "$"), key))
+
+
+def test_training_step(initialised):
+    """Gradients are finite and reach every parameter; only batch_stats change."""
+    name, model, variables, images = initialised
+    assert set(variables) <= {"params", "batch_stats"}
+
+    gradients = jax.jit(gradient_function(name, model, images))
+    grads, updates = gradients(variables)
     for path, gradient in jax.tree_util.tree_leaves_with_path(grads):
         assert jnp.isfinite(gradient).all(), jax.tree_util.keystr(path)
-        key = "/".join(part.key for part in path)
-        untrained = re.match(UNTRAINED.get(zoo.info(name).family, "$"), key)
-        assert (gradient != 0).any() != bool(untrained), f"no gradient reaches {key}, or now one"
+        reached = bool((gradient != 0).any())
+        assert reached != is_untrained(name, path), jax.tree_util.keystr(path)
     before, after = variables.get("batch_stats", {}), updates.get("batch_stats", {})
     assert jax.tree.structure(before) == jax.tree.structure(after)
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
@@ -185,6 +198,52 @@ def test_features_and_embedding(initialised):
     features, embedding = outputs(variables, images)
     assert {"stage1", "stage2", "embedding"} <= set(features)
     np.testing.assert_allclose(embedding, features["embedding"], rtol=1e-5, atol=1e-5)
+
+
+OTHERS = [name for name in zoo.list_models() if name not in DEFAULT | COMPUTED]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_program_of_a_training_step(name):
+    """As of one variant of the family, but nothing is computed: a gradient that does not reach a
+    parameter is a constant of the program. (The goldens compute these variants.)"""
+    model, images = zoo.create(name), image_batch(name)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert set(variables) <= {"params", "batch_stats"}
+    step = gradient_function(name, model, images)
+    traced, (grads, updates) = jax.make_jaxpr(step, return_shape=True)(variables)
+    reached = dependent(traced.jaxpr)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(grads)]
+    for path, variable in zip(paths, traced.jaxpr.outvars, strict=False):
+        assert variable in reached or is_untrained(name, path), jax.tree_util.keystr(path)
+    before, after = variables.get("batch_stats", {}), updates.get("batch_stats", {})
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    statistics = traced.jaxpr.outvars[len(paths) :]
+    assert not set(statistics) & set(traced.jaxpr.invars) and set(statistics) <= reached
+
+
+def dependent(jaxpr) -> set:
+    """The variables of a program that depend on its inputs."""
+    found = set(jaxpr.invars)
+    for equation in jaxpr.eqns:
+        if found & {x for x in equation.invars if not hasattr(x, "val")}:
+            found |= set(equation.outvars)
+    return found
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_shapes_of_features(name):
+    model, images = zoo.create(name), image_batch(name)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    features = jax.eval_shape(functools.partial(zoo.features, model), variables, images)
+    assert {"stage1", "stage2", "embedding"} <= set(features)
+    headless = zoo.create(name, num_classes=0)
+    embedding, wanted = jax.eval_shape(headless.init_with_output, jax.random.key(0), images)
+    assert embedding.shape == features["embedding"].shape
+    paths = [jax.tree_util.tree_leaves_with_path(x["params"]) for x in (wanted, variables)]
+    assert {str(p) for p, _ in paths[0]} < {str(p) for p, _ in paths[1]}
 
 
 def test_features_by_name():

@@ -3,6 +3,7 @@
 Keys of random numbers are arguments; nothing is hooked or changed.
 """
 
+from zoo.look import attribution
 from zoo.look.receptive_field import ReceptiveField, receptive_fields
 
-__all__ = ["ReceptiveField", "receptive_fields"]
+__all__ = ["ReceptiveField", "attribution", "receptive_fields"]

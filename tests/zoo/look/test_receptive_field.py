@@ -9,7 +9,7 @@ import pytest
 import zoo
 from zoo.look import receptive_fields
 
-GOLDEN = json.loads((Path(__file__).parent / "receptive_fields.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "goldens" / "receptive_fields.json").read_text())
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -1,0 +1,89 @@
+"""Attributions equal those of public references, in float64: goldens."""
+
+import functools
+import json
+import re
+from pathlib import Path
+
+import goldens as parity
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import zoo
+from zoo.look import attribution
+
+FOLDER = Path(__file__).parent / "goldens"
+RECORDS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("attribution_*.json")}
+# In the default run; the others behind `-m full`.
+QUICK = [("attribution_squeezenet1_1", key) for key in ("guided_backprop", "gradcam_stage3")]
+QUICK += [("attribution_resnet18", key) for key in ("gradient", "gradcam_plus_plus_stage4")]
+CASES = [
+    pytest.param(record, key, marks=[] if (record, key) in QUICK else pytest.mark.full)
+    for record, content in RECORDS.items()
+    for key in content["results"]
+]
+SIMPLE = ("gradient", "saliency", "guided_backprop", "deconvnet")
+
+
+@functools.lru_cache(maxsize=1)
+def network(record: str):
+    """The model, its weights, the images and their classes, in float64."""
+    content = RECORDS[record]
+    name = content["model"]
+    model = zoo.create(name, dtype=jnp.float64)
+    variables = zoo.load_torch(name, parity.state_dict(parity.load(name)))
+    size = content["image_size"]
+    images = np.random.RandomState(0).standard_normal((2, size, size, 3))
+    return model, variables, jnp.asarray(images), jnp.asarray(content["targets"])
+
+
+def computed(record: str, key: str):
+    case = model, variables, images, targets = network(record)
+    if key in SIMPLE:
+        return jax.jit(getattr(attribution, key), static_argnums=0)(*case)
+    if key == "logits_at_targets":
+        return model.apply(variables, images)[jnp.arange(2), targets]
+    if found := re.fullmatch(r"integrated_gradients_(gausslegendre|middle)_(\d+)", key):
+        rule = found[1].replace("gaussl", "gauss_l")
+        return attribution.integrated_gradients(*case, steps=int(found[2]), rule=rule).values
+    if found := re.fullmatch(r"smoothgrad_(\d+)_([\d.]+)", key):
+        noise = np.random.RandomState(1).standard_normal((int(found[1]), *images.shape))
+        return attribution.smooth_grad(*case, jnp.asarray(float(found[2]) * noise))
+    if found := re.fullmatch(r"occlusion_(\d+)_(\d+)", key):
+        return attribution.occlusion(*case, window=int(found[1]), stride=int(found[2]))
+    if found := re.fullmatch(r"scorecam_(stage\d+)(_scores)?", key):
+        return getattr(attribution.score_cam(*case, found[1]), "scores" if found[2] else "map")
+    if found := re.fullmatch(r"(gradcam_plus_plus|gradcam|layercam)_(stage\d+)", key):
+        names = dict(gradcam="grad_cam", layercam="layer_cam")
+        function = names.get(found[1], "grad_cam_plus_plus")
+        return getattr(attribution, function)(*case, found[2])
+    if key == "gradient_probability_scaled":
+        spread = np.std(np.asarray(model.apply(variables, images)), ddof=1)
+        score = lambda logits, k: attribution.logit(jax.nn.softmax(logits / spread), k)  # noqa: E731
+        return attribution.gradient(*case, score=score)
+    if found := re.fullmatch(r"(?:(\w+)_of_)?(stage\d+)_channel(\d+)(?:_(position|value))?", key):
+        of_unit = model, variables, images, found[2], int(found[3])
+        unit = attribution.unit_picture(*of_unit, rule=found[1] or "gradient")
+        return getattr(unit, found[4] or "picture")
+    return None
+
+
+@pytest.mark.parametrize(("record", "key"), CASES)
+def test_equals_the_reference(record, key):
+    with jax.enable_x64(True):
+        found = computed(record, key)
+    assert found is not None, f"{key} is not known"
+    golden = RECORDS[record]["results"][key]
+    found = np.asarray(found)
+    assert list(found.shape) == golden["shape"]
+    flat, tolerance = found.ravel(), 1e-6 * golden["std"]
+    np.testing.assert_allclose(
+        flat[: len(golden["first"])], golden["first"], atol=tolerance, rtol=0
+    )
+    np.testing.assert_allclose(flat[golden["probe_at"]], golden["probe"], atol=tolerance, rtol=0)
+    for figure, value in dict(
+        mean=flat.mean(), std=flat.std(), max=flat.max(), min=flat.min()
+    ).items():
+        assert value == pytest.approx(golden[figure], abs=tolerance), figure

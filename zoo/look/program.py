@@ -1,0 +1,146 @@
+"""A network as a program that can be run with taps at its outputs and another rule for ReLUs.
+
+The network is traced once; nothing in it has to be prepared. What it sows are variables of the
+program, to which a run can add what it is asked to, and every ReLU in it can be replaced.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+from flax import traverse_util
+from jax.extend import core
+
+Relu = Callable[[jax.Array], jax.Array]
+# Operations that call one program with all of their inputs.
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_vjp_call")
+
+
+class Program:
+    """The evaluation of a network on images of one shape.
+
+    Args:
+      model: Unbound network.
+      variables: Its variables, or their shapes.
+      images: Images [B, H, W, C], or their shape.
+      at: Names of outputs, as for `zoo.features`, whose values are wanted or changed; "attention"
+        stands for all maps of attention.
+
+    Attributes:
+      relus: Number of ReLUs in it.
+      shapes: Shapes of the outputs by their names.
+
+    Raises:
+      ValueError: The network has no output of a name.
+    """
+
+    def __init__(self, model: nn.Module, variables: Any, images: Any, at: Sequence[str] = ()):
+        collections = ["intermediates", *(["attention"] if "attention" in at else [])]
+
+        def run(variables, images):
+            logits, state = model.apply(variables, images, mutable=collections)
+            return logits, _sown(state)
+
+        traced, (_, sown) = jax.make_jaxpr(run, return_shape=True)(variables, images)
+        self._jaxpr, self._consts = traced.jaxpr, traced.consts
+        maps = [name for name in sown if name.startswith("attention/")]
+        names = [each for name in at for each in (maps if name == "attention" else [name])]
+        if unknown := [name for name in names if name not in sown]:
+            raise ValueError(
+                f"{type(model).__name__} has no output {', '.join(unknown)}; it has "
+                f"{', '.join(name for name in sown if name not in maps)}."
+            )
+        variables_of = dict(zip(sorted(sown), self._jaxpr.outvars[1:], strict=True))
+        self._taps = {name: variables_of[name] for name in names}
+        self.shapes = {name: sown[name] for name in names}
+        self.relus = sum(1 for _ in _relus(self._jaxpr))
+
+    def __call__(
+        self,
+        variables: Any,
+        images: jax.Array,
+        added: Mapping[str, jax.Array] | None = None,
+        relu: Relu | None = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns the logits [B, K] and the outputs by their names.
+
+        Args:
+          variables: Variables of the network.
+          images: Images of the shape that was traced.
+          added: What is added to outputs before the network goes on from them, by their names.
+          relu: Function in place of every ReLU.
+        """
+        taps = {self._taps[name]: value for name, value in (added or {}).items()}
+        inputs = jax.tree.leaves((variables, images))
+        known = _run(self._jaxpr, self._consts, inputs, taps, relu)
+        outputs = {name: known(variable) for name, variable in self._taps.items()}
+        return known(self._jaxpr.outvars[0]), outputs
+
+
+def _sown(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network has sown, by name; maps of attention as "attention/PATH"."""
+    sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}
+    maps: dict[str, Any] = traverse_util.flatten_dict(state.get("attention", {}), sep="/")
+    return sown | {f"attention/{path.removesuffix('/map')}": x[0] for path, x in maps.items()}
+
+
+def _run(
+    jaxpr: core.Jaxpr,
+    consts: Sequence[Any],
+    inputs: Sequence[Any],
+    taps: Mapping[Any, jax.Array],
+    relu: Relu | None,
+) -> Callable[[Any], Any]:
+    """Runs a program; returns the function from its variables to their values."""
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
+
+    def value_of(variable: Any) -> Any:
+        return variable.val if isinstance(variable, core.Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        arguments = [value_of(variable) for variable in equation.invars]
+        inner = _called(equation) if relu else None
+        if relu and _is_relu(equation):
+            results = [relu(*arguments)]
+        elif relu and inner is not None and any(_relus(inner.jaxpr)):
+            found = _run(inner.jaxpr, inner.consts, arguments, {}, relu)
+            results = [found(variable) for variable in inner.jaxpr.outvars]
+        else:
+            results = _bind(equation, arguments)
+        for variable, result in zip(equation.outvars, results, strict=True):
+            values[variable] = result + taps[variable] if variable in taps else result
+    return value_of
+
+
+def _bind(equation: core.JaxprEqn, arguments: Sequence[Any]) -> list[Any]:
+    """Runs one operation."""
+    bound: Any = equation.primitive.get_bind_params(equation.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)
+    with equation.ctx.manager:
+        results = equation.primitive.bind(*functions, *arguments, **params)
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
+def _relus(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+    for equation in jaxpr.eqns:
+        if _is_relu(equation):
+            yield equation
+        elif (inner := _called(equation)) is not None:
+            yield from _relus(inner.jaxpr)
+
+
+def _is_relu(equation: core.JaxprEqn) -> bool:
+    """Whether this is jax.nn.relu, whose rule for gradients belongs to one function `relu`."""
+    if equation.primitive.name != "custom_jvp_call":
+        return False
+    inner = equation.params["call_jaxpr"].jaxpr.eqns
+    return len(inner) == 1 and inner[0].params.get("name") == "relu"
+
+
+def _called(equation: core.JaxprEqn) -> core.ClosedJaxpr | None:
+    """The program that an operation calls."""
+    if equation.primitive.name not in _CALLS:
+        return None
+    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    return inner if inner is None or hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
