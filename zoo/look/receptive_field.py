@@ -139,16 +139,20 @@ def _union(fields: Sequence[_Seen | None]) -> _Seen | None:
 
 
 def _shape(equation: core.JaxprEqn, number: int = 0) -> tuple[int, ...]:
-    return equation.invars[number].aval.shape
+    return _shape_of(equation.invars[number])
+
+
+def _shape_of(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
 
 
 def _elementwise(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
     """Any operation that works entry by entry, where axes of length 1 are stretched."""
-    shape = equation.outvars[0].aval.shape
+    shape = _shape_of(equation.outvars[0])
     for variable, field in zip(equation.invars, inputs, strict=True):
         if field is None or field.axis is None:
             continue
-        own = variable.aval.shape
+        own = _shape_of(variable)
         if len(own) != len(shape) or own[field.axis] != shape[field.axis]:
             raise ValueError(f"What {equation.primitive.name} lets through is not known.")
     return _union(inputs)
@@ -241,7 +245,7 @@ def _reshape(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | Non
     field = _union(inputs)
     if field is None or field.axis is None:
         return field
-    before, after = _shape(equation), equation.outvars[0].aval.shape
+    before, after = _shape(equation), _shape_of(equation.outvars[0])
     outer = math.prod(before[: field.axis])
     for axis, length in enumerate(after):
         if math.prod(after[:axis]) == outer and length == before[field.axis]:
