@@ -45,7 +45,7 @@ MAY_IMPORT = {
         "zoo.export",
     },
     "zoo.export": {"zoo.registry", "zoo.preprocess", "zoo.weights"},
-    "zoo.look": {"zoo", "zoo.registry", "zoo.layers"},
+    "zoo.look": {"zoo", "zoo.registry", "zoo.layers", "zoo.labels", "zoo.preprocess"},
     "zoo.weights": {"zoo.registry", "zoo.layers", "zoo.preprocess", "zoo.labels"},
     "zoo.models": {"zoo.registry", "zoo.layers"},
     "zoo.registry": {"zoo.macs", "zoo.stages"},

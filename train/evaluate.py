@@ -169,7 +169,7 @@ def class_names(model: "PretrainedModel", scores: Any, source: Any) -> list[str]
 
     count = len(scores.confusion)
     try:
-        names = labels.classes_of(model, count)[0]
+        _, names = labels.classes_of(model, count)
     except ValueError:
         names = ()
     for known in (names, source.class_names):

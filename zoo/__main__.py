@@ -4,6 +4,12 @@ python -m zoo list [PATTERN]    all models, or those that match a wildcard, in M
 python -m zoo summary NAME      one model layer by layer
 python -m zoo export [NAME] --weights=... --to=stablehlo|onnx|safetensors|saved_variables
                                 a file that other programs run or read
+python -m zoo look IMAGE --weights=...
+                                what in a picture a model goes by
+python -m zoo filters --weights=...
+                                the filters of its first layer
+python -m zoo fields NAME       receptive fields of its stages
+python -m zoo chart [PATTERN]   accuracy over multiply-adds
 """
 
 import argparse
@@ -14,6 +20,7 @@ import sys
 
 from zoo import registry, summary
 from zoo.export import command
+from zoo.look import command as look
 
 
 def table(pattern: str = "*") -> str:
@@ -51,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     layers.add_argument("name", help="a registered model")
     layers.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
     command.add_arguments(commands.add_parser("export", help="a file that other programs run"))
+    look.add_commands(commands)
     for one in commands.choices.values():
         what = "Python file or module that registers a model of your own"
         one.add_argument("--import", dest="imports", default="", metavar="FILE.py", help=what)
@@ -61,6 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         importlib.import_module(options.imports)
     if options.command == "export":
         sys.exit(command.run(options))
+    if options.command in ("look", "filters", "fields", "chart"):
+        sys.exit(look.run(options))
     if options.command == "list":
         if not registry.list_models(options.pattern):
             parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")

@@ -87,3 +87,64 @@ def test_equals_the_reference(record, key):
         mean=flat.mean(), std=flat.std(), max=flat.max(), min=flat.min()
     ).items():
         assert value == pytest.approx(golden[figure], abs=tolerance), figure
+
+
+@pytest.fixture(scope="module")
+def small():
+    """ResNet-20 for CIFAR, which ends in a global mean, and two images."""
+    model = zoo.create("resnet20_cifar")
+    images = jnp.asarray(np.random.RandomState(3).standard_normal((2, 16, 16, 3)), jnp.float32)
+    return model, model.init(jax.random.key(0), images), images, jnp.array([2, 7])
+
+
+def test_grad_cam_is_the_class_activation_map(small):
+    """Zhou et al. 2016: the mean of the map, times the number of positions, is the logit."""
+    model, variables, images, targets = small
+    heat = attribution.grad_cam(model, variables, images, targets, "stage3")
+    logits = attribution.logit(model.apply(variables, images), targets)
+    bias = variables["params"]["head"]["bias"][targets]
+    np.testing.assert_allclose(heat.sum((1, 2)), logits - bias, rtol=1e-4)
+
+
+def test_integrated_gradients_add_up(small):
+    model, variables, images, targets = small
+    found = attribution.integrated_gradients(model, variables, images, targets, steps=50)
+    logits = [model.apply(variables, x) for x in (images, images * 0)]
+    difference = attribution.logit(logits[0] - logits[1], targets)
+    sums = found.values.sum((1, 2, 3))
+    np.testing.assert_allclose(sums + found.gap, difference, rtol=1e-4)
+    assert (abs(found.gap) < 0.05 * abs(difference) + 0.01).all()
+
+
+def test_all_of_it_works_under_jit(small):
+    model, variables, images, targets = small
+
+    @jax.jit
+    def both(variables, images):
+        heat = attribution.layer_cam(model, variables, images, targets, "stage2")
+        unit = attribution.unit_picture(model, variables, images, "stage2", 3)
+        return heat, unit.picture
+
+    heat, picture = both(variables, images)
+    assert heat.shape == (2, 8, 8) and picture.shape == images.shape
+    expected = attribution.layer_cam(model, variables, images, targets, "stage2")
+    np.testing.assert_allclose(heat, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_is_told(small):
+    with pytest.raises(ValueError, match="windows of 2 pixels leave pixels uncovered"):
+        attribution.occlusion(*small, window=2, stride=3)
+    with pytest.raises(ValueError, match='"gauss_legendre" or "middle"'):
+        attribution.integrated_gradients(*small, rule="left")
+    with pytest.raises(ValueError, match="has no output stage9; it has .*stage1"):
+        attribution.grad_cam(*small, "stage9")
+    with pytest.raises(ValueError, match="embedding of ResNetCifar is no map"):
+        attribution.grad_cam(*small, "embedding")
+    with pytest.raises(ValueError, match="rule='relu' is not known"):
+        attribution.unit_picture(*small[:3], "stage1", 0, rule="relu")
+    model = zoo.create("convnext_tiny", depths=(1, 1, 1, 1), dims=(8, 8, 8, 8))
+    images = jnp.zeros((1, 64, 64, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    for function in (attribution.guided_backprop, attribution.deconvnet):
+        with pytest.raises(ValueError, match="ConvNeXt has no ReLU, so this would be the plain"):
+            jax.eval_shape(lambda v, f=function: f(model, v, images, jnp.array([0])), variables)
