@@ -21,6 +21,7 @@ from train.functions import find, find_all
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
+MAX_ENLARGEMENT = 3  # times, which is not worth a word
 MAX_PADDING = 4  # pixels on each side; wider images are resized. MNIST to 32 x 32 takes 2
 
 
@@ -87,7 +88,24 @@ def open_data(config: ConfigDict, preprocessing: Preprocessing | None = None) ->
             f"Note: {train.dataset} has one class only, so the loss is 0 whatever the model says. "
             "A folder of images needs one folder for each class."
         )
-    return make_data(config, train, evaluation, preprocessing)
+    data = make_data(config, train, evaluation, preprocessing)
+    _tell_of_enlargement(config.model.name, data)
+    return data
+
+
+def _tell_of_enlargement(name: str, data: Data) -> None:
+    """Says so if images are enlarged several times: a network for small images may be meant."""
+    shape, size = data.train.image_shape, data.image_shape[0]
+    if not shape or size < MAX_ENLARGEMENT * max(shape[:2]):
+        return
+    small = (
+        [f"{name}_cifar"] if f"{name}_cifar" in zoo.list_models() else zoo.list_models("*_cifar")
+    )
+    say(
+        f"Note: {data.train.dataset} has images of {shape[0]}x{shape[1]} pixels, which are "
+        f"enlarged to {size}x{size} for {name}. For small images there is "
+        f"{', '.join(small[:4])}, or set data.image_size."
+    )
 
 
 def make_data(

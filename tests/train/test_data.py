@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,3 +61,25 @@ def test_splits_with_the_same_classes_open(tmp_path):
     data = open_data(config)
     assert data.num_classes == 2
     assert data.image_shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    "name, size, told",
+    [
+        (
+            "resnet18",
+            28,
+            "28x28 pixels, which are enlarged to 224x224 for resnet18. .* resnet18_cifar",
+        ),
+        ("vit_ti_16", 32, "For small images there is densenet"),
+        ("resnet18", 128, ""),
+        ("resnet18_cifar", 28, ""),
+        ("lenet5", 28, ""),
+    ],
+)
+def test_images_that_are_enlarged_several_times_are_told(name, size, told, capsys):
+    config = base.get_config()
+    config.model.name, config.data.name = name, f"synthetic:size={size}"
+    open_data(config)
+    printed = capsys.readouterr().out
+    assert re.search(told, printed) if told else printed == ""

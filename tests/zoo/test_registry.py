@@ -183,6 +183,8 @@ PARAMETERS = {
     + 1_537_000,
     "resnet110_cifar": 1_727_962,
     "resnet1202_cifar": 19_421_274,
+    "resnet18_cifar": 11_173_962,
+    "resnet34_cifar": 21_282_122,
     "resnet20_cifar": 269_722,
     "resnet32_cifar": 464_154,
     "resnet44_cifar": 658_586,

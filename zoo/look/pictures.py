@@ -20,7 +20,7 @@ def first_filters(variables: Mapping[str, Any]) -> np.ndarray:
     Raises:
       ValueError: The network has no convolution of an image.
     """
-    kernels = traverse_util.flatten_dict(variables["params"], sep="/")
+    kernels: dict[str, Any] = traverse_util.flatten_dict(variables["params"], sep="/")
     of_images = [
         np.asarray(array, np.float32)
         for path, array in kernels.items()

@@ -26,7 +26,7 @@ from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
 from zoo.layers.pool import max_pool
-from zoo.registry import Family
+from zoo.registry import CIFAR, Family
 
 
 class BasicBlock(nn.Module):
@@ -106,6 +106,8 @@ class ResNet(nn.Module):
       block: Constructor of the blocks, `BasicBlock`, `Bottleneck` or a `bottleneck`.
       widen: Factor of all widths but the stem's: 64 * widen in stage 1, twice that in stage 2, ...
       residual: Whether blocks have shortcuts; False gives the plain network.
+      stem: "imagenet", a 7x7 convolution of stride 2 and maximum pooling, or "cifar" for images of
+        32 pixels, a 3x3 convolution alone.
       drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
       scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
@@ -118,6 +120,7 @@ class ResNet(nn.Module):
     block: Callable[..., nn.Module]
     widen: int = 1
     residual: bool = True
+    stem: str = "imagenet"
     drop_path: float = 0.0
     num_classes: int = 1000
     scan: bool = False
@@ -132,9 +135,12 @@ class ResNet(nn.Module):
         block = partial(self.block, conv=conv, norm=norm, residual=self.residual)
 
         # Stem
-        x = conv(64, 7, 2, name="stem_conv")(images)  # [B, H/2, W/2, 64]
-        x = nn.relu(norm(name="stem_norm")(x))
-        x = max_pool(x, 3, 2, padding=1)  # [B, H/4, W/4, 64]
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f'stem is "imagenet" or "cifar", not {self.stem!r}.')
+        small = self.stem == "cifar"
+        x = conv(64, 3 if small else 7, 1 if small else 2, name="stem_conv")(images)
+        x = nn.relu(norm(name="stem_norm")(x))  # [B, H/2, W/2, 64]
+        x = x if small else max_pool(x, 3, 2, padding=1)  # [B, H/4, W/4, 64]
         self.sow("intermediates", "stem", x)
 
         # Stages
@@ -226,6 +232,22 @@ def wrn_68_3(**kwargs) -> ResNet:
     Its authors published the name only. ResNet-101's depths give 68 layers of basic blocks.
     """
     return ResNet((3, 4, 23, 3), BasicBlock, widen=3, **kwargs)
+
+
+@family.variant(**CIFAR, accuracy_source="")
+def resnet18_cifar(**kwargs) -> ResNet:
+    """11,173,962 parameters, 0.556 G multiply-adds: what is called ResNet-18 on CIFAR.
+
+    It is not in the paper, whose networks for CIFAR are `resnet20_cifar` and others; it spread with
+    github.com/kuangliu/pytorch-cifar.
+    """
+    return ResNet((2, 2, 2, 2), BasicBlock, **{"stem": "cifar", "num_classes": 10} | kwargs)
+
+
+@family.variant(**CIFAR, accuracy_source="")
+def resnet34_cifar(**kwargs) -> ResNet:
+    """21,282,122 parameters, 1.16 G multiply-adds: ResNet-34 with the stem of `resnet18_cifar`."""
+    return ResNet((3, 4, 6, 3), BasicBlock, **{"stem": "cifar", "num_classes": 10} | kwargs)
 
 
 @family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop")

@@ -63,3 +63,16 @@ def test_resnet_200_is_resnet_152_with_more_blocks_in_stage_2():
     deeper = set(registry.abstract_variables("resnet200")["params"])
     blocks = {f"stage2_block{j}" for j in range(9, 25)}
     assert deeper - set(registry.abstract_variables("resnet152")["params"]) == blocks
+
+
+def test_the_stem_for_small_images_keeps_their_size():
+    model = zoo.create("resnet18_cifar")
+    images = jnp.zeros((2, 32, 32, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert variables["params"]["stem_conv"]["kernel"].shape == (3, 3, 3, 64)
+    shapes = jax.eval_shape(functools.partial(zoo.features, model), variables, images)
+    assert shapes["stem"].shape == (2, 32, 32, 64) and shapes["stage4"].shape == (2, 4, 4, 512)
+    wide = zoo.create("resnet50", stem="cifar", num_classes=10)
+    assert wide.stem == "cifar"
+    with pytest.raises(ValueError, match='stem is "imagenet" or "cifar", not \'small\''):
+        jax.eval_shape(zoo.create("resnet18", stem="small").init, jax.random.key(0), images)
