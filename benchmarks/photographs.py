@@ -91,8 +91,8 @@ def squeezenet_logits(archive: str, files: list[Path]) -> np.ndarray:
         kernels = Arrays(io.BytesIO(package.extractfile(name).read())).load()  # pyright: ignore
     renamed = {"conv1": "stem_conv", "conv10": "head"}
     params: dict[str, Any] = {}
-    for name, (kernel, bias) in kernels.items():
-        path = renamed.get(name, name.replace("squeeze1x1", "squeeze")).split("/")
+    for layer, (kernel, bias) in kernels.items():
+        path = renamed.get(layer, layer.replace("squeeze1x1", "squeeze")).split("/")
         place = params.setdefault(path[0], {}) if path[1:] else params
         place[path[-1]] = {"kernel": np.asarray(kernel), "bias": np.asarray(bias).ravel()}
     info = dataclasses.replace(
