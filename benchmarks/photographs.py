@@ -92,7 +92,7 @@ def squeezenet_logits(archive: str, files: list[Path]) -> np.ndarray:
     renamed = {"conv1": "stem_conv", "conv10": "head"}
     params: dict[str, Any] = {}
     for layer, (kernel, bias) in kernels.items():
-        path = renamed.get(layer, layer.replace("squeeze1x1", "squeeze")).split("/")
+        path = (renamed.get(layer) or layer.replace("squeeze1x1", "squeeze")).split("/")
         place = params.setdefault(path[0], {}) if path[1:] else params
         place[path[-1]] = {"kernel": np.asarray(kernel), "bias": np.asarray(bias).ravel()}
     info = dataclasses.replace(
