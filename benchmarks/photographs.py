@@ -77,6 +77,7 @@ class Arrays(pickle.Unpickler):
     """Reads a pickle of numpy arrays, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Returns what makes an array, by its name in old and new numpy."""
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         if name == "_reconstruct":

@@ -130,10 +130,16 @@ def webp_of(width: int, height: int) -> bytes:
 def test_a_webp_that_is_damaged_takes_little(size, message):
     """Its decoder takes all of its memory before it knows."""
     content = webp_of(*size)
-    start = time.perf_counter()
-    with little_memory(), pytest.raises(UnreadableImage, match=message):
-        resized(content)
-    assert time.perf_counter() - start < 1
+    for tries_left in (2, 1, 0):  # 96 of 100 MB: a thread of an earlier test may need the rest
+        try:
+            start = time.perf_counter()
+            with little_memory(), pytest.raises(UnreadableImage, match=message):
+                resized(content)
+            assert time.perf_counter() - start < 1
+            break
+        except AssertionError:
+            if not tries_left:
+                raise
     assert resized(webp_of(8, 8)).shape == (24, 24, 3)
 
 

@@ -330,4 +330,4 @@ def test_honest_models_are_far_below_the_bound(family):
         leaves = jax.tree.leaves(shapes)
         half = {str(i): leaf for i, leaf in enumerate(leaves[: len(leaves) // 2 + 1])}
         with fit.bounded(overrides, half):
-            fit._shapes(name, info.image_size, info.channels, overrides)
+            fit.shapes_of(name, info.image_size, info.channels, overrides)

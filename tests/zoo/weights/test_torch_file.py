@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import sys
+import tokenize
 import types
 import zipfile
 
@@ -224,8 +225,15 @@ def test_nothing_else_unpickles():
         for path in (root / room).rglob("*.py")
     ]
     assert len(sources) > 50
-    found = {str(path.relative_to(root)) for path in sources if calls.search(path.read_text())}
+    found = {str(path.relative_to(root)) for path in sources if calls.search(code_of(path))}
     assert found == set()
+    assert calls.search("import pickle\npickle.load(file)")
+
+
+def code_of(path: pathlib.Path) -> str:
+    """A Python file without its texts and comments."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    return "".join(t.string for t in tokens if t.type not in (tokenize.STRING, tokenize.COMMENT))
 
 
 def test_another_file_is_an_error_that_says_what_to_do(tmp_path):
