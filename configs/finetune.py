@@ -18,7 +18,8 @@ Command   python -m train --config=configs/finetune.py --config.model.name=resne
           --config.data.name=folder:PATH --workdir=...
 Hardware  anything; minutes on a laptop for some hundred images
 Published none
-Ours      not yet run
+Ours      verified: EfficientNet-Lite0, 160 photographs of 4 classes, 6 epochs: 96.7 +- 1.4 % of
+          40 held-out ones, three seeds (docs/pictures.md)
 """
 
 from ml_collections import ConfigDict
