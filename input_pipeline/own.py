@@ -89,8 +89,11 @@ def open_own(
     if isinstance(found, Source):
         part = range(len(found))[slice(*bounds(len(found)))]
         return dataclasses.replace(found, examples=_Part(found.examples, part), **settings)
-    if isinstance(found, tuple) and len(found) in (2, 3) and hasattr(found[0], "shape"):
-        images, labels = np.asarray(found[0]), np.asarray(found[1])
+    if isinstance(found, tuple) and len(found) in (2, 3):
+        try:
+            images, labels = np.asarray(found[0]), np.asarray(found[1])
+        except ValueError as error:  # rows of different lengths
+            raise DataError(f"The arrays of {name} (split {base}) are none: {error}.") from error
         names = _names(found[2]) if found[2:] else ()
         if not names and labels.dtype.kind in "iu" and labels.size:  # of the split, not of its part
             names = tuple(map(str, range(min(int(labels.max()), 10**6) + 1)))
@@ -178,6 +181,11 @@ class _Part:
 
     examples: Any
     positions: range
+
+    @property
+    def exif_orientation(self) -> bool:
+        """Whether photographs are turned as their cameras say."""
+        return getattr(self.examples, "exif_orientation", False)
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -64,6 +64,11 @@ class _Joined:
 
     sources: tuple[Source, ...]
 
+    @property
+    def exif_orientation(self) -> bool:
+        """Whether photographs are turned as their cameras say; all are of one data set."""
+        return getattr(self.sources[0].examples, "exif_orientation", False)
+
     def __len__(self) -> int:
         return sum(map(len, self.sources))
 

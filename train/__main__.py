@@ -54,8 +54,8 @@ def main(arguments: list[str]) -> int:
         if runs[1:]:
             from train.use import comparison
 
-            folder = str(Path(runs[0][1]).parent)
-            print(comparison.as_text(comparison.rows(comparison.open_groups([folder]), ["top1"])))
+            groups = comparison.open_groups([folder for _, folder in runs])
+            print(comparison.as_text(comparison.rows(groups, ["top1"])))
     except (TrainError, DataError) as error:
         return fail(str(error), 1)
     except Interrupted as error:
@@ -71,7 +71,8 @@ def runs_of(config: ConfigDict, workdir: str, seeds: list[str]) -> list[tuple[Co
     """
     if not seeds:
         return [(config, workdir)]
-    if not all(seed.strip().isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+    valid = all(seed.strip().isdecimal() for seed in seeds)
+    if not valid or len(set(map(int, seeds))) < len(seeds):
         raise WrongCommandLine(f"--seeds={','.join(seeds)}: different whole numbers, as in 0,1,2.")
     runs = []
     for seed in map(int, seeds):

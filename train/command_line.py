@@ -21,7 +21,8 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: NAME or 
 _HELP = ("-h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
 
 
-_OF_RECIPES = (AttributeError, ImportError)
+# What flags and recipes raise.
+_WRONG = (*(flags.Error, OSError, ImportError, AttributeError, LookupError, TypeError, ValueError),)
 
 
 class WrongCommandLine(Exception):
@@ -47,7 +48,7 @@ def parse(arguments: list[str]) -> ConfigDict:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
         flat(CONFIG.value.to_dict())  # raises the error with which the recipe could not be loaded
         overrides.apply(CONFIG.value, _as_written(rest), taken)
-    except (flags.Error, LookupError, TypeError, ValueError, OSError, *_OF_RECIPES) as error:
+    except _WRONG as error:
         raise WrongCommandLine(unknown_key(arguments) or _last_line(error)) from error
     return CONFIG.value
 

@@ -50,8 +50,9 @@ def main(arguments: list[str]) -> int:
             writer.writeheader()
             writer.writerows(table)
         else:
-            text = json.dumps(table) if given.format == "json" else comparison.as_text(table)
-            print(text)
+            # JSON has no nan, which a figure is that a run does not have.
+            known_only = [{k: None if v != v else v for k, v in row.items()} for row in table]
+            print(json.dumps(known_only) if given.format == "json" else comparison.as_text(table))
         if given.out:
             comparison.draw(groups, Path(given.out), figures[0] if figures else "top1")
             print(f"Curves: {given.out}", file=sys.stderr)

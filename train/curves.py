@@ -6,6 +6,7 @@ import matplotlib
 
 matplotlib.use("Agg")  # no display is needed, and none may be opened
 from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 
 def draw_curves(lines: list[dict], path: Path) -> None:
@@ -30,7 +31,19 @@ def draw_curves(lines: list[dict], path: Path) -> None:
     for axis in axes[:2]:
         axis.set_yscale("log")
         axis.legend()
-    temporary = path.with_name(".curves.tmp.png")
-    figure.savefig(temporary, dpi=100)
-    pyplot.close(figure)
-    temporary.replace(path)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a picture, which appears whole or not at all; the ending says its format.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(temporary, dpi=100, format=path.suffix.removeprefix("."))
+        temporary.replace(path)
+    finally:
+        pyplot.close(figure)
+        temporary.unlink(missing_ok=True)

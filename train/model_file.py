@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from input_pipeline import transforms
 from train.build import model_overrides
+from train.console import say
 from train.data import Data
-from train.errors import TrainError
 from train.step import TrainState
 from train.workspace import disk_errors
 from zoo.preprocess import Preprocessing
@@ -57,7 +57,7 @@ class ModelFile:
           evaluation: the line of metrics.jsonl that says how it did.
 
         Raises:
-          TrainError: a file cannot be written, or the evaluation has no figure `checkpoint.best`.
+          TrainError: a file cannot be written.
         """
         if not self._writable:
             return
@@ -96,18 +96,14 @@ class ModelFile:
             return False
         if not isinstance(evaluation.get(name), (int, float)):
             figures = ", ".join(key for key in evaluation if key not in _NOT_FIGURES)
-            raise TrainError(f"checkpoint.best={self._figure}: an evaluation has {figures}.")
+            say(f"Note: checkpoint.best={self._figure} is not kept: this evaluation has {figures}.")
+            return False
         sign = -1 if self._figure.startswith("-") else 1
         try:
             before = pretrained.read_metadata(self.path.with_name(BEST))["metrics"][name]
             return sign * evaluation[name] > sign * float(before)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-        ):  # there is none, or it has no such figure
-            return True
+        except (OSError, ValueError, TypeError, KeyError):
+            return True  # there is none so far, or it has no such figure
 
 
 def eval_preprocessing(data: Data) -> Preprocessing:

@@ -82,17 +82,18 @@ def probe(given: argparse.Namespace) -> list[tuple[int, int, float]]:
     from tqdm import tqdm
 
     import input_pipeline
+    from train.data import own_data
     from train.use import probes
     from train.use.data import open_split
     from train.use.features import features_of, labels_of
     from train.use.weights import open_model, register_models
 
     name, folder = given.data, given.data_dir or None
-    split = given.test_split or input_pipeline.eval_split(name, folder)
+    register_models(given.imports)  # and data sets
+    split = given.test_split or input_pipeline.eval_split(own_data(name), folder)
     train, test = (open_split(name, which, data_dir=folder) for which in (given.split, split))
     target = _target(given, train.class_names)
     size = given.image_size
-    register_models(given.imports)
     trained = open_model(given.weights, given.workdir, given.model, None, size)
     labels, test_labels = labels_of(train), labels_of(test)
     draws = {

@@ -10,6 +10,7 @@ environment.json   versions, devices and command line of each start
 """
 
 import json
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -165,6 +166,9 @@ class Report:
         line = self._line("eval", step, sums) | {"examples": int(sums["examples"])}
         if skipped:
             line["skipped"] = skipped
+        for name in (sums.keys() & line.keys()) - {"loss", "examples"}:
+            if not math.isfinite(line[name]):  # which JSON cannot say
+                say(f"Note: {name} is {line.pop(name)} at step {step}, and left out.")
         if not abs(line["loss"]) < float("inf"):
             raise TrainError(
                 f"The evaluation loss at step {step} is {line['loss']}: the model's output is not "

@@ -63,10 +63,13 @@ def main(arguments: list[str] | None = None) -> None:
         what = "Python file or module that registers a model of your own"
         one.add_argument("--import", dest="imports", default="", metavar="FILE.py", help=what)
     options = parser.parse_args(arguments)
-    if options.imports.endswith(".py"):
-        runpy.run_path(options.imports)
-    elif options.imports:
-        importlib.import_module(options.imports)
+    try:
+        if options.imports.endswith(".py"):
+            runpy.run_path(options.imports)
+        elif options.imports:
+            importlib.import_module(options.imports)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        parser.error(f"--import={options.imports}: {error}")
     if options.command == "export":
         sys.exit(command.run(options))
     if options.command in ("look", "filters", "fields", "chart"):

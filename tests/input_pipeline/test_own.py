@@ -159,3 +159,17 @@ def test_another_shape_is_told():
 def test_what_is_no_data_set_is_told(data):
     with pytest.raises(DataError, match="for the split train. Return \\(images, labels\\)"):
         opened(data)
+
+
+def test_lists_are_arrays_and_ragged_ones_are_told():
+    source = opened(([IMAGES[0], IMAGES[1]], [0, 1]))
+    assert len(source) == 2 and source.class_names == ("0", "1")
+    with pytest.raises(DataError, match="The arrays of <lambda> .split train. are none"):
+        opened(([IMAGES[0], IMAGES[1][:2]], [0, 1]))
+
+
+def test_photographs_are_turned_in_parts_and_joined_splits_too():
+    items = Items([(png(IMAGES[0]), 0)] * 4, num_classes=1)
+    for split in ("train[:2]", "train[:1]+train[2:]"):
+        source = opened(items, split, exif_orientation=True)
+        assert source.examples.exif_orientation and source[1].exif_orientation

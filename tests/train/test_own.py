@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,17 +19,21 @@ import pytest
 import zoo
 from configs import base, functions
 from train import step
+from train.__main__ import runs_of
 from train.build import initial_state, make_loss, make_task, register_model, state_shapes
 from train.callbacks import Callbacks
 from train.check import check_model, check_values
+from train.command_line import WrongCommandLine
 from train.data import open_data
 from train.durations import Intervals
 from train.errors import TrainError
 from train.loop import train_and_evaluate
 from train.model_file import ModelFile
 from train.optimizers import make_optimizer, make_schedule
+from train.report import Report
 from train.settings import check_settings, write_settings
 from train.sharding import make_mesh
+from train.use import comparison
 from zoo import registry
 from zoo.weights.pretrained import read_metadata
 
@@ -94,6 +99,12 @@ def test_every_part_was_used(folder):
     assert settings["model"]["name"] == "small_net" and settings["seed"] == 3
 
 
+@pytest.mark.parametrize("seeds", ["0,0", "1,01", "a", "1,-2"])
+def test_seeds_that_are_none_are_told(seeds):
+    with pytest.raises(WrongCommandLine, match="different whole numbers"):
+        runs_of(base.get_config(), "runs/x", seeds.split(","))
+
+
 def test_seeds_are_runs_with_a_table(folder):
     printed = (folder / "printed.txt").read_text()
     assert "Run 2 of 2: runs/own_parts/seed-4" in printed
@@ -120,13 +131,49 @@ def test_runs_are_compared(folder):
     runs = ["runs/own_parts/seed-3", "runs/two", "runs/own_parts/seed-4"]
     printed = command(folder, "train.compare", *runs, "--format=csv", "--figures=loss,confidence")
     first, second = csv.DictReader(printed.splitlines())
-    assert (first["run"], first["seeds"], first["loss.options.margin"]) == (runs[0], "2", "0.5")
+    of_seeds = str(Path(runs[0]).parent)
+    assert (first["run"], first["seeds"], first["loss.options.margin"]) == (of_seeds, "2", "0.5")
     assert (second["run"], second["seeds"], second["loss.options.margin"]) == (runs[1], "1", "1.0")
     both = [lines(folder / run)[-1]["loss"] for run in (runs[0], runs[2])]
     assert float(first["loss"]) == pytest.approx(np.mean(both))
     assert float(first["loss_spread"]) == pytest.approx(np.std(both, ddof=1))
     assert float(first["best_loss"]) <= float(first["loss"])
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def run_of(folder, top1, **settings):
+    """The folder of a run with one evaluation."""
+    folder.mkdir(parents=True)
+    config = base.get_config()
+    config.update_from_flattened_dict(settings)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    lines = [dict(split="eval", step=1, epoch=1.0, loss=0.5, top1=top1), dict(split="eval", step=2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_runs_of_other_recipes_in_one_folder_are_no_seeds(tmp_path):
+    run_of(tmp_path / "all" / "a", 0.5, seed=0)
+    run_of(tmp_path / "all" / "b", 0.7, seed=1)
+    run_of(tmp_path / "all" / "c", 0.9, seed=0, **{"loss.label_smoothing": 0.1})
+    groups = comparison.open_groups([str(tmp_path / "all")])
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert groups[0].spread("top1") == pytest.approx((0.6, 0.02**0.5))
+    assert comparison.differences(groups) == {"loss.label_smoothing": [0.0, 0.1]}
+    rows = comparison.rows(groups, ["top1", "loss"])
+    assert "60.00 ± 14.14" in comparison.as_text(rows)
+    comparison.draw(groups, tmp_path / "x.svg")  # although a line has no epoch
+    assert [x.name for x in tmp_path.iterdir() if x.is_file()] == ["x.svg"]
+
+
+def test_a_figure_that_is_nan_is_left_out_and_told(recipe, tmp_path, capsys):
+    with Report(tmp_path, recipe, INTERVALS, start=0) as report:
+        sums = {"loss": 3.0, "top1": 1.0, "ratio": math.nan, "raw_loss": math.inf, "examples": 2.0}
+        line = report.evaluation_line(10, {key: jnp.float32(x) for key, x in sums.items()})
+    assert "ratio" not in line and "raw_loss" not in line and line["loss"] == 1.5
+    assert "Note: ratio is nan at step 10" in capsys.readouterr().out
+    recipe.checkpoint.best = "ratio"
+    assert not ModelFile(tmp_path, recipe, open_data(recipe))._is_best(line)
+    assert "checkpoint.best=ratio is not kept" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("out, arguments", [("a.npz", []), ("b.safetensors", ["--best"])])

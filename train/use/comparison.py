@@ -61,10 +61,10 @@ class Group:
 
 
 def open_groups(folders: Sequence[str]) -> list[Group]:
-    """Returns the runs in the order of the folders, those of other seeds together.
+    """Returns the runs in the order of the folders; those that differ in their seed only together.
 
     Args:
-      folders: each is a run, or holds the runs of several seeds as `--seeds` makes them.
+      folders: each is a run, or holds runs, such as those of several seeds that `--seeds` makes.
 
     Raises:
       TrainError: a folder is neither, or a run has no evaluation.
@@ -72,15 +72,25 @@ def open_groups(folders: Sequence[str]) -> list[Group]:
     groups: dict[str, list[Run]] = {}
     for folder in map(Path, folders):
         folder = folder.expanduser()
-        if (folder / METRICS).is_file():
-            run = read_run(folder)
-            groups.setdefault(_alike(run, groups) or str(folder), []).append(run)
-            continue
-        inside = sorted(path.parent for path in folder.glob(f"*/{METRICS}")) if folder else []
+        inside = [folder] if (folder / METRICS).is_file() else _runs_in(folder)
         if not inside:
             raise TrainError(f"{folder} is not the folder of a run: it has no {METRICS}.")
-        groups.setdefault(str(folder), []).extend(map(read_run, inside))
-    return [Group(name, tuple(runs)) for name, runs in groups.items()]
+        runs = [read_run(path) for path in inside]
+        name = str(folder) if all(_settings(x) == _settings(runs[0]) for x in runs) else ""
+        for run in runs:
+            groups.setdefault(_alike(run, groups) or name or str(run.folder), []).append(run)
+    return [Group(_name(name, runs), tuple(runs)) for name, runs in groups.items()]
+
+
+def _name(name: str, runs: Sequence[Run]) -> str:
+    """The folder of `--seeds` where all runs are in it, and else the name that a group has."""
+    (parent, *others) = {run.folder.parent for run in runs}
+    seeds = all(run.folder.name.startswith("seed-") for run in runs)
+    return str(parent) if seeds and not others and runs[1:] else name
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{METRICS}"))
 
 
 def read_run(folder: Path) -> Run:
@@ -90,6 +100,7 @@ def read_run(folder: Path) -> Run:
       TrainError: there is no evaluation in it.
     """
     lines = cut_after(folder / METRICS, 2**62, write=False)
+    lines = [line for line in lines if isinstance(line.get("epoch"), (int, float))]
     try:
         settings = current_keys(flat(json.loads((folder / CONFIG).read_text())))
         settings = flat(base.get_config().to_dict()) | settings
@@ -159,10 +170,7 @@ def draw(groups: Sequence[Group], path: Path, figure: str = "top1") -> None:
 
     Lines are means over the seeds, and bands reach from the lowest to the highest seed.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from train.curves import pyplot, save_figure
 
     error = figure in ("top1", "top5")
     panes, axes = pyplot.subplots(1, 3, figsize=(16, 4.5), layout="constrained")
@@ -184,11 +192,8 @@ def draw(groups: Sequence[Group], path: Path, figure: str = "top1") -> None:
         drawn = [line.get_ydata() for line in axis.get_lines()]
         if title.endswith(("loss", "%")) and all((np.asarray(y) > 0).all() for y in drawn):
             axis.set_yscale("log")
-    axes[0].legend()
-    temporary = path.with_name(f".{path.name}.tmp.png")
-    panes.savefig(temporary, dpi=100, format=path.suffix.removeprefix(".") or "png")
-    pyplot.close(panes)
-    temporary.replace(path)
+    axes[1].legend()  # every run has been evaluated, and a short one not logged
+    save_figure(panes, path)
 
 
 def _curves(lines: Sequence[list[dict]], key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -217,11 +222,12 @@ def _figure(run: Run, figure: str, best: bool) -> float | None:
 def _alike(run: Run, groups: Mapping[str, list[Run]]) -> str | None:
     """The group whose settings a run has but for the seed."""
 
-    def settings(run: Run) -> dict[str, str]:
-        return {key: _text(x) for key, x in run.settings.items() if not _passed_over(key)}
-
-    same = (name for name, runs in groups.items() if settings(runs[0]) == settings(run))
+    same = (name for name, runs in groups.items() if _settings(runs[0]) == _settings(run))
     return next(same, None) if run.settings else None
+
+
+def _settings(run: Run) -> dict[str, str]:
+    return {key: _text(value) for key, value in run.settings.items() if not _passed_over(key)}
 
 
 def _passed_over(key: str) -> bool:
@@ -231,7 +237,9 @@ def _passed_over(key: str) -> bool:
 def _number(value: float, percent: bool) -> str:
     if value != value:
         return "-"
-    return f"{100 * value:.2f}" if percent else f"{value:.4g}"
+    if percent:
+        return f"{100 * value:.2f}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _text(value: Any) -> str:

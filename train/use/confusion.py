@@ -42,10 +42,7 @@ def write(path: str, matrix: np.ndarray, names: Sequence[str]) -> None:
 
 def _draw(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
     """Draws shares of each row, with counts and names if there are not too many."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from train.curves import pyplot, save_figure
 
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = min(12, 3 + 0.5 * len(names))
@@ -58,7 +55,4 @@ def _draw(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
         for row, column in np.argwhere(matrix):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=100, format=path.suffix.removeprefix("."))
-    pyplot.close(figure)
-    temporary.replace(path)
+    save_figure(figure, path)

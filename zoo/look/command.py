@@ -68,6 +68,8 @@ def _look(options: argparse.Namespace, out: Path) -> None:
     logits = np.asarray(jax.jit(loaded.model.apply)(loaded.variables, images))[0]
     number, name = _class_of(options.target, logits, loaded)
     stages = [stage.name for stage in loaded.info.stages if stage.stride]
+    if options.how in _OF_STAGES and not (options.at or stages):
+        raise ValueError(f"{loaded.info.name} has no stage with positions: take --how=saliency.")
     at = (options.at or stages[-1],) if options.how in _OF_STAGES else ()
     case = loaded.model, loaded.variables, images, np.array([number])
     heat = np.asarray(getattr(attribution, options.how)(*case, *at))[0]

@@ -120,8 +120,11 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
 
     temporary = path.with_name(f".{path.name}.tmp")
     image = Image.fromarray((pixels * 255).round().astype(np.uint8))
-    image.save(temporary, format=path.suffix.removeprefix(".").replace("jpg", "jpeg") or "png")
-    temporary.replace(path)
+    try:
+        image.save(temporary, format=path.suffix.removeprefix(".").replace("jpg", "jpeg"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
@@ -137,6 +140,9 @@ def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=110, format=path.suffix.removeprefix(".") or "png")
-    pyplot.close(figure)
-    temporary.replace(path)
+    try:
+        figure.savefig(temporary, dpi=110, format=path.suffix.removeprefix("."))
+        temporary.replace(path)
+    finally:
+        pyplot.close(figure)
+        temporary.unlink(missing_ok=True)

@@ -190,99 +190,6 @@ def _convolution(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen |
     )
 
 
-def _reduce_window(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field, params = _union(inputs), equation.params
-    if field is None or field.axis is None:
-        return field
-    axis = field.axis
-    return _windowed(
-        field,
-        params["window_dimensions"][axis],
-        params["window_strides"][axis],
-        params["window_dilation"][axis],
-        params["padding"][axis][0],
-        axis,
-    )
-
-
-def _pad(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field = _union(inputs)
-    if field is None or field.axis is None:
-        return field
-    before, _, inside = equation.params["padding_config"][field.axis]
-    if inside:
-        raise ValueError("Padding between positions has no field.")
-    return field._replace(start=field.start - before * field.stride)
-
-
-def _slice(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field, params = _union(inputs), equation.params
-    if field is None or field.axis is None:
-        return field
-    start = field.start + params["start_indices"][field.axis] * field.stride
-    step = (params["strides"] or [1] * (field.axis + 1))[field.axis]
-    return field._replace(start=start, stride=field.stride * step)
-
-
-def _reduce(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field, axes = _union(inputs), equation.params["axes"]
-    if field is None or field.axis is None:
-        return field
-    if field.axis in axes:
-        return _ALL
-    return field._replace(axis=field.axis - sum(axis < field.axis for axis in axes))
-
-
-def _broadcast(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field = _union(inputs)
-    if field is None or field.axis is None:
-        return field
-    return field._replace(axis=equation.params["broadcast_dimensions"][field.axis])
-
-
-def _reshape(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    """Positions stay positions where their axis keeps its length and what is before it."""
-    field = _union(inputs)
-    if field is None or field.axis is None:
-        return field
-    before, after = _shape(equation), _shape_of(equation.outvars[0])
-    outer = math.prod(before[: field.axis])
-    for axis, length in enumerate(after):
-        if math.prod(after[:axis]) == outer and length == before[field.axis]:
-            return field._replace(axis=axis)
-    return _ALL
-
-
-def _transpose(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field = _union(inputs)
-    if field is None or field.axis is None:
-        return field
-    return field._replace(axis=equation.params["permutation"].index(field.axis))
-
-
-def _concatenate(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field = _union(inputs)
-    if field is not None and field.axis == equation.params["dimension"]:
-        return _ALL
-    return field
-
-
-def _stack(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field = _union(inputs)
-    if field is None or field.axis is None:
-        return field
-    return field._replace(axis=field.axis + (equation.params["axis"] <= field.axis))
-
-
-def _squeeze(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
-    field, axes = _union(inputs), equation.params["dimensions"]
-    if field is None or field.axis is None:
-        return field
-    if field.axis in axes:
-        return _ALL
-    return field._replace(axis=field.axis - sum(axis < field.axis for axis in axes))
-
-
 def _dot(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
     """A product over channels leaves positions alone; one over positions sees all of them."""
     contracted, batch = equation.params["dimension_numbers"]
@@ -309,29 +216,96 @@ def _everything(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | 
     return _ALL
 
 
+def _moving(
+    rule: Callable[[core.JaxprEqn, _Seen, int], _Seen],
+) -> _Rule:
+    """A rule for what moves positions: of (operation, field, its axis) -> field.
+
+    What sees nothing, or everything, goes on doing so.
+    """
+
+    def apply(equation: core.JaxprEqn, inputs: list[_Seen | None]) -> _Seen | None:
+        field = _union(inputs)
+        if field is None or field.axis is None:
+            return field
+        return rule(equation, field, field.axis)
+
+    return apply
+
+
+def _reduce_window(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    keys = ("window_dimensions", "window_strides", "window_dilation")
+    window, stride, dilation = (equation.params[key][axis] for key in keys)
+    return _windowed(field, window, stride, dilation, equation.params["padding"][axis][0], axis)
+
+
+def _pad(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    before, _, inside = equation.params["padding_config"][axis]
+    if inside:
+        raise ValueError("Padding between positions has no field.")
+    return field._replace(start=field.start - before * field.stride)
+
+
+def _slice(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    start = field.start + equation.params["start_indices"][axis] * field.stride
+    strides = equation.params["strides"]
+    return field._replace(start=start, stride=field.stride * (strides[axis] if strides else 1))
+
+
+def _without_axes(key: str) -> _Rule:
+    """The rule for operations that take away the axes which their parameter `key` names."""
+
+    def rule(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+        gone = equation.params[key]
+        return _ALL if axis in gone else field._replace(axis=axis - sum(a < axis for a in gone))
+
+    return _moving(rule)
+
+
+def _broadcast(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    return field._replace(axis=equation.params["broadcast_dimensions"][axis])
+
+
+def _reshape(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    """Positions stay positions where their axis keeps its length and what is before it."""
+    before, after = _shape(equation), _shape_of(equation.outvars[0])
+    outer = math.prod(before[:axis])
+    for number, length in enumerate(after):
+        if math.prod(after[:number]) == outer and length == before[axis]:
+            return field._replace(axis=number)
+    return _ALL
+
+
+def _transpose(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    return field._replace(axis=equation.params["permutation"].index(axis))
+
+
+def _concatenate(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    return _ALL if axis == equation.params["dimension"] else field
+
+
+def _stack(equation: core.JaxprEqn, field: _Seen, axis: int) -> _Seen:
+    return field._replace(axis=axis + (equation.params["axis"] <= axis))
+
+
 _RULES: dict[str, _Rule] = {
     "conv_general_dilated": _convolution,
-    "reduce_window": _reduce_window,
-    "reduce_window_max": _reduce_window,
-    "reduce_window_sum": _reduce_window,
-    "pad": _pad,
-    "slice": _slice,
-    "reduce_sum": _reduce,
-    "reduce_max": _reduce,
-    "reduce_min": _reduce,
-    "reduce_and": _reduce,
-    "argmax": _reduce,
-    "broadcast_in_dim": _broadcast,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "concatenate": _concatenate,
-    "squeeze": _squeeze,
-    "stack": _stack,
     "dot_general": _dot,
-    "gather": _everything,
-    "rev": _everything,
-    "scan": _everything,
-    "dynamic_slice": _everything,
+    "pad": _moving(_pad),
+    "slice": _moving(_slice),
+    "broadcast_in_dim": _moving(_broadcast),
+    "reshape": _moving(_reshape),
+    "transpose": _moving(_transpose),
+    "concatenate": _moving(_concatenate),
+    "stack": _moving(_stack),
+    "squeeze": _without_axes("dimensions"),
+    **dict.fromkeys(
+        ("reduce_window", "reduce_window_max", "reduce_window_sum"), _moving(_reduce_window)
+    ),
+    **dict.fromkeys(
+        ("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "argmax"), _without_axes("axes")
+    ),
+    **dict.fromkeys(("gather", "rev", "scan", "dynamic_slice"), _everything),
 }
 
 

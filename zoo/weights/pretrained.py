@@ -250,8 +250,8 @@ def _read_other(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
 def _from_state_dict(metadata: Mapping[str, str], state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a model's arrays by our paths from those by PyTorch's names."""
     name, overrides = json.loads(metadata["model"]), to_tuples(json.loads(metadata["overrides"]))
-    images = json.loads(metadata["preprocessing"])
-    size, channels = images["image_size"], images["channels"]
+    images = _preprocessing(json.loads(metadata["preprocessing"]))  # which no forged size passes
+    size, channels = images.image_size, images.channels
     flat = {key: value for key, value in overrides.items() if key != "scan"}
     with bounded(overrides, state_dict):
         shapes = traverse_util.unflatten_dict(shapes_of(name, size, channels, flat), sep="/")
@@ -271,8 +271,7 @@ def _assemble(
 ) -> PretrainedModel:
     """Builds the model that the metadata describe, and checks that the arrays fit it."""
     values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
-    before_reduced = {"reduced": True}  # what files did that do not have the field
-    preprocessing = Preprocessing(**before_reduced | to_tuples(values["preprocessing"]))
+    preprocessing = _preprocessing(values["preprocessing"])
     preprocessing = dataclasses.replace(
         preprocessing, image_size=image_size or preprocessing.image_size
     )
@@ -304,6 +303,16 @@ def _assemble(
     )
     step = values["step"]
     return PretrainedModel(model, variables, info, preprocessing, names, step, metrics)
+
+
+def _preprocessing(values: Mapping[str, Any]) -> Preprocessing:
+    """Returns the preprocessing that a file says.
+
+    Raises:
+      ValueError, TypeError: It cannot be.
+    """
+    before_reduced = {"reduced": True}  # what files did that do not have the field
+    return Preprocessing(**before_reduced | to_tuples(values))
 
 
 def _to_json(key: str, value: Any) -> Any:

@@ -1,12 +1,17 @@
 """python -m zoo look, filters, chart, fields."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import zoo
+from zoo import registry
 from zoo.__main__ import main
 from zoo.look import pictures
+from zoo.preprocess import Preprocessing
+from zoo.weights.pretrained import PretrainedModel
+from zoo.weights.write_file import write_file
 
 WEIGHTS = "--weights=zoo/lenet5.mnist"
 
@@ -86,8 +91,22 @@ def test_fields_as_a_table(capsys):
         (["look", "none.png", WEIGHTS], "none.png"),
         (["filters", "--weights=nothing"], "has no kind"),
         (["chart", "lenet*"], "No ImageNet model lenet*"),
+        (["look", "one.png", "--weights=mlp.npz"], "mlp has no stage with positions"),
         (["fields", "resnet51"], "There is no model 'resnet51'"),
     ],
 )
 def test_what_is_wrong_is_told(digit, arguments, message, capsys):
+    shapes = registry.abstract_variables("mlp")
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    info = zoo.info("mlp")
+    names = tuple(map(str, range(10)))
+    mlp = PretrainedModel(zoo.create("mlp"), zeros, info, Preprocessing.from_info(info), names)
+    write_file("mlp.npz", mlp)
     assert message in run(*arguments, capsys=capsys, code=1)
+
+
+@pytest.mark.parametrize("place", ["nothing.py", "no_such_module"])
+def test_an_import_that_is_not_there_is_told(place, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["summary", "lenet5", f"--import={place}"])
+    assert end.value.code == 2 and place in capsys.readouterr().err

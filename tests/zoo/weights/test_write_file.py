@@ -6,6 +6,7 @@ import pickletools
 import zipfile
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -84,6 +85,7 @@ def test_a_pickle_of_torch_names_nothing_but_tensors(tmp_path):
         "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
         "empty": np.zeros((0, 4), np.float16),
         "long": np.zeros((1, 2, 1, 3, 1), np.uint8),
+        "half": np.arange(3).astype(ml_dtypes.bfloat16),
     }
     write_torch(tmp_path / "a.pth", {"inner": arrays, "text": "naïve", "number": 300})
     found = torch_file.read(tmp_path / "a.pth")
@@ -95,7 +97,9 @@ def test_a_pickle_of_torch_names_nothing_but_tensors(tmp_path):
         pickled = archive.read("model/data.pkl")
     opcodes = pickletools.genops(pickled)
     named = {argument for code, argument, _ in opcodes if code.name == "GLOBAL"}
-    storages = {f"torch {x}Storage" for x in ("Float", "Long", "Double", "Half", "Byte")}
+    storages = {
+        f"torch {x}Storage" for x in ("Float", "Long", "Double", "Half", "Byte", "BFloat16")
+    }
     assert named == {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"} | storages
 
 
@@ -123,6 +127,18 @@ def test_what_a_file_says_wrongly_is_an_error(ending, text, tmp_path):
         write_torch(path, {"state_dict": {"x": array}, "flax-zoo": text})
     with pytest.raises(ValueError, match="is not a model that zoo.load can read"):
         zoo.load(path)
+
+
+@pytest.mark.parametrize("size", [2**40, -1, "large"])
+def test_a_forged_size_is_refused_before_anything_is_made(size, tmp_path):
+    write_file(tmp_path / "a.pth", trained("vit_s_16", **MODELS["vit_s_16"]))
+    content = torch_file.read(tmp_path / "a.pth")
+    metadata = json.loads(content["flax-zoo"])
+    images = json.loads(metadata["preprocessing"]) | {"image_size": size}
+    metadata["preprocessing"] = json.dumps(images)
+    write_torch(tmp_path / "b.pth", content | {"flax-zoo": json.dumps(metadata)})
+    with pytest.raises(ValueError, match="is not a model that zoo.load can read"):
+        zoo.load(tmp_path / "b.pth")
 
 
 def test_a_file_without_a_word_about_its_model_is_told_so(tmp_path):
