@@ -103,9 +103,9 @@ def _run(
         inner = _called(equation) if relu else None
         if relu and _is_relu(equation):
             results = [relu(*arguments)]
-        elif relu and inner is not None and any(_relus(inner.jaxpr)):
-            found = _run(inner.jaxpr, inner.consts, arguments, {}, relu)
-            results = [found(variable) for variable in inner.jaxpr.outvars]
+        elif relu and inner is not None and any(_relus(inner[0])):
+            found = _run(*inner, arguments, {}, relu)
+            results = [found(variable) for variable in inner[0].outvars]
         else:
             results = _bind(equation, arguments)
         for variable, result in zip(equation.outvars, results, strict=True):
@@ -127,7 +127,7 @@ def _relus(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
         if _is_relu(equation):
             yield equation
         elif (inner := _called(equation)) is not None:
-            yield from _relus(inner.jaxpr)
+            yield from _relus(inner[0])
 
 
 def _is_relu(equation: core.JaxprEqn) -> bool:
@@ -138,9 +138,12 @@ def _is_relu(equation: core.JaxprEqn) -> bool:
     return len(inner) == 1 and inner[0].params.get("name") == "relu"
 
 
-def _called(equation: core.JaxprEqn) -> core.ClosedJaxpr | None:
-    """The program that an operation calls."""
+def _called(equation: core.JaxprEqn) -> tuple[core.Jaxpr, Sequence[Any]] | None:
+    """The program that an operation calls, and its constants."""
     if equation.primitive.name not in _CALLS:
         return None
     inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    return inner if inner is None or hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
+    if inner is None:
+        return None
+    # A program without constants stands in some operations without its wrapper.
+    return (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
