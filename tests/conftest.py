@@ -27,6 +27,9 @@ MOST_MEMORY = 3 * 2**30  # bytes of a worker, above which compiled programs are 
 # Files that go through all models: those of one name run on one worker, which shares what it made.
 BY_MODEL = ("test_models", "test_parity", "test_variants", "test_export", "test_published")
 
+# Any other folder of the same format can be given by --recipe-goldens=FOLDER and so on.
+GOLDENS = {"recipe": "goldens/recipes", "look": "zoo/look/goldens"}
+
 
 @pytest.fixture
 def quick_compilation():
@@ -51,6 +54,33 @@ def pytest_make_parametrize_id(val, argname):
     """Bytes are named by their argument: a zip holds the second of its making, and all workers must
     collect the same names."""
     return argname if isinstance(val, bytes) else None
+
+
+def pytest_addoption(parser):
+    for kind, folder in GOLDENS.items():
+        parser.addoption(
+            f"--{kind}-goldens",
+            type=Path,
+            default=Path(__file__).parent / folder,
+            metavar="FOLDER",
+            help=f"goldens of the tests marked {kind}_goldens (default: tests/{folder})",
+        )
+
+
+@pytest.fixture(scope="session")
+def recipe_goldens(request) -> Path:
+    """The folder of --recipe-goldens."""
+    return request.config.getoption("--recipe-goldens")
+
+
+def pytest_generate_tests(metafunc):
+    """A test marked recipe_goldens(case=function) runs for each entry of function(folder), a
+    mapping from names to values of the argument `case`; look_goldens likewise."""
+    for kind in GOLDENS:
+        for mark in metafunc.definition.iter_markers(f"{kind}_goldens"):
+            for argument, read in mark.kwargs.items():
+                cases = read(metafunc.config.getoption(f"--{kind}-goldens"))
+                metafunc.parametrize(argument, cases.values(), ids=cases.keys())
 
 
 @pytest.hookimpl(tryfirst=True)
