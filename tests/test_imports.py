@@ -26,6 +26,7 @@ MAY_IMPORT = {
         "zoo.registry",
         "zoo.macs",
         "zoo.labels",
+        "zoo.look",
         "zoo.pictures",
         "zoo.preprocess",
         "zoo.weights",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from flax import traverse_util
 from jax.extend import core
@@ -25,11 +26,12 @@ class Program:
       variables: Its variables, or their shapes.
       images: Images [B, H, W, C], or their shape.
       at: Names of outputs, as for `zoo.features`, whose values are wanted or changed; "attention"
-        stands for all maps of attention.
+        stands for all maps of attention, in the order in which they are computed.
 
     Attributes:
       relus: Number of ReLUs in it.
-      shapes: Shapes of the outputs by their names.
+      shapes: Shapes of the outputs in `at` by their names.
+      sown: Shapes of all outputs by their names.
 
     Raises:
       ValueError: The network has no output of a name.
@@ -44,15 +46,19 @@ class Program:
 
         traced, (_, sown) = jax.make_jaxpr(run, return_shape=True)(variables, images)
         self._jaxpr, self._consts = traced.jaxpr, traced.consts
+        variables_of = dict(zip(sorted(sown), self._jaxpr.outvars[1:], strict=True))
+        steps = (variable for step in self._jaxpr.eqns for variable in step.outvars)
+        order = {variable: number for number, variable in enumerate(steps)}
         maps = [name for name in sown if name.startswith("attention/")]
+        maps.sort(key=lambda name: order[variables_of[name]])
         names = [each for name in at for each in (maps if name == "attention" else [name])]
         if unknown := [name for name in names if name not in sown]:
             raise ValueError(
                 f"{type(model).__name__} has no output {', '.join(unknown)}; it has "
                 f"{', '.join(name for name in sown if name not in maps)}."
             )
-        variables_of = dict(zip(sorted(sown), self._jaxpr.outvars[1:], strict=True))
         self._taps = {name: variables_of[name] for name in names}
+        self.sown = sown
         self.shapes = {name: sown[name] for name in names}
         self.relus = sum(1 for _ in _relus(self._jaxpr))
 
@@ -76,6 +82,29 @@ class Program:
         known = _run(self._jaxpr, self._consts, inputs, taps, relu)
         outputs = {name: known(variable) for name, variable in self._taps.items()}
         return known(self._jaxpr.outvars[0]), outputs
+
+
+def logit(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the logit of each image's class: [B, K], int [B] -> [B]."""
+    return jnp.take_along_axis(logits, jnp.asarray(targets)[:, None], axis=1)[:, 0]
+
+
+def logit_of(model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the logit of each image's class, [B]."""
+    logits: Any = model.apply(variables, images)
+    return logit(logits, targets)
+
+
+def map_of(outputs: Any, at: str, model: nn.Module) -> Any:
+    """Returns the output of that name, or its shape.
+
+    Raises:
+      ValueError: It has no positions.
+    """
+    if len(outputs[at].shape) != 4:
+        name, shape = type(model).__name__, outputs[at].shape
+        raise ValueError(f"{at} of {name} is no map [B, h, w, C]: its shape is {shape}.")
+    return outputs[at]
 
 
 def _sown(state: Mapping[str, Any]) -> dict[str, Any]:
