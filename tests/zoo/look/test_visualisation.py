@@ -130,9 +130,8 @@ def test_a_unit_that_is_dead_at_the_start_is_reached(small, quick_compilation):
     """Without another rule at ReLUs nothing would ever change."""
     model, variables = small
     params = dict(variables["params"])
-    params["stem"] = jax.tree.map(jnp.copy, params["stem"])
-    norm = {"scale": params["stem"]["norm"]["scale"], "bias": params["stem"]["norm"]["bias"] - 20}
-    params["stem"] = params["stem"] | {"norm": norm}
+    norm = params["stem_norm"]
+    params["stem_norm"] = {**norm, "bias": norm["bias"] - 20}
     dead = model, {**variables, "params": params}
     wanted = objectives.neuron("stem", 3)
     plain = climb(dead, wanted, redirected=0)
