@@ -1,84 +1,53 @@
-"""Augmentation and normalization on the device, by functions that can be jitted.
+"""Augmentation and normalization on the device: pure functions that can be jitted.
 
-Images are [B, H, W, C] in [0, 255], uint8 or floating point; `normalize` comes last.
+Images are uint8 [B, H, W, C] and stay so until `normalize`, which comes last. What an operation
+takes beside images can be one value, or one for each image, [B]. Random forms take a key, or one
+key for each image; an image's draws come from its own key alone.
 """
 
-from collections.abc import Sequence
-
-import jax
-import jax.numpy as jnp
-from jax.typing import DTypeLike
-
-# Eigenvalues and eigenvectors (rows R, G, B) of the RGB covariance of ImageNet's training pixels
-# in [0, 1], as in fb.resnet.torch.
-LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
-LIGHTING_EIGENVECTORS = (
-    (-0.5675, 0.7192, 0.4009),
-    (-0.5808, -0.0045, -0.8140),
-    (-0.5836, -0.6948, 0.4203),
+from input_pipeline.augment.color import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_gamma,
+    adjust_hue,
+    adjust_saturation,
+    invert,
+    permute_channels,
+    posterize,
+    rgb_to_grayscale,
+    solarize,
+    solarize_add,
 )
-
-
-def normalize(
-    images: jax.Array,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: DTypeLike = jnp.float32,
-    channel_order: str = "RGB",
-) -> jax.Array:
-    """Returns (images / 255 - mean) / std, shape [B, H, W, C].
-
-    Args:
-      images: [B, H, W, C], in [0, 255].
-      mean, std: one value per channel, of images in [0, 1].
-      dtype: dtype of the result; the arithmetic is float32.
-      channel_order: "BGR" reverses the channels of the result.
-    """
-    means, deviations = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-    scale, shift = 1 / (255 * deviations), -means / deviations
-    images = images.astype(jnp.float32) * _per_channel(scale) + _per_channel(shift)
-    return (images[..., ::-1] if channel_order == "BGR" else images).astype(dtype)
-
-
-def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Mirrors each image left to right with probability 1/2. [B, H, W, C] -> the same."""
-    flip = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
-    return jnp.where(flip, images[:, :, ::-1], images)
-
-
-def random_crop_with_padding(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-    """Pads each image by `padding` zeros on all sides and takes a random crop of its former size.
-
-    This is a random shift by up to `padding` pixels. [B, H, W, C] -> the same.
-    """
-    if padding == 0:
-        return images
-    batch, height, width, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    top, left = jax.random.randint(key, (2, batch, 1), 0, 2 * padding + 1)
-    rows = top + jnp.arange(height)[None]  # [B, H]
-    columns = left + jnp.arange(width)[None]  # [B, W]
-    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def lighting(key: jax.Array, images: jax.Array, std: float = 0.1) -> jax.Array:
-    """Shifts the colour of each image along the principal components of RGB.
-
-    Source: Krizhevsky et al. 2012, section 4.1.
-
-    Args:
-      key: a PRNG key.
-      images: [B, H, W, 3], in [0, 255].
-      std: standard deviation of the normally distributed factor of each component.
-
-    Returns:
-      float32 [B, H, W, 3], up to some tens outside of [0, 255].
-    """
-    alpha = std * jax.random.normal(key, (images.shape[0], 3))
-    components = jnp.asarray(LIGHTING_EIGENVECTORS) * jnp.asarray(LIGHTING_EIGENVALUES)[None]
-    offset = 255 * jnp.einsum("rc,bc->br", components, alpha, precision="highest")
-    return images.astype(jnp.float32) + offset[:, None, None, :]
-
-
-def _per_channel(values: jax.Array) -> jax.Array:
-    return values.reshape(1, 1, 1, -1)
+from input_pipeline.augment.crop import (
+    center_crop,
+    crop,
+    erase,
+    five_crop,
+    horizontal_flip,
+    pad,
+    ten_crop,
+    vertical_flip,
+    zoom_out,
+)
+from input_pipeline.augment.filters import adjust_sharpness, gaussian_blur, pillow_gaussian_blur
+from input_pipeline.augment.geometry import affine, elastic, perspective, rotate
+from input_pipeline.augment.histogram import autocontrast, equalize
+from input_pipeline.augment.normalization import (
+    LIGHTING_EIGENVALUES,
+    LIGHTING_EIGENVECTORS,
+    lighting,
+    normalize,
+    random_crop_with_padding,
+    random_flip,
+)
+from input_pipeline.augment.resize import resize, resized_crop
+from input_pipeline.augment.combine import (
+    compose,
+    fold_in,
+    image_keys,
+    random_apply,
+    random_choice,
+    random_order,
+    switch,
+)
+from input_pipeline.augment.operations import OPS, TIMM_OPS, apply_ops, timm_op
