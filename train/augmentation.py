@@ -166,7 +166,9 @@ def _color_jitter(recipe: ConfigDict) -> Transform | None:
     if not any(strengths) or (is_timm(recipe.policy) and "3a" not in recipe.policy):
         return None
     names = ("brightness", "contrast", "saturation", "hue")
-    return functools.partial(augment.color_jitter, **dict(zip(names, strengths, strict=True)))
+    backend = "pillow" if "3a" in recipe.policy or recipe.policy == "three_augment" else "tensor"
+    options = dict(zip(names, strengths, strict=True)) | {"backend": backend}
+    return functools.partial(augment.color_jitter, **options)
 
 
 Mix = Callable[..., tuple[jax.Array, jax.Array]]

@@ -85,10 +85,13 @@ class AugMix:
 
     def apply(self, images: jax.Array, draws: MixDraws) -> jax.Array:
         """Applies what was drawn, [B, ...], to uint8 images [B, H, W, C]."""
-        results = [
-            self.policy.apply(images, Draws(*(values[:, chain] for values in draws.chains)))
-            for chain in range(draws.weights.shape[1])
-        ]
+        width = draws.weights.shape[1]
+        # All chains of an image side by side, so that the operations are compiled once.
+        results = self.policy.apply(
+            jnp.repeat(images, width, axis=0),
+            Draws(*(values.reshape(-1, values.shape[-1]) for values in draws.chains)),
+        ).reshape(-1, width, *images.shape[1:])
+        results = jnp.moveaxis(results, 1, 0)  # [width, B, H, W, C]
         plain = images.astype(jnp.float32)
         weights, m = draws.weights[:, :, None, None, None], draws.m[:, None, None, None]
         if self.blend == "chain":

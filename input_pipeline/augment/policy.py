@@ -175,18 +175,15 @@ class Policy:
         return Draws(jnp.where(choice.applied, index, len(self.ops) - 1), argument)
 
     def apply(self, images: jax.Array, draws: Draws) -> jax.Array:
-        """Applies what was drawn, index and argument [B, L], to uint8 images [B, H, W, C]."""
-        for step in range(draws.index.shape[1]):
-            images = apply_ops(
-                images,
-                draws.index[:, step],
-                draws.argument[:, step],
-                ops=self.ops,
-                fill=self.fill,
-                interpolation="bilinear" if self.interpolation == "random" else self.interpolation,
-                backend=self.backend,
-            )
-        return images
+        """Applies what was drawn, index and argument [B, L] or [B], to uint8 images [B, H, W, C]."""
+        return apply_ops(
+            images,
+            *draws,
+            ops=self.ops,
+            fill=self.fill,
+            interpolation="bilinear" if self.interpolation == "random" else self.interpolation,
+            backend=self.backend,
+        )
 
 
 def of_sub_policies(sub_policies, names: tuple[str, ...]) -> Callable[[jax.Array], Choice]:

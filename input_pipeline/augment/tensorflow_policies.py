@@ -69,14 +69,18 @@ class TensorFlowPolicy(Policy):
         batch, height, width, _ = images.shape
         keys = image_keys(key, batch)
         draws = jax.vmap(lambda k: self.draw(k, height, width))(fold_in(keys, 0))
-        for step in range(draws.index.shape[1]):
-            one = Draws(*(values[:, step, None] for values in draws))
+
+        def layer(images: jax.Array, inputs: tuple[Draws, jax.Array]) -> tuple[jax.Array, None]:
+            one, number = inputs
             images = self.apply(images, one)
             if "Cutout" in self.names:
-                chosen = one.index[:, 0] == self.names.index("Cutout")
-                size = jnp.where(chosen, one.argument[:, 0], 0).astype(jnp.int32)
-                images = cutout(fold_in(keys, 1 + step), images, size)
-        return images
+                chosen = one.index == self.names.index("Cutout")
+                size = jnp.where(chosen, one.argument, 0).astype(jnp.int32)
+                images = cutout(fold_in(keys, number), images, size)
+            return images, None
+
+        numbers = jnp.arange(1, 1 + draws.index.shape[1])
+        return jax.lax.scan(layer, images, (jax.tree.map(jnp.transpose, draws), numbers))[0]
 
 
 def tf_rand_augment(num_layers: int = 2, magnitude: float = 10) -> TensorFlowPolicy:

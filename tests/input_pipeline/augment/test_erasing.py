@@ -11,7 +11,7 @@ import pytest
 from input_pipeline import augment
 from input_pipeline.augment.erasing import draw_boxes, erasing_size, random_erasing
 
-pytestmark = pytest.mark.quick
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("quick_compilation")]
 
 
 def read(folder: Path) -> dict:
@@ -73,7 +73,7 @@ def test_a_quarter_of_the_images_are_erased_by_noise():
 @pytest.mark.parametrize("mode, colours", [("constant", 1), ("color", 1), ("pixel", 5)])
 def test_modes(mode, colours):
     images = jnp.full((1, 12, 12, 3), 9.0, jnp.bfloat16)
-    result = random_erasing(jax.random.key(1), images, 1.0, mode)
+    result = jax.jit(random_erasing, static_argnums=(2, 3))(jax.random.key(1), images, 1.0, mode)
     assert result.dtype == jnp.bfloat16
     box = np.asarray(result, np.float32)[(np.asarray(result) != 9).all(-1)]
     assert len(np.unique(box, axis=0)) >= colours

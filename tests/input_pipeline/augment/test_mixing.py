@@ -18,7 +18,7 @@ from input_pipeline.augment.mixing import (
     uncut_share,
 )
 
-pytestmark = pytest.mark.quick
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("quick_compilation")]
 
 
 def cases_of(key: str):
@@ -110,13 +110,14 @@ def test_how_often_and_how_much():
     mixing = Mixing(
         10, mixup=1.0, cutmix=1.0, switch_probability=0.25, probability=0.8, mode="elem"
     )
-    draws = mixing.draw(jax.random.key(0), 20_000, (32, 32))
+    draw = jax.jit(Mixing.draw, static_argnums=(0, 2, 3))
+    draws = draw(mixing, jax.random.key(0), 20_000, (32, 32))
     mixed = draws.lam < 1
     assert mixed.mean() == pytest.approx(0.8, abs=0.02)
     assert draws.cutmix.mean() == pytest.approx(0.25, abs=0.02)
     assert draws.lam[mixed].mean() == pytest.approx(0.5, abs=0.02)  # Beta(1, 1)
     assert draws.lam[mixed].var() == pytest.approx(1 / 12, abs=0.005)
-    sure = Mixing(10, cutmix=1.0).draw(jax.random.key(0), 6, (32, 32))
+    sure = draw(Mixing(10, cutmix=1.0), jax.random.key(0), 6, (32, 32))
     assert (
         sure.cutmix.all()
         and (sure.lam == sure.lam[0]).all()
@@ -127,7 +128,8 @@ def test_how_often_and_how_much():
 def test_one_draw_for_each_batch_pair_or_element():
     counts = {}
     for mode in ("batch", "pair", "elem"):
-        lam = Mixing(**SETTINGS, mode=mode, group=6).draw(jax.random.key(5), 12, (8, 8)).lam
+        mixing = Mixing(**SETTINGS, mode=mode, group=6)
+        lam = jax.jit(lambda key: mixing.draw(key, 12, (8, 8)).lam)(jax.random.key(5))
         counts[mode] = len(np.unique(lam))
         if mode == "pair":
             np.testing.assert_array_equal(lam, partners(lam, group=6))

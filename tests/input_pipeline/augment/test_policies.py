@@ -23,7 +23,7 @@ from input_pipeline.augment.tensorflow_policies import tf_auto_augment, tf_rand_
 from input_pipeline.augment.timm_policies import timm_policy
 from input_pipeline.augment.torchvision_policies import argument_of, aug_mix, rand_augment
 
-pytestmark = pytest.mark.quick
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SPACES = {
     "torchvision_autoaugment_magnitudes_10_bins": ("autoaugment", 10),
@@ -223,7 +223,7 @@ def test_augmix_gives_the_golden(recipe_goldens, read_image):
         chains = Draws(jnp.asarray(index), jnp.asarray(argument))
         draws = MixDraws(chains, jnp.asarray([case["weights"]]), jnp.asarray([case["m"]]))
         image = read_image(case["input"])
-        result = np.asarray(mix.apply(jnp.asarray(image)[None], draws)[0], int)
+        result = np.asarray(jax.jit(mix.apply)(jnp.asarray(image)[None], draws)[0], int)
         assert np.abs(result - expected[case["id"]].astype(int)).max() <= 1
 
 
@@ -315,7 +315,7 @@ def test_blends_of_augmix():
     chains = Draws(jnp.full((1, 2, 1), len(mix.policy.names)), jnp.zeros((1, 2, 1)))
     draws = MixDraws(chains, jnp.asarray([[0.25, 0.75]]), jnp.asarray([0.5]))
     for blend in augmix.BLENDS:
-        result = augmix.AugMix(mix.policy, 2, blend=blend).apply(image, draws)
+        result = jax.jit(augmix.AugMix(mix.policy, 2, blend=blend).apply)(image, draws)
         assert result.dtype == (jnp.float32 if blend == "authors" else jnp.uint8)
         np.testing.assert_array_equal(result, image)
     shares = augmix._shares_one_by_one(jnp.asarray([[0.2, 0.1, 0.4]]))[0]
