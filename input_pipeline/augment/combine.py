@@ -15,10 +15,14 @@ from jax.typing import ArrayLike
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 
 
+def is_one_key(key: jax.Array) -> bool:
+    """Whether this is one key and not keys [B]; raw uint32 keys have an axis more."""
+    return key.ndim == (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)
+
+
 def image_keys(key: jax.Array, batch: int) -> jax.Array:
     """One key for each image: parts of `key`, or the keys [B] themselves."""
-    single = key.ndim == (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)
-    return jax.random.split(key, batch) if single else key
+    return jax.random.split(key, batch) if is_one_key(key) else key
 
 
 def fold_in(keys: jax.Array, number: ArrayLike) -> jax.Array:
@@ -48,18 +52,18 @@ def switch(
     images: jax.Array,
     *operands: Any,
 ) -> jax.Array:
-    """Applies to each image the branch that its index says.
+    """Applies to each image the branch that its index says, or several one after the other.
 
-    On CPU a loop goes through the images, and each pays for its own branch alone. Elsewhere all
+    On CPU a loop goes through the images, and each pays for its own branches alone. Elsewhere all
     branches are computed on the batch, and the results selected: so do not let vmap do it, which
     would be that on CPU too. Where a batch is sharded over devices, call it inside of `shard_map`.
 
     Args:
-      index: int [B]; numbers outside of the branches are clipped.
+      index: int [B], or [B, K] for K branches in a row; numbers outside are clipped.
       branches: functions of (images [b, H, W, C], *operands [b, ...]) for any b, that all return
-        images of one shape and dtype.
+        images of one shape and dtype; with K branches in a row that of the images.
       images: [B, H, W, C].
-      operands: arrays or trees of arrays [B, ...].
+      operands: arrays or trees of arrays [B, ...]; with K branches in a row [B, K, ...].
 
     Returns:
       [B, ...], what the branches return.
@@ -67,18 +71,30 @@ def switch(
     Example:
       >>> augment.switch(jnp.array([0, 1]), [augment.invert, augment.equalize], images)
     """
-    if len(branches) == 1:
-        return branches[0](images, *operands)
     index = jnp.clip(index, 0, len(branches) - 1)
 
     def one_by_one(index, images, *operands):
+        def apply(image, number, operands):
+            operands = jax.tree.map(lambda a: a[None], operands)
+            return lax.switch(number, branches, image[None], *operands)[0]
+
         def step(arguments):
-            number, *rest = jax.tree.map(lambda a: a[None], arguments)
-            return lax.switch(number[0], branches, *rest)[0]
+            number, image, *operands = arguments
+            if number.ndim == 0:
+                return apply(image, number, operands)
+            image, _ = lax.scan(
+                lambda image, place: (apply(image, *place), None), image, (number, operands)
+            )
+            return image
 
         return lax.map(step, (index, images, *operands))
 
     def select(index, images, *operands):
+        if index.ndim == 2:
+            for place in range(index.shape[1]):
+                now = jax.tree.map(lambda a, place=place: a[:, place], operands)
+                images = select(index[:, place], images, *now)
+            return images
         result = branches[0](images, *operands)
         for number, branch in enumerate(branches[1:], 1):
             chosen = (index == number).reshape(-1, *(1,) * (result.ndim - 1))
@@ -142,10 +158,8 @@ def random_order(*transforms: Transform) -> Transform:
         keys = image_keys(key, images.shape[0])
         count = len(transforms)
         order = jax.vmap(lambda key: jax.random.permutation(key, count))(fold_in(keys, 0))
-        branches = [_turned(transform) for transform in transforms]
-        for place in range(count):
-            images = switch(order[:, place], branches, images, fold_in(keys, 1 + place))
-        return images
+        of_place = jnp.stack([fold_in(keys, 1 + place) for place in range(count)], 1)
+        return switch(order, [_turned(transform) for transform in transforms], images, of_place)
 
     return ordered
 

@@ -53,10 +53,7 @@ def gaussian_blur(
         sigmas = tuple(sigma) if isinstance(sigma, tuple | list) else (sigma, sigma)
     values = images.astype(jnp.float32)
     for axis, length, deviation in zip((2, 1), lengths, sigmas, strict=True):
-        offsets = jnp.arange(length, dtype=jnp.float32)[None] - (length - 1) / 2
-        weights = jnp.exp(-0.5 * (offsets / per_image(deviation, 2)) ** 2)
-        weights = weights / weights.sum(-1, keepdims=True)
-        values = _windowed(values, weights, axis, "reflect")
+        values = windowed(values, gaussian_window(length, deviation), axis, "reflect")
     return rounded(values)
 
 
@@ -82,7 +79,7 @@ def pillow_gaussian_blur(
     values, weights = images.astype(jnp.uint32), weights.astype(jnp.uint32)
     for axis in (2, 1):
         for _ in range(3):
-            values = (_windowed(values, weights, axis, "edge") + 2**23) >> 24
+            values = (windowed(values, weights, axis, "edge") + 2**23) >> 24
     return values.astype(jnp.uint8)
 
 
@@ -95,7 +92,14 @@ def _box_radius(radius):
     return whole + excess / (6 * (variance - (whole + 1) ** 2))
 
 
-def _windowed(values: jax.Array, weights: jax.Array, axis: int, mode: str) -> jax.Array:
+def gaussian_window(length: int, sigma: ArrayLike) -> jax.Array:
+    """Weights of a Gaussian, whose sum is 1: [1, length], or [B, length] for sigma [B]."""
+    offsets = jnp.arange(length, dtype=jnp.float32)[None] - (length - 1) / 2
+    weights = jnp.exp(-0.5 * (offsets / per_image(sigma, 2)) ** 2)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def windowed(values: jax.Array, weights: jax.Array, axis: int, mode: str) -> jax.Array:
     """Weighted sums over a window along an axis; weights [B or 1, length], one row an image."""
     length, size = weights.shape[1], values.shape[axis]
     padding = [(0, 0)] * 4

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from input_pipeline.augment.pixels import Fill, per_image
+from input_pipeline.augment.pixels import Fill
 from input_pipeline.augment.sampling import sample
 
 Pair = tuple[ArrayLike, ArrayLike] | Sequence[float]

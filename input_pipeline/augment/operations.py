@@ -64,7 +64,7 @@ def apply_ops(
     interpolation: str = "nearest",
     backend: str = "tensor",
 ) -> jax.Array:
-    """Applies to each image one operation of a list. What an image does not need is not computed.
+    """Applies to each image one operation of a list, or several: on CPU no others are computed.
 
     | name | argument |
     | --- | --- |
@@ -76,13 +76,13 @@ def apply_ops(
     | solarize | values from it on are inverted, 0 to 256 |
     | solarize_add | is added to values below 128 |
     | hue, gamma | turns, exponent |
-    | gaussian_blur | standard deviation in pixels: "tensor" cuts it to 23 pixels, "pillow" has its own blur, up to 2 |
+    | gaussian_blur | standard deviation in pixels; "tensor": in a window of 23, "pillow": up to 2 |
     | identity, autocontrast, equalize, invert, grayscale | none |
 
     Args:
       images: uint8 [B, H, W, C].
-      index: int [B], which of `ops`; clipped.
-      argument: float [B], the argument of that operation.
+      index: int [B], which of `ops`, or [B, K] for K operations one after the other; clipped.
+      argument: float [B] or [B, K], the arguments of those operations.
       ops: names as above, also "rotate:bicubic" for an interpolation of its own; or functions
         (images [b, H, W, C], argument [b]) -> uint8 [b, H, W, C].
       fill: what affine operations place outside of the image: None (zero), a number, or one for

@@ -41,8 +41,11 @@ def resize(
     """
     height, width = images.shape[1:3]
     size = resized_size(height, width, size, max_size)
-    axes = [Axis(0.0, np.float32(n) / np.float32(m), 0, n) for n, m in zip((height, width), size)]
-    return resample(images, size, axes[0], axes[1], interpolation, antialias)
+    rows, columns = (
+        Axis(0, _ratio(length, new, length), 0, length)
+        for length, new in zip((height, width), size, strict=True)
+    )
+    return resample(images, size, rows, columns, interpolation, antialias)
 
 
 def resized_size(
@@ -81,13 +84,13 @@ def resized_crop(
       uint8 [B, size, size, C].
     """
     sizes = (size, size) if isinstance(size, int) else tuple(size)
-    axes = [
-        Axis(start, _ratio(length, new, whole), start, start + jnp.asarray(length))
+    rows, columns = (
+        Axis(start, _ratio(length, new, whole), start, _sum(start, length))
         for start, length, new, whole in zip(
             (top, left), (height, width), sizes, images.shape[1:3], strict=True
         )
-    ]
-    return resample(images, sizes, axes[0], axes[1], interpolation, antialias)
+    )
+    return resample(images, sizes, rows, columns, interpolation, antialias)
 
 
 class Axis(NamedTuple):
@@ -137,7 +140,8 @@ def resample(
 def _along_rows(images: jax.Array, size: int, axis: Axis, interpolation: str, antialias: bool):
     """[B, N, M, C] -> [B, size, M, C]."""
     batch, length, other, channels = images.shape
-    if (axis.origin, axis.scale, axis.low, axis.high) == (0, 1, 0, length) and size == length:
+    fixed = all(isinstance(value, int | float | np.floating) for value in axis[:4])
+    if fixed and size == length and axis[:4] == (0, 1, 0, length):
         return images
     index, weights = _taps(size, length, axis, interpolation, antialias)
     lines = images.reshape(batch, length, other * channels)
@@ -208,6 +212,11 @@ def _ratio(length: ArrayLike, size: int, largest: int) -> ArrayLike:
         return np.float32(length) / np.float32(size)
     ratios = np.arange(largest + 1, dtype=np.float32) / np.float32(size)
     return jnp.asarray(ratios)[jnp.asarray(length, jnp.int32)]
+
+
+def _sum(start: ArrayLike, length: ArrayLike) -> ArrayLike:
+    fixed = isinstance(start, int) and isinstance(length, int)
+    return start + length if fixed else jnp.asarray(start) + jnp.asarray(length)
 
 
 def _largest(scale: ArrayLike, of_whole_image: float) -> float:
