@@ -175,7 +175,7 @@ class Policy:
         return Draws(jnp.where(choice.applied, index, len(self.ops) - 1), argument)
 
     def apply(self, images: jax.Array, draws: Draws) -> jax.Array:
-        """Applies what was drawn, index and argument [B, L] or [B], to uint8 images [B, H, W, C]."""
+        """Applies what was drawn, index and argument [B, L] or [B], to images [B, H, W, C]."""
         return apply_ops(
             images,
             *draws,
