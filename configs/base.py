@@ -62,20 +62,54 @@ def get_config() -> ConfigDict:
     config.data.unreadable = "stop"  # if an image cannot be decoded: "stop" or "skip" and count
 
     config.augment = Section()
-    # Training crop: "none", "random_resized" (Inception's, torchvision's) or
-    # "resize_random" (shorter side to a random size, then a random square).
+    # Training crop: "none", "random_resized" (Inception's, torchvision's), "resize_random" (shorter
+    # side to a random size, then a random square), "padded" (pad, then a random crop of the former
+    # size, as on CIFAR) or "center" (as in evaluation).
     config.augment.crop = "none"
+    config.augment.padding = 0  # of "padded": pixels on each side
+    config.augment.padding_mode = "constant"  # of "padded": zeros, or "reflect", "edge"
     config.augment.area = (0.08, 1.0)  # of "random_resized": fraction of the image
     config.augment.ratio = (3 / 4, 4 / 3)  # of "random_resized": width to height
     config.augment.resize = (256, 480)  # of "resize_random": smallest and largest shorter side
-    config.augment.interpolation = "bilinear"  # of the training crop
+    # Of the training crop; "random": bilinear or bicubic for each image, as in timm.
+    config.augment.interpolation = "bilinear"
     config.augment.flip = False  # mirror half of the images left to right
-    config.augment.shift = 0  # random shift by up to so many pixels, filled with zeros
+    # "autoaugment", "autoaugment_cifar10", "autoaugment_svhn", "randaugment", "augmix",
+    # "trivial_augment_wide" (torchvision's), "augmix_authors", "three_augment", "tf_randaugment",
+    # "tf_autoaugment", or one of timm's, such as "rand-m9-mstd0.5-inc1"; "": none.
+    config.augment.policy = ""
+    # Arguments of the policy's function, see input_pipeline/augment/policies.py: num_ops,
+    # magnitude, fill, interpolation, backend ("tensor" or "pillow") and others.
+    config.augment.policy_options = ConfigDict()
+    # Largest changes of brightness, contrast, saturation and hue. Not used beside timm's policies.
+    config.augment.color_jitter = (0.0, 0.0, 0.0, 0.0)
     config.augment.lighting = 0.0  # standard deviation of AlexNet's colour shift
+    config.augment.erasing = 0.0  # probability of random erasing, after normalization
+    config.augment.erasing_mode = "pixel"  # noise, "color": one random colour, "constant": zeros
+    config.augment.erasing_count = 1  # largest number of boxes, which share the area
+    config.augment.erasing_area = (0.02, 1 / 3)  # fraction of the image
+    config.augment.erasing_aspect = (0.3, 1 / 0.3)  # height to width
+    config.augment.repeats = 1  # how often each drawn image stands in its epoch (DeiT: 3)
+    # Views of each image, of which the first is only cropped and flipped: 3 for the loss "jsd".
+    config.augment.views = 1
     # Functions of your own, after these: of (key, images [B, H, W, C] in [0, 255]) on the device,
     # and of (image uint8 [H, W, C], numpy.random.Generator) in the processes that decode.
     config.augment.operations = ()
     config.augment.host_operations = ()
+
+    config.mix = Section()
+    config.mix.mixup = 0.0  # alpha of Beta(alpha, alpha); 0: no mixup
+    config.mix.cutmix = 0.0  # the same of cutmix
+    config.mix.switch_probability = 0.5  # probability of cutmix where both are given
+    config.mix.probability = 1.0  # probability that images are mixed at all
+    config.mix.mode = "batch"  # what has one lambda: "batch" (each group), "pair" or "elem"
+    # "timm" (partners are the reversed group; labels are smoothed before mixing), "deit" (timm
+    # 0.3.2, with boxes of an even number of pixels) or "torchvision" (the previous image).
+    config.mix.convention = "timm"
+    # Number of consecutive images that are each other's partners: what one device of the authors
+    # had. It divides the batch of a host, so that pictures do not depend on hosts; 0: that batch.
+    config.mix.group = 0
+    config.mix.off_after = ""  # duration after which nothing is mixed; "": never
 
     config.loss = Section()
     # "cross_entropy", or "module:function" of (logits [B, K], labels [B], **options) -> [B].
@@ -183,6 +217,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.data.workers = 0
     config.batch_size, config.eval.batch_size = 2, 2
     config.mesh.data, config.mesh.fsdp = 1, 1
+    config.mix.group = 0
+    config.mix.off_after = "2 steps" if config.mix.off_after else ""
     config.duration = "3 steps"
     config.schedule.warmup = "1 steps"
     config.schedule.boundaries = tuple(

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 import zoo
 from configs.functions import is_reference
 from train import losses, step
+from train.augmentation import make_mixing
 from train.data import Data
 from train.durations import Intervals
 from train.errors import TrainError
@@ -90,16 +91,22 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
         images = jax.eval_shape(data.normalize, images)
         factors = layer_factors(model, images, config.optimizer.layer_decay)
+    mix = make_mixing(config, data.num_classes, data.examples_per_epoch)
+    loss = config.loss
+    if mix and config.mix.convention != "torchvision":  # which smooths in the loss, others before
+        loss = loss.copy_and_resolve_references()
+        loss.label_smoothing = 0.0
     return step.Task(
         model=model,
         optimizer=make_optimizer(config.optimizer, schedule, factors),
         schedule=schedule,
-        augment=data.augment,
+        augment=partial(data.augment, mesh=mesh),
+        mix=mix,
         normalize=data.normalize,
         image_shape=data.image_shape,
         mesh=mesh,
         seed=config.seed,
-        loss=make_loss(config.loss),
+        loss=make_loss(loss),
         eval_loss=partial(losses.cross_entropy, reject_class_logit=config.loss.reject_class_logit),
         metrics=find_all("eval.metrics", config.eval.metrics),
         auxiliary_weights=tuple(config.loss.auxiliary_weights),

@@ -11,7 +11,10 @@ from ml_collections import ConfigDict
 
 from configs.functions import is_reference
 from configs.keys import flat
+from input_pipeline.augment import erasing, mixing
 from input_pipeline.resize import INTERPOLATIONS
+from input_pipeline.transforms import RANDOM
+from train.augmentation import make_mixing, make_policy_of
 from train.build import make_loss, make_model
 from train.data import model_info
 from train.durations import Intervals, parse_duration
@@ -47,6 +50,8 @@ def check_model(config: ConfigDict) -> None:
         )
     for key in ("operations", "host_operations"):
         find_all(f"augment.{key}", config.augment[key])
+    make_policy_of(config.augment)
+    make_mixing(config, num_classes=10, examples=1)
     epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
     make_optimizer(config.optimizer, make_schedule(config, epoch))
     size = config.data.image_size
@@ -136,7 +141,9 @@ RULES: dict[str, Rule] = {
     "data.on_device": _one_of("auto", "yes", "no"),
     "data.workers": _whole(-1),
     "data.unreadable": _one_of("stop", "skip"),
-    "augment.crop": _one_of("none", "random_resized", "resize_random"),
+    "augment.crop": _one_of("none", "random_resized", "resize_random", "padded", "center"),
+    "augment.padding": _whole(0),
+    "augment.padding_mode": _one_of("constant", "reflect", "edge", "symmetric"),
     "augment.area": (
         lambda value: 0 < value[0] <= value[1] <= 1 and len(value) == 2,
         "two fractions of the image, the smaller one first, above 0 and up to 1",
@@ -149,9 +156,38 @@ RULES: dict[str, Rule] = {
         lambda value: 1 <= value[0] <= value[1] and len(value) == 2,
         "two sizes in pixels, the smaller one first",
     ),
-    "augment.interpolation": _one_of(*INTERPOLATIONS),
-    "augment.shift": _whole(0),
+    "augment.interpolation": _one_of(*INTERPOLATIONS, RANDOM),
+    "augment.color_jitter": (
+        lambda value: (
+            len(value) == 4 and min(value) >= 0 and max(value[:3]) < 10 and value[3] <= 0.5
+        ),
+        "four numbers from 0 on, for brightness, contrast, saturation and hue (up to 0.5)",
+    ),
     "augment.lighting": _number(0),
+    "augment.erasing": _number(0, 1),
+    "augment.erasing_mode": _one_of(*erasing.MODES),
+    "augment.erasing_count": _whole(1),
+    "augment.erasing_area": (
+        lambda value: 0 < value[0] <= value[1] < 1 and len(value) == 2,
+        "two fractions of the image, the smaller one first, above 0 and below 1",
+    ),
+    "augment.erasing_aspect": (
+        lambda value: 0 < value[0] <= value[1] < math.inf and len(value) == 2,
+        "two ratios of height to width above 0, the smaller one first",
+    ),
+    "augment.repeats": _whole(1),
+    "augment.views": _whole(1),
+    "mix.mixup": _number(0),
+    "mix.cutmix": _number(0),
+    "mix.switch_probability": _number(0, 1),
+    "mix.probability": _number(0, 1),
+    "mix.mode": _one_of(*mixing.MODES),
+    "mix.convention": _one_of(*mixing.CONVENTIONS),
+    "mix.group": _whole(0),
+    "mix.off_after": (
+        lambda value: not value or _duration(value),
+        'a duration such as "270 epochs", or nothing',
+    ),
     "loss.label_smoothing": _number(0, 1, below=True),
     "loss.auxiliary_weights": (
         lambda value: all(0 <= weight < math.inf for weight in value),

@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 import input_pipeline
 import zoo
 from configs.functions import is_reference
-from input_pipeline import augment, in_memory, transforms
+from input_pipeline import augment, in_memory, order, transforms
 from input_pipeline.example import DataError, Source
+from train.augmentation import Augmentation, group_size, make_augmentation
 from train.console import say
 from train.errors import TrainError
 from train.functions import find, find_all
@@ -32,25 +33,33 @@ class Data:
     Attributes:
       train, evaluation: the splits.
       train_transform, eval_transform: from an example to uint8 [H, W, C], on the host.
-      augment: (key, uint8 [B, H, W, C]) -> the model's input in training, on the device.
+      augment: (key, uint8 [B, H, W, C], mesh=None) -> the model's input in training, on the device.
       normalize: uint8 [B, H, W, C] -> the model's input in evaluation, on the device.
       image_shape: (H, W, C) of the batches.
       on_device: whether both splits are kept in device memory.
       num_classes: number of the model's classes; all labels are smaller.
       preprocessing: preprocessing of the weights that the run starts from, or of the model; its
         mean, deviation and order of channels are those of `augment` and `normalize`.
+      repeats, replicas: of repeated augmentation, see `input_pipeline.order.indices`.
     """
 
     train: Source
     evaluation: Source
     train_transform: Callable
     eval_transform: Callable
-    augment: Callable[[jax.Array, jax.Array], jax.Array]
+    augment: Augmentation
     normalize: Callable[[jax.Array], jax.Array]
     image_shape: tuple[int, int, int]
     on_device: bool
     num_classes: int
     preprocessing: Preprocessing
+    repeats: int = 1
+    replicas: int = 1
+
+    @property
+    def examples_per_epoch(self) -> int:
+        """Number of images in an epoch of training."""
+        return order.epoch_length(len(self.train), self.repeats)
 
     def load(self, source: Source) -> dict[str, np.ndarray]:
         """Loads a whole split: {"image": uint8 [N, H, W, C], "label": int32 [N]}.
@@ -142,17 +151,14 @@ def make_data(
         evaluation=evaluation,
         train_transform=train_transform,
         eval_transform=eval_transform,
-        augment=functools.partial(
-            _augment,
-            config.augment,
-            tuple(find_all("augment.operations", config.augment.operations).values()),
-            normalize,
-        ),
+        augment=make_augmentation(config.augment, normalize, preprocessing.mean),
         normalize=normalize,
         image_shape=(size, size, channels),
         on_device=_keep_on_device(config, train, evaluation, train_transform),
         num_classes=config.model.num_classes or train.num_classes,
         preprocessing=preprocessing,
+        repeats=config.augment.repeats,
+        replicas=config.batch_size // group_size(config) if config.mix.group else 1,
     )
 
 
@@ -256,10 +262,12 @@ def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Cal
             size, tuple(recipe.resize), recipe.interpolation, flip=False
         )
         return crop, center
-    if recipe.crop != "none":
+    if recipe.crop == "center":
+        return transforms.CenterCrop(size, config.eval.crop, recipe.interpolation), center
+    if recipe.crop not in ("none", "padded"):
         raise TrainError(
-            f'augment.crop={recipe.crop!r} is not known: choose "none", "random_resized" or '
-            '"resize_random".'
+            f'augment.crop={recipe.crop!r} is not known: choose "none", "random_resized", '
+            '"resize_random", "padded" or "center".'
         )
     if source.image_shape:
         missing = [size - length for length in source.image_shape[:2]]
@@ -287,28 +295,3 @@ def _keep_on_device(
         return False
     size = (len(train) + len(evaluation)) * math.prod(train.image_shape or ())
     return choice == "yes" or size <= MAX_BYTES_ON_DEVICE
-
-
-def _augment(
-    recipe: ConfigDict,
-    operations: tuple[Callable, ...],
-    normalize: Callable,
-    key: jax.Array,
-    images: jax.Array,
-) -> jax.Array:
-    shift_key, flip_key, lighting_key = jax.random.split(key, 3)
-    if recipe.shift:
-        images = augment.random_crop_with_padding(shift_key, images, recipe.shift)
-    if recipe.flip:
-        images = augment.random_flip(flip_key, images)
-    if recipe.lighting:
-        images = augment.lighting(lighting_key, images, recipe.lighting)
-    own_key = jax.random.fold_in(key, 3)  # independent of the three that key was split into
-    for number, operation in enumerate(operations):
-        before, images = images.shape, operation(jax.random.fold_in(own_key, number), images)
-        if images.shape != before:
-            name = getattr(operation, "__name__", str(operation))
-            raise TrainError(
-                f"augment.operations: {name} turns images {list(before)} into {list(images.shape)}."
-            )
-    return normalize(images)

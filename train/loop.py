@@ -58,7 +58,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         check_batch_size(config.batch_size, mesh)
         initial = interruption.call(InitialWeights, workdir, config)
         data = interruption.call(open_data, config, initial.preprocessing)
-        intervals = Intervals.from_config(config, len(data.train))
+        intervals = Intervals.from_config(config, data.examples_per_epoch)
         check_duration(workdir, config, intervals)
         task = make_task(config, data, intervals, mesh)
         shapes = state_shapes(task)

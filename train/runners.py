@@ -64,6 +64,7 @@ class OnDeviceRunner:
         batch_sizes: tuple[int, int],
     ):
         self._seed, self._num_examples = task.seed, len(data.train)
+        self._placing = {"repeats": data.repeats, "replicas": data.replicas}
         self._batch_size, eval_batch_size = batch_sizes
         self._max_steps = intervals.max_steps_per_call
         self._replicated = NamedSharding(task.mesh, REPLICATED)
@@ -114,8 +115,9 @@ class OnDeviceRunner:
         if start == stop:
             return
         positions = start * self._batch_size, stop * self._batch_size
-        rows = order.indices(self._seed, *positions, self._num_examples).astype(np.int32)
-        rows = rows.reshape(stop - start, self._batch_size)
+        placing = self._placing | {"batch_size": self._batch_size}
+        rows = order.indices(self._seed, *positions, self._num_examples, **placing)
+        rows = rows.astype(np.int32).reshape(stop - start, self._batch_size)
         if self.multi_step:
             rows = _put(np.pad(rows, ((0, self._max_steps - len(rows)), (0, 0))), self._rows)
             count = _put(np.asarray(stop - start, np.int32), self._replicated)
@@ -190,6 +192,8 @@ class StreamingRunner:
                 num_steps=self._last_step - start,
                 shard=self._shard,
                 workers=self._workers,
+                repeats=self._data.repeats,
+                replicas=self._data.replicas,
             )
         metrics = _zeros(step.empty_metrics, self._replicated)
         throttle = _Throttle()

@@ -4,7 +4,7 @@ The mesh has two axes, `data` and `fsdp`. A batch is split over both. Parameters
 are split over `fsdp` by a rule on their shapes, so models need not know about sharding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -73,3 +73,17 @@ def split_largest_axis(shape: tuple[int, ...], num_shards: int) -> PartitionSpec
         return REPLICATED
     largest = max(axes, key=lambda axis: shape[axis])
     return PartitionSpec(*("fsdp" if axis == largest else None for axis in range(len(shape))))
+
+
+def on_each_device(function: Callable, mesh: Mesh | None) -> Callable:
+    """Returns a function of arrays [B, ...], run by each device on its part of the batch.
+
+    For functions that treat each element by itself, in a loop that could not be split otherwise.
+
+    Args:
+      function: of arrays whose first axes are the batch; so are its results.
+      mesh: over whose devices the batch is split; None for one device.
+    """
+    if mesh is None or mesh.size == 1:
+        return function
+    return jax.shard_map(function, mesh=mesh, in_specs=BATCH, out_specs=BATCH, check_vma=False)

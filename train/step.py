@@ -62,7 +62,10 @@ class Task:
     Attributes:
       model: called as model(images, train=...) -> logits [B, K].
       optimizer, schedule: from optax; the schedule is used for the report only.
-      augment: (key, uint8 [B, H, W, C]) -> the model's input in training.
+      augment: (key, uint8 [B, H, W, C]) -> the model's input in training; with several views of
+        each image [B, V, H, W, C].
+      mix: (key, the model's input, labels int32 [B], step) -> mixed input, and targets [B, K] in
+        place of labels; None for none.
       normalize: uint8 [B, H, W, C] -> the model's input in evaluation.
       image_shape: (H, W, C) of a batch's images.
       mesh: from `sharding.make_mesh`.
@@ -84,6 +87,7 @@ class Task:
     normalize: Callable[[jax.Array], jax.Array]
     image_shape: tuple[int, int, int]
     mesh: Mesh
+    mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
     seed: int = 0
     loss: Loss = losses.cross_entropy
     eval_loss: Loss = losses.cross_entropy
@@ -136,14 +140,16 @@ def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState,
     augment_key, dropout_key = jax.random.split(
         jax.random.fold_in(jax.random.key(task.seed), state.step)
     )
-    images = task.augment(augment_key, batch["image"])
+    images, labels = task.augment(augment_key, batch["image"]), batch["label"]
+    if task.mix:
+        images, labels = task.mix(jax.random.fold_in(augment_key, 5), images, labels, state.step)
     # Sharded parameters are gathered here, and their gradients scattered again by the update.
     params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, REPLICATED))
     compute = partial(gradients_and_metrics, task)
     if task.batch_norm == "per_device":
         compute = _average_over_devices(compute, task.mesh)
     gradients, batch_stats, metrics = compute(
-        params, state.batch_stats, images, batch["label"], dropout_key
+        params, state.batch_stats, images, labels, dropout_key
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
@@ -167,7 +173,19 @@ def gradients_and_metrics(
     labels: jax.Array,
     dropout_key: jax.Array,
 ) -> tuple[dict, dict, Metrics]:
-    """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch."""
+    """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch.
+
+    Args:
+      task: what is trained.
+      params, batch_stats: the model's collections.
+      images: the model's input [B, H, W, C], or [B, V, H, W, C] in several views. The loss is given
+        the logits of all first views, then those of all second ones and so on; metrics are those of
+        the first.
+      labels: int32 [B], or targets [B, K], of which metrics count the largest as the label.
+      dropout_key: determines dropout.
+    """
+    views = images.shape[1] if images.ndim == 5 else 1
+    images = images.reshape(-1, *images.shape[-3:])  # those of one image stay on its device
 
     def loss_fn(params):
         logits: jax.Array
@@ -180,20 +198,30 @@ def gradients_and_metrics(
                 rngs={"dropout": dropout_key},
                 mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
             )
+        logits = _view_by_view(logits, views)
         main = task.loss(logits, labels)
-        if main.shape != labels.shape:
+        if main.shape != labels.shape[:1]:
             raise TrainError(
-                f"loss.name: the loss of each example is [B], {list(labels.shape)} here, and this "
+                f"loss.name: the loss of each example is [B], {[len(labels)]} here, and this "
                 f"loss gives {list(main.shape)}."
             )
-        auxiliary = [task.loss(head, labels) for head in _auxiliary_logits(task, collections)]
+        heads = _auxiliary_logits(task, collections)
+        auxiliary = [task.loss(_view_by_view(head, views), labels) for head in heads]
         weighted = zip(task.auxiliary_weights, auxiliary, strict=True)
         total = main + sum(weight * loss for weight, loss in weighted)
-        metrics = _sum_metrics(logits, labels, main)
+        hard = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
+        metrics = _sum_metrics(logits[: len(hard)], hard, main)
         return total.mean(), (collections.get("batch_stats", {}), metrics)
 
     gradients, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
     return gradients, batch_stats, metrics
+
+
+def _view_by_view(logits: jax.Array, views: int) -> jax.Array:
+    """From logits [B * V, K], image by image, to [V * B, K], those of all first views first."""
+    if views == 1:
+        return logits
+    return logits.reshape(-1, views, logits.shape[-1]).swapaxes(0, 1).reshape(logits.shape)
 
 
 def _average_over_devices(compute: Callable, mesh: Mesh) -> Callable:

@@ -36,7 +36,7 @@ def get_config(name, argument=""):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_the_schemas_keys(name):
     config = get_config(name)
-    own = {key for key in flat(config.to_dict()) if ".options" not in key}
+    own = {key for key in flat(config.to_dict()) if "options." not in key}
     schema = {key for key in flat(base.get_config().to_dict())}
     assert own == schema
     with pytest.raises((AttributeError, KeyError)):
@@ -135,7 +135,7 @@ def test_smoke(name, tmp_path_factory, quick_steps):
 
 def data_and_intervals(config):
     data = open_data(config)
-    return data, Intervals.from_config(config, len(data.train))
+    return data, Intervals.from_config(config, data.examples_per_epoch)
 
 
 def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
@@ -146,6 +146,8 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
         make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet5_1998")]
     config.schedule.name = "optax:cosine_decay_schedule"  # only such a one has options
+    make_task(config, *data_and_intervals(config), make_mesh(1, 1))
+    config.augment.policy, config.mix.mixup = "randaugment", 0.2  # of which a run reads the rest
     make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet")]
     config.compile_cache, config.data.on_device = "", "no"  # only a loader reads data.workers

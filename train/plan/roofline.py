@@ -100,7 +100,7 @@ def step_figures(config: ConfigDict, pod: Pod, batch_per_chip: int = 0) -> dict[
         config.batch_size = batch_per_chip * mesh.size
     check_batch_size(config.batch_size, mesh)
     data = known_data(config)
-    intervals = Intervals.from_config(config, len(data.train))
+    intervals = Intervals.from_config(config, data.examples_per_epoch)
     task = make_task(config, data, intervals, mesh)
     shapes = state_shapes(task)
     figures = {
