@@ -329,12 +329,15 @@ def _put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
 
 def _zeros(empty: Callable[[], step.Metrics], sharding: NamedSharding) -> step.Metrics:
     """The metrics of nothing on the devices, without running a program."""
-    values = {"nonfinite_step": -1, "labels": -1}  # all others are 0
+    values = {"nonfinite_step": -1}  # all others are 0
 
-    def full(path, shape):
-        return _put(np.full(shape.shape, values.get(path[-1].key, 0), shape.dtype), sharding)
+    def full(value, shape):
+        return _put(np.full(shape.shape, value, shape.dtype), sharding)
 
-    return jax.tree_util.tree_map_with_path(full, jax.eval_shape(empty))
+    return {
+        name: jax.tree.map(partial(full, values.get(name, 0)), shapes)
+        for name, shapes in jax.eval_shape(empty).items()
+    }
 
 
 def _shape(shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:

@@ -148,9 +148,8 @@ def _of_matrix(text: str) -> Callable[[np.ndarray], float] | None:
 
 
 def _of_scores(area: Callable, tables: Mapping[str, Any]) -> float:
-    labels = np.asarray(tables["scores"]["labels"])
-    known = labels >= 0
-    return area(np.asarray(tables["scores"]["logits"])[known], labels[known])
+    scores = {name: np.asarray(array) for name, array in tables["scores"].items()}
+    return area(scores["logits"][scores["counts"]], scores["labels"][scores["counts"]])
 
 
 def _masked(function: Callable) -> PerExample:

@@ -75,7 +75,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Scores:
-    """A `Table`: all logits, float32 [rows, K], and labels, int32 [rows], -1 where there is none.
+    """A `Table`: all logits, float32 [rows, K], labels, int32 [rows], and which of them count.
 
     Every device has all of them: 200 MB of ImageNet's 50,000 images.
 
@@ -89,17 +89,18 @@ class Scores:
         """See `Table.empty`."""
         return {
             "logits": jnp.zeros((self.rows, num_classes)),
-            "labels": jnp.full((self.rows,), -1, jnp.int32),
+            "labels": jnp.zeros((self.rows,), jnp.int32),
+            "counts": jnp.zeros((self.rows,), bool),
             "next": jnp.zeros((), jnp.int32),
         }
 
     def add(self, total: dict, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> dict:
         """See `Table.add`."""
         start = total["next"]
-        known = jnp.where(mask != 0, labels, -1).astype(jnp.int32)
         update = jax.lax.dynamic_update_slice
         return {
             "logits": update(total["logits"], logits.astype(total["logits"].dtype), (start, 0)),
-            "labels": update(total["labels"], known, (start,)),
+            "labels": update(total["labels"], labels.astype(jnp.int32), (start,)),
+            "counts": update(total["counts"], mask != 0, (start,)),
             "next": start + len(labels),
         }

@@ -1,6 +1,7 @@
 """Values and gradients of losses equal those of public references, in float64 and float32."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -22,19 +23,22 @@ def rows(folder: Path) -> dict[str, dict]:
 
 
 def inputs(row: dict) -> dict[str, np.ndarray]:
-    """The arrays of the README's rule; the seed stands in `data`, the labels in the file."""
-    seed = int(row["data"].partition("RandomState(")[2].partition(")")[0])
+    """The arrays of the rule in `data`, whose numbers are read there."""
+
+    def number(before: str) -> float:
+        return float(re.search(rf"{re.escape(before)}([\d.]+)", row["data"])[1])
+
     rows, classes = np.shape(row["gradient"]["logits"])
-    random = np.random.RandomState(seed)
-    made = {"logits": 2 * random.standard_normal((rows, classes))}
-    labels = random.randint(0, classes - 1, rows)
+    random = np.random.RandomState(int(number("RandomState(")))
+    made = {"logits": number("logits = ") * random.standard_normal((rows, classes))}
+    labels = random.randint(0, int(number("randint(0,")), rows)
     assert labels.tolist() == row["labels"]
     soft = random.uniform(0, 1, (rows, classes))
     made |= {"labels": labels, "soft": soft / soft.sum(1, keepdims=True)}
-    made["teacher"] = 3 * random.standard_normal((rows, classes))
+    made["teacher"] = number("teacher = ") * random.standard_normal((rows, classes))
     for name in ("second", "third"):
         made[name] = made["logits"] + random.standard_normal((rows, classes))
-    made["y"] = 1.5 * random.standard_normal((rows, classes))
+    made["y"] = number("target y = ") * random.standard_normal((rows, classes))
     return made
 
 

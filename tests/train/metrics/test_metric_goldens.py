@@ -23,16 +23,20 @@ def sets(folder: Path) -> dict[str, dict]:
 
 
 def inputs(golden: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits, labels and mask by the rule that the file states."""
+    """Logits, labels and mask by the rule that the file states, whose numbers are read there."""
     rule, classes, rows = (golden["data"][key] for key in ("numpy", "classes", "rows"))
-    random = np.random.RandomState(int(re.search(r"RandomState\((\d+)\)", rule)[1]))
-    labels = random.randint(0, int(re.search(r"randint\(0, (\d+)", rule)[1]), rows)
-    logits = random.standard_normal((rows, classes)) + 1.5 * np.eye(classes)[labels]
-    if "-= 12" in rule:
-        logits[:, [0, classes - 1]] -= 12
+
+    def number(before: str) -> float:
+        return float(re.search(rf"{re.escape(before)} ?([\d.]+)", rule)[1])
+
+    random = np.random.RandomState(int(number("RandomState(")))
+    labels = random.randint(0, int(number("randint(0,")), rows)
+    logits = random.standard_normal((rows, classes)) + number(" +") * np.eye(classes)[labels]
+    if "-=" in rule:
+        logits[:, [0, classes - 1]] -= number("-=")
     if "round(logits)" in rule:
         logits = np.round(logits)
-    mask = random.uniform(0, 1, rows) > 0.15
+    mask = random.uniform(0, 1, rows) > number(" >")
     assert f"{zlib.crc32(labels.tobytes()):08x}" == golden["data"]["crc32_labels"]
     assert mask.sum() == golden["data"]["rows_counted"]
     return logits, labels, mask
