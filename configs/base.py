@@ -112,13 +112,23 @@ def get_config() -> ConfigDict:
     config.mix.off_after = ""  # duration after which nothing is mixed; "": never
 
     config.loss = Section()
-    # "cross_entropy", or "module:function" of (logits [B, K], labels [B], **options) -> [B].
+    # "cross_entropy", "bce", "focal", "focal_sigmoid", "mse", "mae", "huber", "smooth_l1", "dice",
+    # "dice_per_example", "tversky", "lovasz_softmax", "token_labelling", "jsd" (AugMix), see
+    # train/losses; or "module:function" of (logits [B, K], labels [B], **options) -> [B].
     config.loss.name = "cross_entropy"
     config.loss.options = ConfigDict()  # further arguments of the function
     config.loss.label_smoothing = 0.0
     config.loss.auxiliary_weights = ()  # one per auxiliary head, in the order of names
     # Logit of an extra class that is never the label (LeNet-5 of 1998); None: no such class.
     config.loss.reject_class_logit = placeholder(float)
+
+    config.distillation = Section()
+    # Weights of a network whose predictions are learnt too, as zoo.load takes them; "": none.
+    config.distillation.teacher = ""
+    # "soft" (Hinton's), "soft_deit" (divided by the number of classes, as DeiT's code) or "hard".
+    config.distillation.kind = "soft"
+    config.distillation.alpha = 0.5  # share of the teacher in the loss; the labels have the rest
+    config.distillation.temperature = 1.0  # of the soft kinds
 
     config.optimizer = Section()
     # An optimizer of optax, "diagonal_levenberg_marquardt", or "module:function" of
@@ -159,13 +169,22 @@ def get_config() -> ConfigDict:
     config.eval = Section()
     config.eval.every = "1 epoch"  # and at the end; "0 steps": only there
     config.eval.batch_size = 0  # 0: as in training
-    # Metrics besides loss, top1 and top5: functions of (logits [B, K], labels [B]) -> [B], whose
-    # mean over all examples is reported.
+    # Metrics besides loss, top1 and top5: "precision", "f1_weighted", "auc" and others, see
+    # train/metrics; or functions of (logits [B, K], labels [B]) -> [B], whose mean over all
+    # examples is reported.
     config.eval.metrics = ()
+    config.eval.confusion = False  # draw the confusion matrix in the workdir
     # Functions that are called after each evaluation, see train.callbacks.
     config.eval.callbacks = ()
-    config.eval.crop = 0.875  # fraction of the shorter side that the centre crop keeps
+    # Fraction of the shorter side that the centre crop keeps; 0: no crop, the whole image becomes a
+    # square.
+    config.eval.crop = 0.875
     config.eval.interpolation = "bilinear"
+    config.eval.image_size = 0  # other than in training (FixRes); 0: as in training
+    # Views of an image: "center", "flip", "ten_crop", "ten_crop_square" (AlexNet's) or
+    # "googlenet_144"; and what of them is averaged: "probabilities", "logits", "log_probabilities".
+    config.eval.views = "center"
+    config.eval.average = "probabilities"
 
     config.log = Section()
     config.log.every = "100 steps"  # interval of training lines in metrics.jsonl, as eval.every
@@ -215,6 +234,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.data.name = f"synthetic:examples=5,{shape}"
     config.data.train_split, config.data.eval_split = "train", ""
     config.data.workers = 0
+    config.distillation.teacher = ""  # whose weights may not be there
     config.batch_size, config.eval.batch_size = 2, 2
     config.mesh.data, config.mesh.fsdp = 1, 1
     config.mix.group = 0

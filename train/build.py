@@ -20,11 +20,13 @@ from train.augmentation import make_mixing
 from train.data import Data
 from train.durations import Intervals
 from train.errors import TrainError
-from train.functions import check_options, find, find_all
+from train.functions import check_options, find
 from train.layer_decay import layer_factors
+from train.metrics import reported
 from train.optimizers import make_optimizer, make_schedule
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
 from train.sharding import state_shardings
+from train.teacher import open_teacher
 from zoo import registry
 from zoo.kernels import platform
 
@@ -86,6 +88,8 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         known.
     """
     schedule = make_schedule(config, intervals)
+    rows = padded(len(data.evaluation), eval_batch_size(config, mesh))
+    found = reported(config.eval.metrics, rows=rows, matrix=config.eval.confusion)
     model, factors = make_model(config.model, data.num_classes), None
     if config.optimizer.layer_decay != 1:
         images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
@@ -107,8 +111,13 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         mesh=mesh,
         seed=config.seed,
         loss=make_loss(loss),
+        loss_outputs=loss_outputs(loss),
         eval_loss=partial(losses.cross_entropy, reject_class_logit=config.loss.reject_class_logit),
-        metrics=find_all("eval.metrics", config.eval.metrics),
+        metrics=found.per_example,
+        tables=found.tables,
+        average_views=config.eval.average,
+        eval_shape=data.eval_shape,
+        teacher=open_teacher(config, data),
         auxiliary_weights=tuple(config.loss.auxiliary_weights),
         batch_norm=config.batch_norm,
         ema_decay=config.ema.decay,
@@ -133,8 +142,13 @@ def make_loss(config: ConfigDict) -> step.Loss:
             options[key] = value
         elif value:
             raise TrainError(f"loss.{key}={value}: the loss {config.name} has no such argument.")
-    check_options("loss", function, 2, options)
-    return partial(function, **options)
+    check_options("loss", function, 2 + len(loss_outputs(config)), options)
+    return partial(losses.per_example(function), **options)
+
+
+def loss_outputs(config: ConfigDict) -> tuple[str, ...]:
+    """Returns the names of what the model sows that a recipe's loss takes, such as token logits."""
+    return getattr(find("loss.name", config.name, losses.LOSSES), "outputs", ())
 
 
 def state_shapes(task: step.Task) -> step.TrainState:
@@ -189,13 +203,24 @@ def init_eagerly(init: Callable[..., step.TrainState], *arguments: Any) -> step.
     return jax.tree.unflatten(structure, arrays)
 
 
+def eval_batch_size(config: ConfigDict, mesh: Mesh) -> int:
+    """Returns the number of images in a batch of evaluation, which divides over the devices.
+
+    The padding is masked, so any size will do.
+    """
+    return padded(config.eval.batch_size or config.batch_size, mesh.size)
+
+
+def padded(count: int, multiple: int) -> int:
+    """Returns the least multiple of a number that is not below `count`."""
+    return -(-count // multiple) * multiple
+
+
 def make_runner(
     config: ConfigDict, task: step.Task, shapes: step.TrainState, intervals: Intervals, data: Data
 ) -> Runner:
     """Compiles the programs of the run; with `data.on_device`, loads the data too."""
-    eval_batch_size = config.eval.batch_size or config.batch_size
-    # Padding is masked in evaluation, so any size will do that divides over the devices.
-    batch_sizes = config.batch_size, -(-eval_batch_size // task.mesh.size) * task.mesh.size
+    batch_sizes = config.batch_size, eval_batch_size(config, task.mesh)
     if data.on_device:
         return OnDeviceRunner(task, shapes, intervals, data, batch_sizes)
     return StreamingRunner(task, shapes, intervals, data, batch_sizes, config.data.workers)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from flax import errors
 from ml_collections import ConfigDict
 
 from configs.functions import is_reference
@@ -20,7 +21,10 @@ from train.data import model_info
 from train.durations import Intervals, parse_duration
 from train.errors import TrainError
 from train.functions import find_all
+from train.losses.distillation import KINDS
+from train.metrics import reported
 from train.optimizers import make_optimizer, make_schedule
+from train.use.views import AVERAGES
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and which values can
@@ -41,7 +45,7 @@ def check_model(config: ConfigDict) -> None:
     info = model_info(config.model.name)
     model = make_model(config.model, config.model.num_classes or 10)
     make_loss(config.loss)
-    metrics = find_all("eval.metrics", config.eval.metrics)
+    metrics = reported(config.eval.metrics).names
     callbacks = find_all("eval.callbacks", config.eval.callbacks)
     best, known = config.checkpoint.best.removeprefix("-"), ("loss", "top1", "top5", *metrics)
     if best and best.removeprefix("raw_") not in known and not callbacks:  # which may give it
@@ -54,13 +58,28 @@ def check_model(config: ConfigDict) -> None:
     make_mixing(config, num_classes=10, examples=1)
     epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
     make_optimizer(config.optimizer, make_schedule(config, epoch))
-    size = config.data.image_size
-    if size and size != info.image_size:
-        images = jax.ShapeDtypeStruct((1, size, size, info.channels), config.model.dtype)
-        try:
-            jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), images)
-        except ValueError as error:
-            raise TrainError(f"data.image_size={size}: {error}") from error
+    _check_sizes(config, model, info)
+
+
+def _check_sizes(config: ConfigDict, model: Any, info: Any) -> None:
+    """Raises TrainError if the model does not take images of the sizes of the recipe."""
+    size, eval_size = config.data.image_size, config.eval.image_size
+
+    def images(side: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, side, side, info.channels), config.model.dtype)
+
+    if not eval_size and size in (0, info.image_size):
+        return
+    key, side = "data.image_size", size or info.image_size
+    try:
+        variables = jax.eval_shape(
+            model.init, jax.eval_shape(lambda: jax.random.key(0)), images(side)
+        )
+        if eval_size:
+            key, side = "eval.image_size", eval_size
+            jax.eval_shape(model.apply, variables, images(eval_size))
+    except (ValueError, errors.ScopeParamShapeError) as error:
+        raise TrainError(f"{key}={side}: {error}") from error
 
 
 def _holds(predicate: Callable[[Any], bool], value: Any) -> bool:
@@ -88,8 +107,8 @@ def _number(low: float, high: float = math.inf, *, above: bool = False, below: b
     return holds, text
 
 
-def _one_of(*names: str) -> Rule:
-    return lambda value: value in names, f"one of {', '.join(names)}"
+def _one_of(*names: Any) -> Rule:
+    return lambda value: value in names, f"one of {', '.join(map(str, names))}"
 
 
 def _duration(value: str, allowed: Callable[[float], bool] = lambda number: True) -> bool:
@@ -197,6 +216,9 @@ RULES: dict[str, Rule] = {
         lambda value: value is None or math.isfinite(value),
         "a finite number, or None",
     ),
+    "distillation.kind": _one_of(*KINDS),
+    "distillation.alpha": _number(0, 1),
+    "distillation.temperature": _number(0, above=True),
     "optimizer.weight_decay": _number(0),
     "optimizer.weight_decay_exclude": _EXPRESSION,
     "optimizer.clip_norm": _number(0),
@@ -221,7 +243,14 @@ RULES: dict[str, Rule] = {
     "ema.decay": _number(0, 1, below=True),
     "augment.operations": _NAMES,
     "augment.host_operations": _NAMES,
-    "eval.metrics": _NAMES,
+    "eval.metrics": (
+        lambda value: isinstance(value, tuple) and all(isinstance(x, str) for x in value),
+        'names of metrics in parentheses, such as ("precision_macro", "my_module:my_function")',
+    ),
+    "eval.confusion": _one_of(True, False),
+    "eval.views": _one_of("center", "flip", "ten_crop", "ten_crop_square", "googlenet_144"),
+    "eval.average": _one_of(*AVERAGES),
+    "eval.image_size": _whole(0),
     "eval.callbacks": _NAMES,
     "checkpoint.best": (
         lambda value: re.fullmatch(r"-?[\w.]+|", value) is not None,
@@ -229,7 +258,7 @@ RULES: dict[str, Rule] = {
     ),
     "eval.every": _EVERY,
     "eval.batch_size": _whole(0),
-    "eval.crop": _number(0, 1, above=True),
+    "eval.crop": _number(0, 1),
     "eval.interpolation": _one_of(*INTERPOLATIONS),
     "log.every": _EVERY,
     "checkpoint.every": _EVERY,

@@ -19,6 +19,7 @@ from train.augmentation import Augmentation, group_size, make_augmentation
 from train.console import say
 from train.errors import TrainError
 from train.functions import find, find_all
+from train.use import views
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -36,6 +37,7 @@ class Data:
       augment: (key, uint8 [B, H, W, C], mesh=None) -> the model's input in training, on the device.
       normalize: uint8 [B, H, W, C] -> the model's input in evaluation, on the device.
       image_shape: (H, W, C) of the batches.
+      eval_shape: of those of evaluation: the same, of another size, or (V, H, W, C) in V views.
       on_device: whether both splits are kept in device memory.
       num_classes: number of the model's classes; all labels are smaller.
       preprocessing: preprocessing of the weights that the run starts from, or of the model; its
@@ -50,6 +52,7 @@ class Data:
     augment: Augmentation
     normalize: Callable[[jax.Array], jax.Array]
     image_shape: tuple[int, int, int]
+    eval_shape: tuple[int, ...]
     on_device: bool
     num_classes: int
     preprocessing: Preprocessing
@@ -137,8 +140,16 @@ def make_data(
         preprocessing = Preprocessing.from_info(model_info(config.model.name))
         preprocessing = dataclasses.replace(preprocessing, channel_order="RGB")
     size = config.data.image_size or preprocessing.image_size
-    train_transform, eval_transform = _transforms(config, train, size)
+    eval_size = config.eval.image_size or size
+    train_transform, eval_transform = _transforms(config, train, size, eval_size)
     channels = train.image_shape[2] if train.image_shape else 3
+    eval_shape: tuple[int, ...] = (eval_size, eval_size, channels)
+    if config.eval.views != "center":
+        shows = pixels_of(eval_transform, eval_size, channels)
+        exif = getattr(evaluation.examples, "exif_orientation", False)
+        shows = dataclasses.replace(shows, exif_orientation=exif)
+        eval_transform = views.Views(config.eval.views, shows)
+        eval_shape = (views.count(config.eval.views), *eval_shape)
     normalize = functools.partial(
         augment.normalize,
         mean=preprocessing.mean,
@@ -154,12 +165,32 @@ def make_data(
         augment=make_augmentation(config.augment, normalize, preprocessing.mean),
         normalize=normalize,
         image_shape=(size, size, channels),
-        on_device=_keep_on_device(config, train, evaluation, train_transform),
+        eval_shape=eval_shape,
+        on_device=_keep_on_device(config, train, evaluation, (train_transform, eval_transform)),
         num_classes=config.model.num_classes or train.num_classes,
         preprocessing=preprocessing,
         repeats=config.augment.repeats,
         replicas=config.batch_size // group_size(config) if config.mix.group else 1,
     )
+
+
+def pixels_of(transform: Callable, size: int, channels: int) -> Preprocessing:
+    """Returns what a transform of evaluation does to pixels, as `zoo` can repeat it.
+
+    The result has no particular mean and deviation.
+    """
+    match transform:
+        case views.Views(preprocessing=preprocessing):
+            return preprocessing
+        case transforms.CenterCrop(fraction=fraction, interpolation=interpolation):
+            settings = {"crop": fraction, "interpolation": interpolation, "reduced": True}
+        case transforms.Resize(interpolation=interpolation):
+            settings = {"crop": None, "interpolation": interpolation, "reduced": True}
+        case transforms.Pad(padding=padding):
+            settings = {"crop": None, "padding": padding}
+        case _:
+            settings = {}
+    return Preprocessing(size, channels, mean=(0.0,), std=(1.0,), **settings)
 
 
 def model_info(name: str) -> zoo.Info:
@@ -235,10 +266,14 @@ def _check_classes(train: Source, evaluation: Source) -> None:
         )
 
 
-def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
+def _transforms(
+    config: ConfigDict, source: Source, size: int, eval_size: int
+) -> tuple[Callable, Callable]:
     """The transforms of training and of evaluation; flips are left to the device."""
     try:
         training, evaluation = _make_transforms(config, source, size)
+        if eval_size != size:
+            _, evaluation = _make_transforms(config, source, eval_size)
     except ValueError as error:
         raise TrainError(
             f"The keys of augment and eval do not fit: {error}. See augment.crop, augment.resize, "
@@ -251,7 +286,9 @@ def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable
 
 def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
     recipe = config.augment
-    center = transforms.CenterCrop(size, config.eval.crop, config.eval.interpolation)
+    center = transforms.Resize(size, config.eval.interpolation)
+    if config.eval.crop:
+        center = transforms.CenterCrop(size, config.eval.crop, config.eval.interpolation)
     if recipe.crop == "random_resized":
         crop = transforms.RandomResizedCrop(
             size, tuple(recipe.area), tuple(recipe.ratio), recipe.interpolation, flip=False
@@ -279,17 +316,17 @@ def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Cal
 
 
 def _keep_on_device(
-    config: ConfigDict, train: Source, evaluation: Source, transform: Callable
+    config: ConfigDict, train: Source, evaluation: Source, both: tuple[Callable, Callable]
 ) -> bool:
     choice = config.data.on_device
     if choice not in ("auto", "yes", "no"):
         raise TrainError(f'data.on_device={choice!r} is not known: choose "auto", "yes" or "no".')
-    possible = isinstance(transform, transforms.Pad)
+    possible = both[0] == both[1] and isinstance(both[0], transforms.Pad)
     if choice == "yes" and not possible:
         raise TrainError(
             f"data.on_device=yes: the images of {train.dataset} must be resized, cropped or "
-            "changed on the host one by one, so they cannot stay on the device; use "
-            "data.on_device=auto."
+            "changed on the host one by one, or shown in several views, so they cannot stay on the "
+            "device; use data.on_device=auto."
         )
     if choice == "no" or not possible:
         return False

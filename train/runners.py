@@ -78,6 +78,7 @@ class OnDeviceRunner:
         self._empty_eval_metrics = partial(
             _zeros, partial(step.empty_eval_metrics, task), self._replicated
         )
+        self._teacher = _teacher(task, self._replicated)
         self._compile(task, shapes, eval_batch_size)
 
     def _compile(self, task: step.Task, shapes: step.TrainState, eval_batch_size: int) -> None:
@@ -91,10 +92,13 @@ class OnDeviceRunner:
         if not self.multi_step:
             train = jax.jit(
                 partial(_indexed_train_step, task),
-                in_shardings=(states, replicated, replicated, self._row),
+                in_shardings=(states, replicated, replicated, self._row, replicated),
                 out_shardings=(states, replicated),
                 donate_argnums=0,
-            ).lower(shapes, metrics, self.train_data, _shape((self._batch_size,), np.int32))
+            ).lower(
+                *(shapes, metrics, self.train_data, _shape((self._batch_size,), np.int32)),
+                _teacher_shapes(task),
+            )
         eval_shape = EVAL_BATCHES_PER_CALL, eval_batch_size
         evaluation = jax.jit(
             partial(step.eval_steps, task),
@@ -121,14 +125,14 @@ class OnDeviceRunner:
         if self.multi_step:
             rows = _put(np.pad(rows, ((0, self._max_steps - len(rows)), (0, 0))), self._rows)
             count = _put(np.asarray(stop - start, np.int32), self._replicated)
-            state, metrics = self.train_program(state, self.train_data, rows, count)
+            state, metrics = self.train_program(state, self.train_data, rows, count, self._teacher)
             yield state, metrics, stop
             return
         metrics = _zeros(step.empty_metrics, self._replicated)
         throttle = _Throttle()
         for index, row in enumerate(rows):
             row = _put(row, self._row)
-            state, metrics = self.train_program(state, metrics, self.train_data, row)
+            state, metrics = self.train_program(state, metrics, self.train_data, row, self._teacher)
             throttle(metrics)
             yield state, metrics, start + index + 1
 
@@ -164,8 +168,9 @@ class StreamingRunner:
         self._replicated = NamedSharding(task.mesh, REPLICATED)
         self._batch = NamedSharding(task.mesh, BATCH)
         self._batches, self._next_step = iter(()), None
+        self._teacher = _teacher(task, self._replicated)
         self.skipped = 0
-        eval_batch = _batch_shapes(task, self._eval_batch_size)
+        eval_batch = _batch_shapes(task.eval_shape or task.image_shape, self._eval_batch_size)
         eval_batch["mask"] = _shape((self._eval_batch_size,), np.float32)
         empty_eval_metrics = partial(step.empty_eval_metrics, task)
         self._empty_eval_metrics = partial(_zeros, empty_eval_metrics, self._replicated)
@@ -199,7 +204,7 @@ class StreamingRunner:
         throttle = _Throttle()
         for index in range(start, stop):
             batch = self._to_device(next(self._batches), self._data.train)
-            state, metrics = self.train_program(state, metrics, batch)
+            state, metrics = self.train_program(state, metrics, batch, self._teacher)
             self._next_step = index + 1
             throttle(metrics)
             yield state, metrics, index + 1
@@ -240,10 +245,13 @@ def lower_train_step(
     replicated, batch = NamedSharding(task.mesh, REPLICATED), NamedSharding(task.mesh, BATCH)
     return jax.jit(
         partial(step.train_step_accumulating, task),
-        in_shardings=(states, replicated, batch),
+        in_shardings=(states, replicated, batch, replicated),
         out_shardings=(states, replicated),
         donate_argnums=0,
-    ).lower(shapes, jax.eval_shape(step.empty_metrics), _batch_shapes(task, batch_size))
+    ).lower(
+        *(shapes, jax.eval_shape(step.empty_metrics)),
+        *(_batch_shapes(task.image_shape, batch_size), _teacher_shapes(task)),
+    )
 
 
 def lower_train_steps(
@@ -259,14 +267,27 @@ def lower_train_steps(
     indices = NamedSharding(task.mesh, PartitionSpec(None, *BATCH))
     return jax.jit(
         partial(step.train_steps, task),
-        in_shardings=(states, replicated, indices, replicated),
+        in_shardings=(states, replicated, indices, replicated, replicated),
         out_shardings=(states, replicated),
         donate_argnums=0,
-    ).lower(shapes, data, _shape(rows, np.int32), _shape((), np.int32))
+    ).lower(shapes, data, _shape(rows, np.int32), _shape((), np.int32), _teacher_shapes(task))
 
 
-def _batch_shapes(task: step.Task, batch_size: int) -> dict:
-    image = _shape((batch_size, *task.image_shape), np.uint8)
+def _teacher(task: step.Task, sharding: NamedSharding) -> Any:
+    """The teacher's variables on the devices; None if there is no teacher."""
+    return task.teacher and jax.tree.map(
+        lambda array: _put(array, sharding), task.teacher.variables
+    )
+
+
+def _teacher_shapes(task: step.Task) -> Any:
+    return task.teacher and jax.tree.map(
+        lambda array: _shape(array.shape, array.dtype), task.teacher.variables
+    )
+
+
+def _batch_shapes(image_shape: tuple[int, ...], batch_size: int) -> dict:
+    image = _shape((batch_size, *image_shape), np.uint8)
     return {"image": image, "label": _shape((batch_size,), np.int32)}
 
 
@@ -282,8 +303,9 @@ class _Throttle:
             self._pending.popleft().block_until_ready()
 
 
-def _indexed_train_step(task: step.Task, state, metrics, data, indices):
-    return step.train_step_accumulating(task, state, metrics, step.take_batch(data, indices))
+def _indexed_train_step(task: step.Task, state, metrics, data, indices, teacher):
+    batch = step.take_batch(data, indices)
+    return step.train_step_accumulating(task, state, metrics, batch, teacher)
 
 
 def _has_slow_loop(lowered: jax.stages.Lowered) -> bool:
@@ -311,10 +333,14 @@ def _put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
 
 def _zeros(empty: Callable[[], step.Metrics], sharding: NamedSharding) -> step.Metrics:
     """The metrics of nothing on the devices, without running a program."""
-    values = {"nonfinite_step": -1}
+    values = {"nonfinite_step": -1}  # all others are 0
+
+    def full(value, shape):
+        return _put(np.full(shape.shape, value, shape.dtype), sharding)
+
     return {
-        name: _put(np.full((), values.get(name, 0), shape.dtype), sharding)
-        for name, shape in jax.eval_shape(empty).items()
+        name: jax.tree.map(partial(full, values.get(name, 0)), shapes)
+        for name, shapes in jax.eval_shape(empty).items()
     }
 
 

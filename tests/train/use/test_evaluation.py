@@ -104,7 +104,7 @@ def test_crops_are_torchvisions():
     assert all(crop.shape == (224, 224, 1) for crop in crops)
     assert all((a == b[:, ::-1]).all() for a, b in zip(crops[:5], crops[5:], strict=True))
     assert divmod(int(views.center_crop(image, 223)[0, 0, 0]), 320) == (16, 48)  # 16.5, 48.5
-    with pytest.raises(ValueError, match="choose center, flip, ten_crop, dense"):
+    with pytest.raises(ValueError, match="choose center, flip, ten_crop, ten_crop_square, g"):
         views.views_of("all")
 
 
