@@ -5,6 +5,7 @@ A batch is {"image": uint8 [B, H, W, C], "label": int32 [B]}; an evaluation batc
 of several steps, batches or devices can be added.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,6 +76,8 @@ class Task:
       batch_norm: BatchNorm statistics over the "global" batch, or "per_device".
       ema_decay: decay of the moving average of the parameters; 0 for none.
       freeze: expression for what is not trained, see `train.freeze`.
+      total_steps: number of steps of the run, of which a model that has a `progress` is told the
+        share that is done: scheduled drop path and DropBlock follow from it.
     """
 
     model: nn.Module
@@ -92,6 +95,7 @@ class Task:
     batch_norm: str = "global"
     ema_decay: float = 0.0
     freeze: str = ""
+    total_steps: int = 1
 
     def __post_init__(self):
         if self.batch_norm not in ("global", "per_device"):
@@ -139,11 +143,12 @@ def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState,
     images = task.augment(augment_key, batch["image"])
     # Sharded parameters are gathered here, and their gradients scattered again by the update.
     params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, REPLICATED))
+    progress = jnp.minimum(state.step / task.total_steps, 1.0)
     compute = partial(gradients_and_metrics, task)
     if task.batch_norm == "per_device":
         compute = _average_over_devices(compute, task.mesh)
     gradients, batch_stats, metrics = compute(
-        params, state.batch_stats, images, batch["label"], dropout_key
+        params, state.batch_stats, images, batch["label"], dropout_key, progress
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
@@ -166,8 +171,14 @@ def gradients_and_metrics(
     images: jax.Array,
     labels: jax.Array,
     dropout_key: jax.Array,
+    progress: jax.Array,
 ) -> tuple[dict, dict, Metrics]:
-    """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch."""
+    """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch.
+
+    `progress`, float [], is the share of the run that is done, for models that have the argument.
+    """
+    takes_progress = "progress" in inspect.signature(type(task.model).__call__).parameters
+    scheduled = {"progress": progress} if takes_progress else {}
 
     def loss_fn(params):
         logits: jax.Array
@@ -177,6 +188,7 @@ def gradients_and_metrics(
                 {"params": params, "batch_stats": batch_stats},
                 images,
                 train=True,
+                **scheduled,
                 rngs={"dropout": dropout_key},
                 mutable=["batch_stats", *(["intermediates"] if task.auxiliary_weights else [])],
             )
@@ -203,16 +215,18 @@ def _average_over_devices(compute: Callable, mesh: Mesh) -> Callable:
     """
     axes = ("data", "fsdp")
 
-    def on_device(params, batch_stats, images, labels, dropout_key):
+    def on_device(params, batch_stats, images, labels, dropout_key, progress):
         dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axes))
-        gradients, batch_stats, metrics = compute(params, batch_stats, images, labels, dropout_key)
+        gradients, batch_stats, metrics = compute(
+            params, batch_stats, images, labels, dropout_key, progress
+        )
         gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), axes)
         return gradients, batch_stats, jax.lax.psum(metrics, axes)
 
     return jax.shard_map(
         on_device,
         mesh=mesh,
-        in_specs=(REPLICATED, REPLICATED, BATCH, BATCH, REPLICATED),
+        in_specs=(REPLICATED, REPLICATED, BATCH, BATCH, REPLICATED, REPLICATED),
         out_specs=REPLICATED,
         check_vma=False,  # the averages are written out above, so JAX must not add any
     )
