@@ -28,6 +28,13 @@ def test_identity_in_evaluation_and_at_rate_zero():
     assert (DropPath(0.0).apply({}, x, train=True) == x).all()  # needs no random numbers
 
 
+def test_a_rate_of_the_program_that_is_zero_drops_nothing():
+    """At the start of a schedule: the rate is an array, so random numbers are drawn."""
+    x, rngs = jnp.ones((50, 2)), {"dropout": jax.random.key(0)}
+    drop = jax.jit(lambda rate: DropPath(rate).apply({}, x, train=True, rngs=rngs))
+    assert (drop(0.0) == x).all() and (drop(0.5) != x).any()
+
+
 def test_without_random_numbers_the_error_names_the_stream():
     x, rngs = jnp.ones((2, 3)), {"drop_path": jax.random.key(0)}
     with pytest.raises(ValueError, match='rng stream "dropout".*rngs={"dropout": key}'):

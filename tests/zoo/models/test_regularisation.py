@@ -38,6 +38,13 @@ def trace(model, size=32, **settings):
     return jax.eval_shape(lambda v: apply(v, images, rngs=rngs), variables)
 
 
+def filled(model, images):
+    """Variables without the time that their initial values take."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    random = np.random.RandomState(0)
+    return jax.tree.map(lambda leaf: random.uniform(0.1, 0.3, leaf.shape).astype("f"), shapes)
+
+
 def traced_rates(rates, model, **settings):
     trace(model, **settings)
     return rates[len(rates) // 2 :]  # the first half is init's
@@ -86,29 +93,14 @@ def test_scheduled_drop_path_grows_with_depth_and_training(rates, model, cells):
     assert found == sorted(found)
 
 
-def test_scheduled_drop_path_begins_without_dropping():
-    model = NASNet(1, 8, 4, NORMAL, REDUCTION, num_classes=3, dropout=0.0, drop_path=0.9)
-    images = jnp.ones((2, 32, 32, 3))
-    variables = model.init(jax.random.key(0), images)
-
-    @jax.jit
-    def logits(progress, seed):
-        rngs = {"dropout": jax.random.key(seed)}
-        settings = dict(train=True, rngs=rngs, mutable=["batch_stats"])
-        return model.apply(variables, images, progress=progress, **settings)[0]
-
-    np.testing.assert_array_equal(logits(0.0, 1), logits(0.0, 2))
-    assert jnp.abs(logits(1.0, 1) - logits(1.0, 2)).max() > 0
-
-
-@pytest.mark.parametrize("settings", [{}, {"scan": True}, {"remat": True}])
-def test_drop_block_of_resnet(settings):
+@pytest.mark.parametrize("settings", [{}, {"scan": True, "remat": True}])
+def test_drop_block_of_resnet(settings, quick_compilation):
     """It drops in the last two stages alone, the more the further training has come."""
     model = ResNet(
-        (1, 1, 2, 3), Bottleneck, stem="cifar", num_classes=3, drop_block=0.5, **settings
+        (1, 1, 1, 3), Bottleneck, stem="cifar", num_classes=3, drop_block=0.5, **settings
     )
-    images = jax.random.normal(jax.random.key(2), (2, 32, 32, 3))
-    variables = model.init(jax.random.key(0), images)
+    images = np.random.RandomState(0).standard_normal((2, 16, 16, 3)).astype(np.float32)
+    variables = filled(model, images)
 
     @jax.jit
     def stages(progress, seed):
@@ -124,21 +116,20 @@ def test_drop_block_of_resnet(settings):
     assert change("stage2", (1.0, 1), (1.0, 2)) == 0
     assert change("stage3", (1.0, 1), (1.0, 2)) > 0
     assert change("stage4", (0.0, 1), (0.0, 2)) == 0
-    assert set(variables["params"]) == set(
-        model.clone(drop_block=0.0).init(jax.random.key(0), images)["params"]
+    assert jax.tree.all(
+        jax.tree.map(np.array_equal, filled(model.clone(drop_block=0.0), images), variables)
     )
 
 
-def test_mini_batch_rule_multiplies_in_evaluation():
+def test_mini_batch_rule_multiplies_in_evaluation(quick_compilation):
     """The last block of rate 1: in evaluation its branch counts nothing."""
-    images = jnp.ones((1, 32, 32, 3))
+    images = np.ones((1, 8, 8, 3), np.float32)
     model = ResNetCifar(8, drop_path=1.0, drop_path_rule="mini_batch")
-    variables = model.init(jax.random.key(0), images)
-    changed = jax.tree.map(lambda leaf: leaf, variables)
+    variables, changed = filled(model, images), filled(model, images)
     changed["params"]["stage3_block1"]["norm2"]["bias"] += 1.0
-    np.testing.assert_array_equal(model.apply(variables, images), model.apply(changed, images))
-    example = model.clone(drop_path_rule="stochastic_depth")
-    assert (example.apply(variables, images) != example.apply(changed, images)).any()
+    for rule, equal in ("mini_batch", True), ("stochastic_depth", False):
+        apply = jax.jit(model.clone(drop_path_rule=rule).apply)
+        assert np.array_equal(apply(variables, images), apply(changed, images)) == equal
 
 
 def test_shufflenet_v2_has_dropout():
