@@ -144,11 +144,11 @@ def train_step(task: Task, state: TrainState, batch: Batch) -> tuple[TrainState,
     # Sharded parameters are gathered here, and their gradients scattered again by the update.
     params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, REPLICATED))
     progress = jnp.minimum(state.step / task.total_steps, 1.0)
-    compute = partial(gradients_and_metrics, task)
+    compute = partial(gradients_and_metrics, task, progress=progress)
     if task.batch_norm == "per_device":
         compute = _average_over_devices(compute, task.mesh)
     gradients, batch_stats, metrics = compute(
-        params, state.batch_stats, images, batch["label"], dropout_key, progress
+        params, state.batch_stats, images, batch["label"], dropout_key
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
@@ -171,7 +171,8 @@ def gradients_and_metrics(
     images: jax.Array,
     labels: jax.Array,
     dropout_key: jax.Array,
-    progress: jax.Array,
+    *,
+    progress: float | jax.Array = 1.0,
 ) -> tuple[dict, dict, Metrics]:
     """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch.
 
@@ -215,18 +216,16 @@ def _average_over_devices(compute: Callable, mesh: Mesh) -> Callable:
     """
     axes = ("data", "fsdp")
 
-    def on_device(params, batch_stats, images, labels, dropout_key, progress):
+    def on_device(params, batch_stats, images, labels, dropout_key):
         dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axes))
-        gradients, batch_stats, metrics = compute(
-            params, batch_stats, images, labels, dropout_key, progress
-        )
+        gradients, batch_stats, metrics = compute(params, batch_stats, images, labels, dropout_key)
         gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), axes)
         return gradients, batch_stats, jax.lax.psum(metrics, axes)
 
     return jax.shard_map(
         on_device,
         mesh=mesh,
-        in_specs=(REPLICATED, REPLICATED, BATCH, BATCH, REPLICATED, REPLICATED),
+        in_specs=(REPLICATED, REPLICATED, BATCH, BATCH, REPLICATED),
         out_specs=REPLICATED,
         check_vma=False,  # the averages are written out above, so JAX must not add any
     )
