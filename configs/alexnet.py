@@ -12,7 +12,6 @@ whole resized image, and it says 224 pixels where 227 fit; it subtracts the mean
 does not divide by a deviation.
 
 Command   python -m train --config=configs/alexnet.py --config.data.dir=... --workdir=...
-          python -m train.evaluate --views=ten_crop_square ...
 Paper     ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012, sections 4, 5
 Hardware  paper: 2 GTX 580, five to six days
 Published 59.3 top-1, 81.8 ? top-5 (ILSVRC-2012, one network, ten crops)
@@ -59,6 +58,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.factors = (0.1, 0.1, 0.1)
     config.eval.crop = 227 / 256
     config.eval.interpolation = "bilinear"
+    config.eval.views = "ten_crop_square"
+    config.eval.average = "probabilities"
     if variant == "caffe":
         config.batch_size = 256  # ? the stored solver says 144
         config.duration = "450000 steps"
@@ -68,4 +69,5 @@ def get_config(arg: str = "") -> ConfigDict:
         falls = range(100_000, 450_000, 100_000)
         config.schedule.boundaries = tuple(f"{step} steps" for step in falls)
         config.schedule.factors = (0.1,) * 4
+        config.eval.views = "center"
     return base.finish(config, arg)

@@ -45,6 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.end = 0.0
     config.schedule.boundaries = config.schedule.factors = ()
     config.eval.crop = 224 / 256
+    config.eval.views = "center"
     if variant == "paper":
         config.augment.crop = "random_resized"
         config.augment.area = (0.08, 1.0)

@@ -44,6 +44,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.learning_rate = 0.1
     config.ema.decay = 0.9999
     config.eval.crop = 0.875
+    if variant in ("torchvision", "timm"):
+        config.augment.area = (0.08, 1.0)
+        config.augment.ratio = (3 / 4, 4 / 3)
     if variant == "torchvision":
         config.batch_norm = "per_device"
         config.batch_size = 1024

@@ -37,6 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.factors = (0.1, 0.1)
     config.duration = "120 epochs"  # ?
     config.augment.lighting = 0.0
+    config.eval.views = "center"
     if variant == "nin_cifar":
         config.data.name = "cifar10"
         config.augment.crop = "padded"

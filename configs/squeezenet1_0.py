@@ -39,4 +39,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.end = 0.0
     config.schedule.boundaries = config.schedule.factors = ()
     config.eval.crop = 227 / 256
+    config.eval.views = "center"
     return base.finish(config, arg)

@@ -48,4 +48,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.boundaries = ("25 epochs", "50 epochs", "65 epochs")  # when accuracy stalls
     config.schedule.factors = (0.1, 0.1, 0.1)
     config.eval.crop = 224 / 256
+    config.eval.views = "center"
     return base.finish(config, arg)

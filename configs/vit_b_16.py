@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.batch_size = 4096
     config.duration = "300 epochs"
     config.augment.crop = "random_resized"
-    config.augment.area = (0.08, 1.0)  # ? 5 % in big_vision
+    config.augment.area = (0.08, 1.0)
     config.augment.ratio = (3 / 4, 4 / 3)
     config.augment.interpolation = "bilinear"
     config.augment.flip = True
@@ -63,6 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
         magnitude = 15 if variant == "augreg" else 10
         config.augment.policy = "tf_randaugment"
         config.augment.policy_options = ConfigDict({"num_layers": 2, "magnitude": magnitude})
+        config.augment.area = (0.05, 1.0)
         config.mix.mixup = 0.2
     if variant == "augreg":
         config.loss.name = "bce"

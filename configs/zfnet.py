@@ -9,7 +9,6 @@ not renormalised where their root mean square exceeds 0.1; the mean of each chan
 A weight decay is not published.
 
 Command   python -m train --config=configs/zfnet.py --config.data.dir=... --workdir=...
-          python -m train.evaluate --views=ten_crop_square ...
 Paper     Visualizing and Understanding Convolutional Networks, arXiv:1311.2901, Table 2
 Hardware  paper: one GTX 580, 12 days
 Published 61.6 top-1, 83.5 ? top-5 (38.4 % error, ten crops)
@@ -37,4 +36,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.weight_decay = 0.0  # ?
     config.schedule.boundaries = ("30 epochs", "50 epochs", "60 epochs")  # ? by hand
     config.eval.crop = 224 / 256
+    config.eval.views = "ten_crop_square"
     return base.finish(config, arg)
