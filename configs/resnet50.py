@@ -1,4 +1,4 @@
-"""ResNet-50 on ImageNet: recipes of He et al. 2015, fb.resnet.torch, torchvision, RSB, DropBlock.
+"""ResNet-50 on ImageNet: recipes of He et al. 2015, fb.resnet.torch, torchvision, RSB and others.
 
 :he2015          He et al. 2015, section 3.4: SGD, batch 256, shorter sides of 256 to 480 pixels,
                  colour shift. The follow-up (He et al. 2016) states the epochs of the two falls of
@@ -11,6 +11,10 @@
                  and cutmix, an average of the weights, evaluation on larger images (FixRes).
 :a1, :a2, :a3    "ResNet strikes back" (Wightman et al. 2021, Table 2): LAMB, binary cross entropy,
                  RandAugment, mixup and cutmix; 600, 300 and 100 epochs.
+:stochastic_depth
+                 ResNet-152 by Huang et al. 2016: fb.resnet.torch's values with batch 128 for 120
+                 epochs, the last block dropped from every other mini-batch, the first from every
+                 100th.
 :drop_block      DropBlock (Ghiasi et al. 2018, section 4.1), from tensorflow/tpu: squares of 7 x 7
                  pixels in the last two stages, more and more of them.
 
@@ -24,6 +28,7 @@ Published 75.3 top-1, 92.2 top-5 (24.7 / 7.8 % error, one crop; 77.1 / 93.3 of t
           :a1 80.4 top-1 (timm: 80.382 / 94.598)
           :a2 79.8 top-1 (timm: 79.828)
           :a3 78.1 top-1 (timm: 78.052)
+          :stochastic_depth 78.02 top-1 (21.98 % error; 23.38 % after 90 epochs)
           :drop_block 78.1 ? top-1
 Ours      not yet run
 """
@@ -60,6 +65,16 @@ def _fb(config: ConfigDict) -> None:
     config.augment.lighting = 0.1
     config.optimizer.options = ConfigDict({"momentum": 0.9, "nesterov": True})
     config.eval.interpolation = "bicubic"
+
+
+def _stochastic_depth(config: ConfigDict) -> None:
+    _fb(config)
+    config.model.name = "resnet152"
+    config.model.options = ConfigDict({"drop_path": 0.5, "drop_path_rule": "mini_batch"})
+    config.batch_size = 128
+    config.duration = "120 epochs"
+    config.schedule.boundaries = ("30 epochs", "60 epochs", "90 epochs")
+    config.schedule.factors = (0.1, 0.1, 0.1)
 
 
 def _torchvision_v1(config: ConfigDict) -> None:
@@ -181,6 +196,7 @@ VARIANTS = {
     "a1": _a1,
     "a2": _a2,
     "a3": _a3,
+    "stochastic_depth": _stochastic_depth,
     "drop_block": _drop_block,
 }
 
