@@ -1,10 +1,13 @@
 """The schema of every recipe: all keys, what they mean, and their defaults.
 
 A recipe is a file with `get_config(arg="")` that takes `base.get_config()` or the config of another
-recipe, changes some keys and returns `base.finish(config, arg)`. The schema is locked: a misspelt
+recipe, changes some keys and returns `base.finish(config, arg)`. Where a file has several recipes,
+`VARIANTS` are their names, which stand in the argument. The schema is locked: a misspelt
 key raises an error, in a recipe and on the command line. Durations are a number and a unit:
 "90 epochs", "2.5 epochs", "500 steps". All values are checked before data are opened.
 """
+
+from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -162,6 +165,15 @@ def get_config() -> ConfigDict:
     config.schedule.boundaries = ()  # of "steps": durations such as "30 epochs"
     config.schedule.factors = ()  # of "steps": one factor per boundary
 
+    config.progressive = Section()
+    # Stages of equal length, in which images grow and with them the strength of regularisation
+    # (EfficientNetV2); 1: none. A program is compiled for each.
+    config.progressive.stages = 1
+    config.progressive.image_size = ()  # height and width in pixels, one per stage; (): all alike
+    # Keys of augment, mix, loss and model.options with one value per stage:
+    # (("model.options.dropout", (0.1, 0.2, 0.3)),).
+    config.progressive.changes = ()
+
     config.ema = Section()
     # Moving average of the parameters, which is evaluated beside them, and kept; 0: none.
     config.ema.decay = 0.0
@@ -211,6 +223,27 @@ def get_config() -> ConfigDict:
     config.hosts.index = 0  # index of this process
     config.hosts.timeout = 300  # seconds to wait for the others
     return config.lock()
+
+
+def variant(arg: str, variants: Iterable[str]) -> tuple[str, str]:
+    """Splits the argument of a recipe into one of its variants and what `finish` takes.
+
+    The first variant is that of a recipe without argument. Of the variants "b0" and "b7",
+    "b7,smoke" gives ("b7", "smoke"), and "smoke" gives ("b0", "smoke").
+
+    Raises:
+      ValueError: there is no such variant.
+    """
+    known = list(variants)
+    name, _, rest = arg.partition(",")
+    if name in known:
+        return name, rest
+    if arg in ("", "smoke"):
+        return known[0], arg
+    raise ValueError(
+        f"The recipe takes no argument {arg!r}: its variants are {', '.join(known)}; append "
+        "':smoke' or ',smoke' for a few steps on tiny data."
+    )
 
 
 def finish(config: ConfigDict, arg: str = "") -> ConfigDict:

@@ -33,8 +33,8 @@ TASKS = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `arg` is a data set, or "smoke" for a few steps on tiny data."""
+    name, arg = base.variant(arg, TASKS)
     config = base.get_config()
-    name = arg if arg in TASKS else "cifar10"
     train, steps, warmup, rate, crop = TASKS[name]
     config.model.name = "vit_b_32"
     config.init.weights = "" if arg == "smoke" else "timm/vit_base_patch32_224.augreg_in21k"
@@ -60,4 +60,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.name = "cosine"
     config.schedule.learning_rate = rate
     config.schedule.warmup = f"{warmup} steps"
-    return base.finish(config, "" if arg in TASKS else arg)
+    return base.finish(config, arg)

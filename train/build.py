@@ -122,6 +122,7 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         batch_norm=config.batch_norm,
         ema_decay=config.ema.decay,
         freeze=config.optimizer.freeze,
+        total_steps=intervals.total,
     )
 
 

@@ -240,6 +240,16 @@ RULES: dict[str, Rule] = {
         lambda value: all(0 <= factor < math.inf for factor in value),
         "numbers from 0 on, one per boundary",
     ),
+    "progressive.stages": _whole(1),
+    "progressive.image_size": (
+        lambda value: all(size == int(size) and size >= 1 for size in value),
+        "sizes in pixels, one per stage",
+    ),
+    "progressive.changes": (
+        lambda value: all(isinstance(key, str) and len(values) for key, values in value),
+        "pairs of a key and its values, one per stage, such as "
+        '(("model.options.dropout", (0.1, 0.2, 0.3)),)',
+    ),
     "ema.decay": _number(0, 1, below=True),
     "augment.operations": _NAMES,
     "augment.host_operations": _NAMES,

@@ -20,6 +20,7 @@ from train.console import say
 from train.errors import TrainError
 from train.functions import find, find_all
 from train.use import views
+from zoo import registry
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -113,10 +114,12 @@ def _tell_of_enlargement(name: str, data: Data) -> None:
     small = (
         [f"{name}_cifar"] if f"{name}_cifar" in zoo.list_models() else zoo.list_models("*_cifar")
     )
+    _, attributes = registry.attributes(name)
+    stem = "model.options.stem=cifar, or " if attributes.get("stem") == "imagenet" else ""
     say(
         f"Note: {data.train.dataset} has images of {shape[0]}x{shape[1]} pixels, which are "
         f"enlarged to {size}x{size} for {name}. For small images there is "
-        f"{', '.join(small[:4])}, or set data.image_size."
+        f"{', '.join(small[:4])}, or set {stem}data.image_size."
     )
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from input_pipeline.example import DataError
 from train import hosts
-from train.build import initial_state, make_runner, make_task, register_model, state_shapes
+from train.build import initial_state, make_task, register_model, state_shapes
 from train.callbacks import Callbacks
 from train.check import check_model, check_values
 from train.checkpoint import Checkpoints
@@ -20,6 +20,7 @@ from train.errors import Interrupted, TrainError, config_keys_in_errors
 from train.initial import InitialWeights
 from train.interruption import Interruption
 from train.model_file import ModelFile
+from train.progressive import make_runner_of_run
 from train.report import NonFiniteLoss, Report
 from train.runners import Runner
 from train.settings import check_duration, check_settings, write_classes
@@ -81,7 +82,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
                     report.complete()
                     return report.last_evaluation
                 with save_on_interrupt(progress, report, checkpoints, interruption):
-                    runner = interruption.call(make_runner, config, task, shapes, intervals, data)
+                    parts = config, task, shapes, intervals, data
+                    runner = make_runner_of_run(*parts, progress.step, interruption.call)
                     training_loop(
                         *(progress, runner, intervals, report, checkpoints),
                         *(model_file, callbacks, interruption),

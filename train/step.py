@@ -8,6 +8,7 @@ an evaluation also has "tables" of a recipe's metrics, see `train.metrics`.
 With a teacher (`train.teacher`) steps are also given its variables, which stay as they are.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,6 +93,8 @@ class Task:
       batch_norm: BatchNorm statistics over the "global" batch, or "per_device".
       ema_decay: decay of the moving average of the parameters; 0 for none.
       freeze: expression for what is not trained, see `train.freeze`.
+      total_steps: number of steps of the run, of which a model that has a `progress` is told the
+        share that is done: scheduled drop path and DropBlock follow from it.
     """
 
     model: nn.Module
@@ -115,6 +118,7 @@ class Task:
     batch_norm: str = "global"
     ema_decay: float = 0.0
     freeze: str = ""
+    total_steps: int = 1
 
     def __post_init__(self):
         if self.batch_norm not in ("global", "per_device"):
@@ -171,10 +175,10 @@ def train_step(
         images, labels = task.mix(jax.random.fold_in(augment_key, 5), images, labels, state.step)
     # Sharded parameters are gathered here, and their gradients scattered again by the update.
     params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, REPLICATED))
-    compute = partial(gradients_and_metrics, task)
+    progress = jnp.minimum(state.step / task.total_steps, 1.0)
+    compute = partial(gradients_and_metrics, task, progress=progress)
     if task.batch_norm == "per_device":
         compute = _average_over_devices(compute, task.mesh)
-    labels = batch["label"]
     taught = None
     if task.teacher:
         taught = task.teacher(teacher, images[:, 0] if images.ndim == 5 else images)
@@ -203,6 +207,8 @@ def gradients_and_metrics(
     labels: jax.Array,
     taught: jax.Array | None,
     dropout_key: jax.Array,
+    *,
+    progress: float | jax.Array = 1.0,
 ) -> tuple[dict, dict, Metrics]:
     """Returns (gradients of the mean loss, new batch_stats, metrics) of a batch.
 
@@ -215,10 +221,13 @@ def gradients_and_metrics(
       labels: int32 [B], or targets [B, K], of which metrics count the largest as the label.
       taught: the teacher's logits [B, K] of the first views; None without a teacher.
       dropout_key: determines dropout.
+      progress: the share of the run that is done, for models that have the argument.
     """
     views = images.shape[1] if images.ndim == 5 else 1
     images = images.reshape(-1, *images.shape[-3:])  # those of one image stay on its device
     sows = bool(task.auxiliary_weights or task.loss_outputs or taught is not None)
+    takes_progress = "progress" in inspect.signature(type(task.model).__call__).parameters
+    scheduled = {"progress": progress} if takes_progress else {}
 
     def loss_fn(params):
         logits: jax.Array
@@ -228,6 +237,7 @@ def gradients_and_metrics(
                 {"params": params, "batch_stats": batch_stats},
                 images,
                 train=True,
+                **scheduled,
                 rngs={"dropout": dropout_key},
                 mutable=["batch_stats", *(["intermediates"] if sows else [])],
             )

@@ -1,5 +1,6 @@
 """The steps on a tiny network with everything: BatchNorm, dropout and an auxiliary head."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -264,3 +265,25 @@ def test_views_reach_the_loss_one_after_the_other():
     _, history = run(task, steps=1)
     assert history[0]["examples"] == 16
     assert 1.5 < history[0]["loss"] / 16 < 2.5  # the second views are all zeros
+
+
+class Scheduled(nn.Module):
+    """A model that is told the progress of the run; its logits are only that."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False, progress=1.0):
+        bias = self.param("bias", nn.initializers.zeros, (CLASSES,))
+        return jnp.broadcast_to(progress * jnp.eye(CLASSES)[0] + bias, (len(images), CLASSES))
+
+
+@pytest.mark.parametrize("batch_norm", ["global", "per_device"])
+def test_a_model_is_told_how_much_of_the_run_is_done(batch_norm):
+    """0 in the first step, (steps - 1) / steps in the last, and 1 if the run has become longer."""
+    task = make_task(make_mesh(2, 1), learning_rate=0.0, batch_norm=batch_norm, total_steps=4)
+    task = dataclasses.replace(task, model=Scheduled())
+    _, lines = run(task, steps=6)
+    of_class_0 = (BATCH_OF_16["label"] == 0).mean()
+    for number, line in enumerate(lines):
+        progress = min(number / 4, 1.0)
+        expected = np.log(np.exp(progress) + CLASSES - 1) - of_class_0 * progress
+        assert line["loss"] / line["examples"] == pytest.approx(expected, rel=1e-5)

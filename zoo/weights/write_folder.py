@@ -19,7 +19,7 @@ from zoo.weights.pretrained import PretrainedModel
 from zoo.weights.read_folder import FIGURES
 
 # Attributes of models that change neither weights nor logits of an evaluation.
-_OF_PROGRAM = {"dtype", "dropout", "drop_path", "scan", "remat"}
+_OF_PROGRAM = {"dtype", "dropout", "drop_path", "drop_block", "drop_block_size", "scan", "remat"}
 
 
 def save(
