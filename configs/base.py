@@ -72,6 +72,10 @@ def get_config() -> ConfigDict:
     config.augment.flip = False  # mirror half of the images left to right
     config.augment.shift = 0  # random shift by up to so many pixels, filled with zeros
     config.augment.lighting = 0.0  # standard deviation of AlexNet's colour shift
+    # What the model is given of an image, in training and evaluation: "hsv", "gray",
+    # "fourier_magnitude", "fourier_phase" and "rgb", several with a plus between them, as channels.
+    # "": the image, or as the weights want it from which the run starts.
+    config.augment.representation = ""
     # Functions of your own, after these: of (key, images [B, H, W, C] in [0, 255]) on the device,
     # and of (image uint8 [H, W, C], numpy.random.Generator) in the processes that decode.
     config.augment.operations = ()

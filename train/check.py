@@ -18,6 +18,7 @@ from train.durations import Intervals, parse_duration
 from train.errors import TrainError
 from train.functions import find_all
 from train.optimizers import make_optimizer, make_schedule
+from zoo.representation import REPRESENTATIONS
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and which values can
@@ -152,6 +153,10 @@ RULES: dict[str, Rule] = {
     "augment.interpolation": _one_of(*INTERPOLATIONS),
     "augment.shift": _whole(0),
     "augment.lighting": _number(0),
+    "augment.representation": (
+        lambda value: value == "" or set(value.split("+")) <= set(REPRESENTATIONS),
+        f"of {', '.join(REPRESENTATIONS)}, with a plus between several",
+    ),
     "loss.label_smoothing": _number(0, 1, below=True),
     "loss.auxiliary_weights": (
         lambda value: all(0 <= weight < math.inf for weight in value),
