@@ -25,6 +25,7 @@ from train.losses.distillation import KINDS
 from train.metrics import reported
 from train.optimizers import make_optimizer, make_schedule
 from train.use.views import AVERAGES
+from zoo.representation import REPRESENTATIONS
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and which values can
@@ -183,6 +184,10 @@ RULES: dict[str, Rule] = {
         "four numbers from 0 on, for brightness, contrast, saturation and hue (up to 0.5)",
     ),
     "augment.lighting": _number(0),
+    "augment.representation": (
+        lambda value: value == "" or set(value.split("+")) <= set(REPRESENTATIONS),
+        f"of {', '.join(REPRESENTATIONS)}, with a plus between several",
+    ),
     "augment.erasing": _number(0, 1),
     "augment.erasing_mode": _one_of(*erasing.MODES),
     "augment.erasing_count": _whole(1),

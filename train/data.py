@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -20,7 +21,7 @@ from train.console import say
 from train.errors import TrainError
 from train.functions import find, find_all
 from train.use import views
-from zoo import registry
+from zoo import registry, representation
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -146,6 +147,8 @@ def make_data(
     eval_size = config.eval.image_size or size
     train_transform, eval_transform = _transforms(config, train, size, eval_size)
     channels = train.image_shape[2] if train.image_shape else 3
+    preprocessing = _with_representation(preprocessing, config.augment.representation, channels)
+    normalize = functools.partial(_normalize, preprocessing, config.model.dtype)
     eval_shape: tuple[int, ...] = (eval_size, eval_size, channels)
     if config.eval.views != "center":
         shows = pixels_of(eval_transform, eval_size, channels)
@@ -153,13 +156,6 @@ def make_data(
         shows = dataclasses.replace(shows, exif_orientation=exif)
         eval_transform = views.Views(config.eval.views, shows)
         eval_shape = (views.count(config.eval.views), *eval_shape)
-    normalize = functools.partial(
-        augment.normalize,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        dtype=config.model.dtype,
-        channel_order=preprocessing.channel_order,
-    )
     return Data(
         train=train,
         evaluation=evaluation,
@@ -194,6 +190,29 @@ def pixels_of(transform: Callable, size: int, channels: int) -> Preprocessing:
         case _:
             settings = {}
     return Preprocessing(size, channels, mean=(0.0,), std=(1.0,), **settings)
+
+
+def _with_representation(preprocessing: Preprocessing, names: str, channels: int) -> Preprocessing:
+    """The preprocessing with the recipe's representation of images, unless it names none."""
+    if not names:
+        return preprocessing
+    channels = max(channels, len(preprocessing.mean))
+    try:
+        return dataclasses.replace(preprocessing, channels=channels, representation=names)
+    except ValueError as error:
+        raise TrainError(f"augment.representation={names}: {error}") from error
+
+
+def _normalize(preprocessing: Preprocessing, dtype: str, images: jax.Array) -> jax.Array:
+    """From images in [0, 255] to the model's input."""
+    mean, std, names = preprocessing.mean, preprocessing.std, preprocessing.representation
+    if names != "rgb":
+        channels = max(images.shape[-1], len(mean))  # grey images are RGB where the model's are
+        images = jnp.broadcast_to(images, (*images.shape[:-1], channels))
+        images = representation.represent(images, names)
+        mean, std = representation.statistics(names, mean, std)
+    order = preprocessing.channel_order
+    return augment.normalize(images, mean, std, dtype, order)
 
 
 def model_info(name: str) -> zoo.Info:
