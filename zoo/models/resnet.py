@@ -21,7 +21,7 @@ from flax import linen as nn
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import square_conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
@@ -155,7 +155,7 @@ class ResNet(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        x = pool_head_map(self, x)  # [B, 512 or 2048]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import square_conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.pool import max_pool
@@ -132,7 +132,7 @@ class ResNetV2(nn.Module):
 
         # Head
         x = nn.relu(norm(name="head_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        x = pool_head_map(self, x)  # [B, 512 or 2048]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

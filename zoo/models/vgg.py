@@ -23,7 +23,7 @@ from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, flatten, max_pool
 from zoo.registry import Family
 
 dense_init = initializers.normal(0.01)
@@ -74,8 +74,9 @@ class VGG(nn.Module):
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
+        self.sow("intermediates", "head_map", x)
         x = adaptive_average_pool(x, 7)  # [B, 7, 7, 512]
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 25088], channels first
+        x = flatten(x)  # [B, 25088], channels first
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
