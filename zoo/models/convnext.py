@@ -158,6 +158,7 @@ def convnext_large(**kwargs) -> ConvNeXt:
     top1=86.970,
     top5=98.204,
     accuracy_source="timm, convnext_xlarge.fb_in22k_ft_in1k at 224",
+    pretraining="ImageNet-22k",
     interpolation="bicubic",
 )
 def convnext_xlarge(**kwargs) -> ConvNeXt:

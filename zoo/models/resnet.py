@@ -207,6 +207,7 @@ def resnet152(**kwargs) -> ResNet:
     top5=94.0,
     accuracy_source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, "
     "320 pixels",
+    accuracy_size=320,
 )
 def resnet200(**kwargs) -> ResNet:
     """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
@@ -250,13 +251,13 @@ def resnet34_cifar(**kwargs) -> ResNet:
     return ResNet((3, 4, 6, 3), BasicBlock, **{"stem": "cifar", "num_classes": 10} | kwargs)
 
 
-@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop")
+@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop", crops=10)
 def plain18(**kwargs) -> ResNet:
     """11,515,688 parameters: ResNet-18 without shortcuts."""
     return ResNet((2, 2, 2, 2), BasicBlock, residual=False, **kwargs)
 
 
-@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop")
+@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop", crops=10)
 def plain34(**kwargs) -> ResNet:
     """21,623,848 parameters: ResNet-34 without shortcuts; deeper than plain18, and worse."""
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)

@@ -105,7 +105,10 @@ def vgg11(**kwargs) -> VGG:
 
 
 @family.variant(
-    top1=70.3, top5=89.5, accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale"
+    top1=70.3,
+    top5=89.5,
+    accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale",
+    accuracy_size=256,
 )
 def vgg11_lrn(**kwargs) -> VGG:
     """Configuration A-LRN: 132,863,336 parameters, 7.61 G multiply-adds."""
@@ -118,7 +121,12 @@ def vgg13(**kwargs) -> VGG:
     return VGG(B, **kwargs)
 
 
-@family.variant(top1=71.9, top5=90.6, accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
+@family.variant(
+    top1=71.9,
+    top5=90.6,
+    accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256",
+    accuracy_size=256,
+)
 def vgg16_c(**kwargs) -> VGG:
     """Configuration C: 133,638,952 parameters, 11.77 G multiply-adds."""
     return VGG(C, pointwise=True, **kwargs)

@@ -81,6 +81,7 @@ family = Family(
     top1=61.6,
     top5=83.5,
     accuracy_source="paper, Table 2: 38.4 / 16.5 % error, 10-crop",
+    crops=10,
 )
 def zfnet(**kwargs) -> ZFNet:
     """62,357,608 parameters, 1.17 G multiply-adds, 61.6 % top-1."""
@@ -92,6 +93,7 @@ def zfnet(**kwargs) -> ZFNet:
     top1=62.5,
     top5=84.0,
     accuracy_source="paper, Table 2: 37.5 / 16.0 % error, 10-crop",
+    crops=10,
 )
 def zfnet_big(**kwargs) -> ZFNet:
     """107,627,624 parameters, 2.48 G multiply-adds, 62.5 % top-1."""
