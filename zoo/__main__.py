@@ -10,6 +10,8 @@ python -m zoo filters --weights=...
                                 the filters of its first layer
 python -m zoo fields NAME       receptive fields of its stages
 python -m zoo chart [PATTERN]   accuracy over multiply-adds
+python -m zoo charts [PATTERN]  and per parameter, tables of papers, ILSVRC; --measure=MODELS: time,
+                                memory and energy over batch size, on this machine
 """
 
 import argparse
@@ -22,6 +24,7 @@ from typing import Any
 
 from zoo import registry, summary, tables
 from zoo.export import command
+from zoo.look import charts_command
 from zoo.look import command as look
 
 
@@ -65,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     layers.epilog = "Any other attribute of the model: --num_classes=10 --drop_path=0.1 ..."
     command.add_arguments(commands.add_parser("export", help="a file that other programs run"))
     look.add_commands(commands)
+    charts_command.add_command(commands)
     for one in commands.choices.values():
         what = "Python file or module that registers a model of your own"
         one.add_argument("--import", dest="imports", default="", metavar="FILE.py", help=what)
@@ -82,6 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(command.run(options))
     if options.command in ("look", "filters", "fields", "chart"):
         sys.exit(look.run(options))
+    if options.command == "charts":
+        sys.exit(charts_command.run(options))
     if options.command == "list":
         if not registry.list_models(options.pattern):
             parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")
