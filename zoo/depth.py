@@ -57,14 +57,26 @@ class _Counter:
 
     def _through(self, equation: core.JaxprEqn, given: list[int | None]) -> int:
         """The depth after one operation."""
-        name, depths = equation.primitive.name, [depth for depth in given if depth is not None]
-        before, after = equation.invars[0].aval, equation.outvars[0].aval
+        name, after = equation.primitive.name, equation.outvars[0].aval
+        shapes = [variable.aval.shape for variable in equation.invars]
+        depths = [
+            0 if _is_stretched(shape, after.shape) else depth
+            for shape, depth in zip(shapes, given, strict=True)
+            if depth is not None
+        ]
+        before = equation.invars[0].aval
         if name == "broadcast_in_dim" and after.size > before.size:
             return 0
         is_layer = name in _PRODUCTS and len(depths) == 1
         is_mean = name == "reduce_sum" and len(before.shape) == 4 and len(after.shape) == 2
         is_pooling = self.poolings and (name in _POOLINGS or is_mean)
         return max(depths) + (is_layer or is_pooling)
+
+
+def _is_stretched(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether axes of length 1 are stretched to another shape."""
+    stretched = len(shape) == len(to) and all(a in (1, b) for a, b in zip(shape, to, strict=True))
+    return stretched and tuple(shape) != tuple(to)
 
 
 def _inner(equation: core.JaxprEqn) -> core.Jaxpr | None:

@@ -3,13 +3,14 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import traverse_util
+from jax.extend import core
 
 from zoo import macs, registry
 from zoo.kernels import platform
@@ -22,8 +23,6 @@ STEPS = (
     *("input", "max_pool", "average_pool", "adaptive_average_pool", "global_average_pool"),
     *("local_response_norm", "flatten"),
 )
-# Copies of each parameter in training with momentum: itself, its gradient, the momentum.
-_COPIES = 3
 _SOWN = "summary"  # the collection in which the outputs of modules are kept while tracing
 
 
@@ -73,7 +72,7 @@ class Layer:
         less of the former: `train.plan` says how much.
         """
         with_gradients = 1 if self.kind == "input" else 2
-        return with_gradients * batch * self.activation_bytes + 4 * _COPIES * self.num_params
+        return with_gradients * batch * self.activation_bytes + 3 * 4 * self.num_params
 
 
 class Traced(NamedTuple):
@@ -114,38 +113,52 @@ def trace(
     name: str, *, steps: bool = False, image_size: int | None = None, **overrides: Any
 ) -> Traced:
     """The layers of the model `name`, and its stages; see `layers`."""
-    model = registry.create(name, **overrides)
-    with platform.tracing(platform.NATIVE):
-        variables = registry.abstract_variables(name, image_size, **overrides)
-        size, channels = image_size or registry.info(name).image_size, registry.info(name).channels
-        image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-        recorder = _Recorder(variables["params"], image.shape)
-        with nn.intercept_methods(recorder.call), observed_by(recorder.take):
-            traced, (_, state) = jax.make_jaxpr(
-                lambda *given: model.apply(*given, mutable=["intermediates", _SOWN]),
-                return_shape=True,
-            )(variables, image)
-    found, last = recorder.found, set(recorder.positions.values())
+    model, info = registry.create(name, **overrides), registry.info(name)
+    variables = registry.abstract_variables(name, image_size, **overrides)
+    size = image_size or info.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, info.channels), jnp.float32)
+    recorded = _record(model, variables, image, ["intermediates", _SOWN])
+    stages = recorded.stages()
+    fields = recorded.fields()
+    sown = recorded.state["intermediates"]
+    named = {key: value[0].shape[1:] for key, value in sown.items() if STAGE.fullmatch(key)}
+    outputs = {key: (shape, fields.get(f"/{key}")) for key, shape in named.items()}
+    if getattr(model, "auxiliary", False):  # heads that evaluation leaves out, and sowing does not
+        recorded = _record(model, variables, image, [_SOWN])
+        fields = recorded.fields()
+    found, positions = recorded.found, recorded.positions
     own_macs = collections.Counter()
-    for scope, count in macs.of_program(traced.jaxpr).items():
-        own_macs[_innermost(scope, recorder.positions)] += count
-    stages = {key: x[0] for key, x in state["intermediates"].items() if STAGE.fullmatch(key)}
-    fields = _fields(traced, state)
-    for number, layer in enumerate(found):
-        called = number in last  # a module that is called twice is one layer
-        found[number] = dataclasses.replace(
-            layer,
-            macs=own_macs[layer.path] if called else 0,
-            field=fields.get(f"{layer.path}/{number}" if layer.path else str(number), layer.field),
-            stage=recorder.stage(number),
-        )
-    listed = [
-        layer
-        for number, layer in enumerate(found)
-        if (steps and layer.kind in STEPS) or number in last and (layer.num_params or layer.macs)
-    ]
-    outputs = {key: (x.shape[1:], fields.get(f"/{key}")) for key, x in stages.items()}
+    for scope, count in macs.of_program(recorded.program).items():
+        own_macs[_innermost(scope, positions)] += count
+    last = set(positions.values())  # a module that is called twice is one layer
+    listed = []
+    for number, (key, layer) in enumerate(_by_key(found)):
+        total = own_macs[layer.path] if number in last else 0
+        if (steps and layer.kind in STEPS) or number in last and (layer.num_params or total):
+            field = fields.get(f"{layer.path}/{number}".lstrip("/"), layer.field)
+            facts = dict(macs=total, field=field, stage=stages.get(key, "head"))
+            listed.append(dataclasses.replace(layer, **facts))
     return Traced(listed, outputs)
+
+
+def _record(model: nn.Module, variables: Any, image: Any, sown: Sequence[str]) -> "_Recorder":
+    """Traces a network in the form for accelerators, and writes down its layers."""
+    recorder = _Recorder(variables["params"], image.shape)
+    observed = nn.intercept_methods(recorder.call), observed_by(recorder.take)
+    with platform.tracing(platform.NATIVE), observed[0], observed[1]:
+        traced, (_, recorder.state) = jax.make_jaxpr(
+            lambda *given: model.apply(*given, mutable=sown), return_shape=True
+        )(variables, image)
+    recorder.program = traced.jaxpr
+    return recorder
+
+
+def _by_key(found: Sequence[Layer]) -> Iterator[tuple[tuple[str, str, int], Layer]]:
+    """Layers with what tells them from others: path, kind, and the how manieth of these it is."""
+    count = collections.Counter()
+    for layer in found:
+        count[layer.path, layer.kind] += 1
+        yield (layer.path, layer.kind, count[layer.path, layer.kind]), layer
 
 
 class _Recorder:
@@ -154,7 +167,12 @@ class _Recorder:
     Attributes:
       found: The layers so far.
       positions: Position in `found` of each module's last call, by its path.
+      program: The network's program, once it is traced.
+      state: Shapes of what was sown, likewise.
     """
+
+    program: core.Jaxpr
+    state: Any
 
     def __init__(self, params: dict, image: tuple[int, ...]):
         field = ReceptiveField(1, 1, 0)
@@ -173,10 +191,8 @@ class _Recorder:
         if context.method_name == "__call__" and (outputs := jax.tree.leaves(output)):
             window = _pair(getattr(module, "kernel_size", ()))
             strides = _pair(getattr(module, "strides", 1) or 1) if window else ()
-            padding, dilation = (
-                getattr(module, "padding", ()),
-                getattr(module, "kernel_dilation", 1),
-            )
+            padding = getattr(module, "padding", ())
+            dilation = getattr(module, "kernel_dilation", 1)
             size = getattr(arguments[0], "shape", ())[1:-1] if arguments else ()
             counts = _own_parameters(self._params, path)
             layer = Layer(
@@ -212,30 +228,32 @@ class _Recorder:
         )
         self.found.append(layer)
 
-    def stage(self, number: int) -> str:
-        """The stage that a layer belongs to, by its path, or by what the network sows next."""
-        first = self.found[number].path.partition("/")[0]
-        if named := STAGE.match(first):
-            return (named[1] or "") + named[2]
-        names, sown = self._stages[-1], len(self._stages[number])
-        later = next((len(after) for after in self._stages[number:] if len(after) > sown), sown)
-        if later > sown + 1:  # all stages come at once, after the last
-            return first
-        return names[sown] if sown < len(names) else "head"
+    def stages(self) -> dict[tuple[str, str, int], str]:
+        """The stage of each layer, see `_by_key`: by its path, or by what the network sows next."""
+        names = self._stages[-1]
+        found = {}
+        for number, (key, layer) in enumerate(_by_key(self.found)):
+            first, sown = layer.path.partition("/")[0], len(self._stages[number])
+            later = next((len(x) for x in self._stages[number:] if len(x) > sown), sown)
+            stage = names[sown] if sown < len(names) else "head"
+            if later > sown + 1:  # all stages come at once, after the last
+                stage = first
+            named = STAGE.match(first)
+            found[key] = (named[1] or "") + named[2] if named else stage
+        return found
 
-
-def _fields(traced: Any, state: Any) -> dict[str, ReceptiveField]:
-    """Receptive fields of what modules and steps gave, by path and number; of stages by "/NAME"."""
-    leaves = jax.tree.leaves(state)
-    first = len(traced.jaxpr.outvars) - len(leaves)  # after the logits
-    positions = {id(leaf): number for number, leaf in enumerate(leaves, first)}
-    sown: dict[str, Any] = traverse_util.flatten_dict(state[_SOWN], sep="/")
-    stages = state["intermediates"].items()
-    sown |= {f"/{key}": value for key, value in stages if STAGE.fullmatch(key)}
-    try:
-        return fields_of(traced.jaxpr, {name: positions[id(x[0])] for name, x in sown.items()})
-    except ValueError:  # an operation whose field is not known
-        return {}
+    def fields(self) -> dict[str, ReceptiveField]:
+        """Receptive fields of the layers by path and number, and of stages by "/NAME"."""
+        leaves = jax.tree.leaves(self.state)
+        first = len(self.program.outvars) - len(leaves)  # after the logits
+        positions = {id(leaf): number for number, leaf in enumerate(leaves, first)}
+        sown: dict[str, Any] = traverse_util.flatten_dict(self.state[_SOWN], sep="/")
+        stages = self.state.get("intermediates", {}).items()
+        sown |= {f"/{key}": value for key, value in stages if STAGE.fullmatch(key)}
+        try:
+            return fields_of(self.program, {name: positions[id(x[0])] for name, x in sown.items()})
+        except ValueError:  # an operation whose field is not known
+            return {}
 
 
 def _innermost(scope: str, paths: dict[str, Any]) -> str:

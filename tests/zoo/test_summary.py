@@ -9,7 +9,7 @@ from zoo.__main__ import main
 pytestmark = pytest.mark.quick
 
 
-@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "mlp", "resnet18", "vgg16"])
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "mlp", "resnet18", "vgg16", "googlenet"])
 def test_layers_add_up_to_the_totals(name):
     layers = summary.layers(name)
     assert sum(layer.num_params for layer in layers) == zoo.info(name).num_params
@@ -86,7 +86,7 @@ def test_activations_of_half_precision_need_half_the_memory():
     [
         ("resnet18", "stem_conv", ((3, 3), (3, 3))),
         ("efficientnet_lite0", "stem_conv", ((0, 1), (0, 1))),
-        ("inception_v3", "stage2_block1/branch2_layer2/conv", ((0, 0), (3, 3))),
+        ("inception_v3", "stage2_block2/branch2_2/conv", ((0, 0), (3, 3))),
     ],
 )
 def test_padding_before_and_after_each_axis(name, path, padding):
@@ -127,3 +127,12 @@ def test_what_is_wrong_is_told(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(["summary", *arguments])
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_auxiliary_heads_that_evaluation_leaves_out_are_no_layers():
+    layers = summary.layers("googlenet_bn", steps=True)
+    assert sum(layer.macs for layer in layers) == round(zoo.info("googlenet_bn").gmacs * 1e9)
+    assert not [layer.path for layer in layers if layer.path.startswith("aux")]
+    assert [layer.stage for layer in layers if layer.kind == "max_pool" and not layer.path] == [
+        *("stem", "stem", "stage2", "stage3")
+    ]
