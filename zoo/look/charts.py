@@ -5,14 +5,15 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoo import counts, registry
 from zoo.look.measure import Measured
-from zoo.look.pictures import figure_of, save_figure
+from zoo.look.pictures import figure_of, save_figure, svg_bytes
 from zoo.weights.files import write_bytes
 
 DATA = counts.TABLE.parent / "charts"
+_HOVER = re.compile(r'<g id="hover: ([^"]*)">')
 _LABELLED = 40  # models at most that are all named in a picture; of more those that nothing beats
 Row = Mapping[str, Any]
 
@@ -53,44 +54,49 @@ def hover(text: str) -> str:
     return f"hover: {text}"
 
 
-def save_chart(chart: Any, rows: Sequence[Row], path: Path) -> None:
+class Chart(NamedTuple):
+    """A picture and its numbers.
+
+    Attributes:
+      figure: The figure of matplotlib.
+      rows: Rows of the same columns.
+    """
+
+    figure: Any
+    rows: Sequence[Row]
+
+
+def chart_svg(chart: Chart) -> bytes:
+    """Returns a chart as an SVG file, in which the mouse finds what each thing is; closes it."""
+    text = svg_bytes(chart.figure).decode()
+    return _HOVER.sub(lambda group: f"<g><title>{group[1]}</title>", text).encode()
+
+
+def save_chart(chart: Chart, path: Path) -> None:
     """Writes path.png, path.svg and, with the numbers, path.csv."""
-    svg = path.with_name(f".{path.name}.svg")
-    try:
-        chart.savefig(svg, format="svg", metadata={"Date": None})
-        text = _HOVER.sub(_titled, svg.read_text())
-    finally:
-        svg.unlink(missing_ok=True)
-    write_bytes(path.with_name(f"{path.name}.svg"), text.encode())
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, list(chart.rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(chart.rows)
     write_bytes(path.with_name(f"{path.name}.csv"), file.getvalue().encode())
-    save_figure(chart, path.with_name(f"{path.name}.png"))
+    save_figure(chart.figure, path.with_name(f"{path.name}.png"))
+    write_bytes(path.with_name(f"{path.name}.svg"), chart_svg(chart))
 
 
-_HOVER = re.compile(r'<g id="hover: ([^"]*)">')
-
-
-def _titled(group: re.Match) -> str:
-    return f"<g><title>{group[1]}</title>"
-
-
-def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
+def accuracy(rows: Sequence[Row]) -> Chart:
     """Top-1 over multiply-adds; the area of a blob is the number of parameters (Canziani 2017)."""
     chart, axis = figure_of(1, 1, (11, 7))
     _blobs(axis, rows, "macs", "top1", 1e9)
     axis.set(xscale="log", xlabel="multiply-adds of one image, in 1e9", ylabel="top-1, %")
-    save_chart(chart, rows, path)
+    return Chart(chart, rows)
 
 
-def draw_density(rows: Sequence[Row], path: Path) -> None:
+def density(rows: Sequence[Row]) -> Chart:
     """Top-1 per million parameters over top-1 (Bianco 2018)."""
     chart, axis = figure_of(1, 1, (11, 7))
     _blobs(axis, rows, "top1", "top1_per_million_params", 1)
     axis.set(yscale="log", xlabel="top-1, %", ylabel="top-1, % per million parameters")
-    save_chart(chart, rows, path)
+    return Chart(chart, rows)
 
 
 def _blobs(axis: Any, rows: Sequence[Row], x: str, y: str, unit: float) -> None:
@@ -130,7 +136,7 @@ def _unbeaten(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def draw_transformers(path: Path) -> None:
+def transformers() -> Chart:
     """The survey's table of transformers and ConvNeXts: its figures, and what is counted here."""
     rows = []
     for row in read_rows("transformers"):
@@ -150,10 +156,10 @@ def draw_transformers(path: Path) -> None:
         xscale="log", xlabel="multiply-adds of one image, in 1e9", ylabel="top-1, %", title=title
     )
     axis.grid(alpha=0.3)
-    save_chart(chart, rows, path)
+    return Chart(chart, rows)
 
 
-def draw_senet(path: Path) -> None:
+def senet() -> Chart:
     """The table of squeeze-and-excitation: an arrow from each network to the one with gates."""
     rows = []
     for row in read_rows("senet"):
@@ -171,10 +177,10 @@ def draw_senet(path: Path) -> None:
         axis.annotate(row["name"], start, fontsize=8)
     axis.set(xlabel="multiply-adds of one image, in 1e9", ylabel="top-1 error, %")
     axis.grid(alpha=0.3)
-    save_chart(chart, rows, path)
+    return Chart(chart, rows)
 
 
-def draw_ilsvrc(path: Path) -> None:
+def ilsvrc() -> Chart:
     """ILSVRC by year: top-5 error of the best entries as bars, depth as a line."""
     rows = []
     for row in read_rows("ilsvrc"):
@@ -195,7 +201,7 @@ def draw_ilsvrc(path: Path) -> None:
             str(depth), (name, depth), color="C1", xytext=(0, 6), textcoords="offset points"
         )
     other.set(ylabel="layers with weights")
-    save_chart(chart, rows, path)
+    return Chart(chart, rows)
 
 
 # Charts of what is measured: (column, label, factor from the measured unit).
@@ -207,11 +213,10 @@ _BY_BATCH: dict[str, tuple[str, str, float]] = {
 }
 
 
-def draw_measured(found: Sequence[Measured], folder: Path) -> list[str]:
-    """Time, throughput, memory and energy over batch size, and operations over time.
+def measured(found: Sequence[Measured]) -> dict[str, Chart]:
+    """Time, throughput, memory and energy over batch size, and operations over time, by name.
 
-    Returns:
-      The names of the charts that were drawn: what the system does not tell has none.
+    What the system does not tell has no chart.
     """
     rows = []
     for one in found:
@@ -220,7 +225,7 @@ def draw_measured(found: Sequence[Measured], folder: Path) -> list[str]:
             "images_per_second": one.images_per_second,
         }
         rows.append(one._asdict() | operations)
-    drawn = []
+    drawn = {}
     for name, (column, label, factor) in _BY_BATCH.items():
         if any(row[column] is None for row in rows):
             continue
@@ -234,8 +239,7 @@ def draw_measured(found: Sequence[Measured], folder: Path) -> list[str]:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
         axis.legend()
-        save_chart(chart, rows, folder / name)
-        drawn.append(name)
+        drawn[name] = Chart(chart, rows)
     chart, axis = figure_of(1, 1, (8, 5))
     for row in rows:
         place = 1e3 * row["seconds"] / row["batch"], row["macs"] / 1e9
@@ -249,5 +253,4 @@ def draw_measured(found: Sequence[Measured], folder: Path) -> list[str]:
         ylabel="multiply-adds of one image, in 1e9",
     )
     axis.grid(alpha=0.3)
-    save_chart(chart, rows, folder / "operations")
-    return [*drawn, "operations"]
+    return drawn | {"operations": Chart(chart, rows)}

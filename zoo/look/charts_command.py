@@ -49,15 +49,15 @@ def _draw(options: argparse.Namespace, folder: Path) -> list[str]:
     if options.measure:
         return _measure(options, folder)
     rows = charts.model_rows(_chosen(options)) if {"accuracy", "density"} & set(kinds) else []
-    draw: dict[str, Callable[[Path], None]] = {
-        "accuracy": lambda path: charts.draw_accuracy(rows, path),
-        "density": lambda path: charts.draw_density(rows, path),
-        "transformers": charts.draw_transformers,
-        "senet": charts.draw_senet,
-        "ilsvrc": charts.draw_ilsvrc,
+    draw: dict[str, Callable[[], charts.Chart]] = {
+        "accuracy": lambda: charts.accuracy(rows),
+        "density": lambda: charts.density(rows),
+        "transformers": charts.transformers,
+        "senet": charts.senet,
+        "ilsvrc": charts.ilsvrc,
     }
     for kind in kinds:
-        draw[kind](folder / kind)
+        charts.save_chart(draw[kind](), folder / kind)
     return kinds
 
 
@@ -100,11 +100,13 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[str]:
             energy = "" if one.joules is None else f", {one.joules:.3g} J"
             print(f"{name}, {one.batch} images: {one.seconds * 1e3:.3g} ms{memory}{energy}")
             found.append(one)
-    drawn = charts.draw_measured(found, folder)
+    drawn = charts.measured(found)
+    for kind, chart in drawn.items():
+        charts.save_chart(chart, folder / kind)
     for kind, why in {
         "memory": "the system does not say the memory of a process at its peak",
         "energy": "the system shows no counter of the processor's energy (RAPL) to this process",
     }.items():
         if kind not in drawn:
             print(f"{kind} is missing: {why}.")
-    return drawn
+    return list(drawn)

@@ -1,5 +1,6 @@
 """Pictures of networks: filters of the first layer, maps over an image, accuracy against cost."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,6 +136,17 @@ def figure_of(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, 
     from matplotlib import pyplot
 
     return pyplot.subplots(rows, columns, figsize=size, layout="constrained")
+
+
+def svg_bytes(figure: Any) -> bytes:
+    """Returns a figure as an SVG file, the same whenever it is drawn, and closes it."""
+    from matplotlib import pyplot, rc_context
+
+    file = io.BytesIO()
+    with rc_context({"svg.hashsalt": "flax-zoo"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return file.getvalue()
 
 
 def save_figure(figure: Any, path: Path) -> None:
