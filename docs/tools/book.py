@@ -78,24 +78,26 @@ class Number(float):
 def compare(figure: str, value: Any) -> tuple[str, str]:
     """Returns a mark and our value as text, in the unit of the lecture's figure.
 
-    A figure is right when ours, rounded to its digits, is the same, and near within 5 %.
+    A figure is right when ours, rounded to its digits, is the same. One that is rounded itself is
+    near within 5 %.
     """
     if value is None:
         return THEIRS, ""
     if isinstance(value, str):
         return (RIGHT if value == figure else WRONG), value
-    if isinstance(value, tuple):
-        return compare(figure, "x".join(map(str, value)))
     if figure[0] in "[(":
         return _compare_arrays(figure, value)
+    if isinstance(value, tuple):
+        return compare(figure, "x".join(map(str, value)))
     number, unit = _parts(figure)
     digits = _digits(figure)
     ours = float(value) / SCALES[unit]
     whole = unit == "" and digits == 0 and ours == int(ours)
     text = f"{ours:,.{0 if whole else digits + 1}f} {unit}".strip()
-    if abs(ours - number) <= 0.5 * 10.0**-digits * (1 + 1e-9) and not (whole and ours != number):
+    away = abs(ours - number)
+    if away == 0 or (not whole and away <= 0.5 * 10.0**-digits * (1 + 1e-9)):
         return RIGHT, text
-    return (NEAR if abs(ours - number) <= _NEAR * number else WRONG), text
+    return (NEAR if not whole and away <= _NEAR * number else WRONG), text
 
 
 def _parts(figure: str) -> tuple[float, str]:

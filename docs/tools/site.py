@@ -2,10 +2,12 @@
 
 A page for each family, from the registry, the docstring of the family's file and the table in
 docs/models.md; the figures, from benchmarks/README.md; the tables and pictures of docs/lectures
-(book.py); at the end of docs/errors.md all messages that stand in the source. mkdocs calls the functions whose names begin with `on_`.
+(book.py); at the end of docs/errors.md all messages that stand in the source. mkdocs calls the
+functions whose names begin with `on_`.
 """
 
 import ast
+import functools
 import html
 import importlib
 import importlib.util
@@ -30,6 +32,7 @@ ROOMS = {
 }
 
 
+@functools.cache
 def book() -> Any:
     """docs/tools/book.py, which makes the book of the lectures."""
     spec = importlib.util.spec_from_file_location("docs_book", ROOT / "docs/tools/book.py")
