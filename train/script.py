@@ -11,7 +11,7 @@ flax-zoo save ...       python -m train.export ...
 flax-zoo list ...       python -m zoo list ...
 flax-zoo summary ...    python -m zoo summary ...
 flax-zoo export ...     python -m zoo export ...
-flax-zoo look, filters, fields, chart ...: python -m zoo look ..., and so on
+flax-zoo look, filters, fields, chart, charts ...: python -m zoo look ..., and so on
 
 `python -m train` runs a train.py of the current folder if there is one; this does not.
 """
@@ -33,7 +33,7 @@ PROGRAMS = {
     "list": "zoo",
     "summary": "zoo",
     "export": "zoo",
-    **dict.fromkeys(("look", "filters", "fields", "chart"), "zoo"),
+    **dict.fromkeys(("look", "filters", "fields", "chart", "charts"), "zoo"),
 }
 _started: list[str] = []  # "flax-zoo" and its command, in a process that began by it
 HOME = Path(__file__).parents[1]  # the folder of our packages

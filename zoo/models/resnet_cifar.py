@@ -35,7 +35,7 @@ from flax import linen as nn
 
 from zoo.layers.conv import square_conv
 from zoo.layers.drop_path import DropPath, rule_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
@@ -162,7 +162,7 @@ class ResNetCifar(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/4, W/4, 64]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 64]
+        x = pool_head_map(self, x)  # [B, 64]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

@@ -24,7 +24,7 @@ from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, flatten, max_pool
 from zoo.layers.windows import sliding_windows
 from zoo.registry import Family
 
@@ -81,11 +81,12 @@ class VGG(nn.Module):
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
+        self.sow("intermediates", "head_map", x)
         if self.fully_convolutional:
             x = sliding_windows(x, 7)  # [B, H/32 - 6, W/32 - 6, 25088], channels first
         else:
             x = adaptive_average_pool(x, 7)  # [B, 7, 7, 512]
-            x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 25088], channels first
+            x = flatten(x)  # [B, 25088], channels first
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -114,7 +115,10 @@ def vgg11(**kwargs) -> VGG:
 
 
 @family.variant(
-    top1=70.3, top5=89.5, accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale"
+    top1=70.3,
+    top5=89.5,
+    accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale",
+    accuracy_size=256,
 )
 def vgg11_lrn(**kwargs) -> VGG:
     """Configuration A-LRN: 132,863,336 parameters, 7.61 G multiply-adds."""
@@ -127,7 +131,12 @@ def vgg13(**kwargs) -> VGG:
     return VGG(B, **kwargs)
 
 
-@family.variant(top1=71.9, top5=90.6, accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
+@family.variant(
+    top1=71.9,
+    top5=90.6,
+    accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256",
+    accuracy_size=256,
+)
 def vgg16_c(**kwargs) -> VGG:
     """Configuration C: 133,638,952 parameters, 11.77 G multiply-adds."""
     return VGG(C, pointwise=True, **kwargs)

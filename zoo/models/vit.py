@@ -97,7 +97,7 @@ family = Family(
     resampling=((r"pos_embed$", resample_tokens),),
 )
 half = (0.5, 0.5, 0.5)
-AUGREG = dict(mean=half, std=half, interpolation="bicubic", crop=0.9)
+AUGREG = dict(mean=half, std=half, interpolation="bicubic", crop=0.9, pretraining="ImageNet-21k")
 
 
 @family.variant(
@@ -151,6 +151,7 @@ def vit_l_32(**kwargs) -> ViT:
     top1=85.708,
     top5=97.730,
     accuracy_source="torchvision, weights IMAGENET1K_SWAG_LINEAR_V1",
+    pretraining="Instagram-3.6B",
     interpolation="bicubic",
     crop=1.0,
 )
