@@ -96,7 +96,7 @@ def test_effective_fields(record):
     with jax.enable_x64(True):
         model, variables = looking.network(record["model"])
         images = looking.images(record["image_size"])
-        field = attribution.effective_field(model, variables, images, record["stage"])
+        field = np.asarray(attribution.effective_field(model, variables, images, record["stage"]))
     golden = record["effective_field"]
     looking.assert_equals(field, golden)
     assert (field > 0.0455 * field.max()).sum() == golden["pixels_over_4.55_percent"]
