@@ -92,6 +92,10 @@ def get_config() -> ConfigDict:
     config.augment.repeats = 1  # how often each drawn image stands in its epoch (DeiT: 3)
     # Views of each image, of which the first is only cropped and flipped: 3 for the loss "jsd".
     config.augment.views = 1
+    # What the model is given of an image, in training and evaluation: "hsv", "gray",
+    # "fourier_magnitude", "fourier_phase" and "rgb", several with a plus between them, as channels.
+    # "": the image, or as the weights want it from which the run starts.
+    config.augment.representation = ""
     # Functions of your own, after these: of (key, images [B, H, W, C] in [0, 255]) on the device,
     # and of (image uint8 [H, W, C], numpy.random.Generator) in the processes that decode.
     config.augment.operations = ()

@@ -111,7 +111,7 @@ class _TrainReader:
         for skipped in range(n):
             try:
                 example = self.source[(index + skipped) % n]
-                image = self.transform(example, _generator(self.seed, position))
+                image = self.transform(example, generator(self.seed, position))
             except UnreadableImage:
                 if self.source.on_unreadable == "stop":
                     raise
@@ -134,7 +134,7 @@ class _EvalReader:
             return self._masked(skipped=0)
         try:
             example = self.source[position]
-            image = self.transform(example, _generator(0, position))
+            image = self.transform(example, generator(0, position))
         except UnreadableImage:
             if self.source.on_unreadable == "stop":
                 raise
@@ -320,14 +320,15 @@ def _output_shape(source: Source, transform: Transform) -> tuple[int, int, int]:
     """Shape of the transformed images, which masked examples need too."""
     for index in range(len(source)):
         try:
-            return transform(source[index], _generator(0, index)).shape
+            return transform(source[index], generator(0, index)).shape
         except UnreadableImage:
             if source.on_unreadable == "stop":
                 raise
     raise _no_readable_image(source)
 
 
-def _generator(seed: int, position: int) -> np.random.Generator:
+def generator(seed: int, position: int) -> np.random.Generator:
+    """Returns the random numbers that the transform of one example gets in training."""
     return np.random.Generator(np.random.Philox(key=[seed, position]))
 
 

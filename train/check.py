@@ -21,6 +21,7 @@ from train.durations import Intervals, parse_duration
 from train.errors import TrainError
 from train.functions import find_all
 from train.optimizers import make_optimizer, make_schedule
+from zoo.representation import REPRESENTATIONS
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and which values can
@@ -187,6 +188,10 @@ RULES: dict[str, Rule] = {
     "mix.off_after": (
         lambda value: not value or _duration(value),
         'a duration such as "270 epochs", or nothing',
+    ),
+    "augment.representation": (
+        lambda value: value == "" or set(value.split("+")) <= set(REPRESENTATIONS),
+        f"of {', '.join(REPRESENTATIONS)}, with a plus between several",
     ),
     "loss.label_smoothing": _number(0, 1, below=True),
     "loss.auxiliary_weights": (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,6 +20,7 @@ from train.augmentation import Augmentation, group_size, make_augmentation
 from train.console import say
 from train.errors import TrainError
 from train.functions import find, find_all
+from zoo import representation
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -139,13 +141,8 @@ def make_data(
     size = config.data.image_size or preprocessing.image_size
     train_transform, eval_transform = _transforms(config, train, size)
     channels = train.image_shape[2] if train.image_shape else 3
-    normalize = functools.partial(
-        augment.normalize,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        dtype=config.model.dtype,
-        channel_order=preprocessing.channel_order,
-    )
+    preprocessing = _with_representation(preprocessing, config.augment.representation, channels)
+    normalize = functools.partial(_normalize, preprocessing, config.model.dtype)
     return Data(
         train=train,
         evaluation=evaluation,
@@ -160,6 +157,29 @@ def make_data(
         repeats=config.augment.repeats,
         replicas=config.batch_size // group_size(config) if config.mix.group else 1,
     )
+
+
+def _with_representation(preprocessing: Preprocessing, names: str, channels: int) -> Preprocessing:
+    """The preprocessing with the recipe's representation of images, unless it names none."""
+    if not names:
+        return preprocessing
+    channels = max(channels, len(preprocessing.mean))
+    try:
+        return dataclasses.replace(preprocessing, channels=channels, representation=names)
+    except ValueError as error:
+        raise TrainError(f"augment.representation={names}: {error}") from error
+
+
+def _normalize(preprocessing: Preprocessing, dtype: str, images: jax.Array) -> jax.Array:
+    """From images in [0, 255] to the model's input."""
+    mean, std, names = preprocessing.mean, preprocessing.std, preprocessing.representation
+    if names != "rgb":
+        channels = max(images.shape[-1], len(mean))  # grey images are RGB where the model's are
+        images = jnp.broadcast_to(images, (*images.shape[:-1], channels))
+        images = representation.represent(images, names)
+        mean, std = representation.statistics(names, mean, std)
+    order = preprocessing.channel_order
+    return augment.normalize(images, mean, std, dtype, order)
 
 
 def model_info(name: str) -> zoo.Info:

@@ -115,6 +115,7 @@ def eval_preprocessing(data: Data) -> Preprocessing:
         "mean": start.mean,
         "std": start.std,
         "channel_order": start.channel_order,
+        "representation": start.representation,
         "exif_orientation": getattr(data.evaluation.examples, "exif_orientation", False),
     }
     match data.eval_transform:

@@ -23,6 +23,7 @@ ROOMS = {
     "zoo/weights": "zoo/weights/*.py",
     "zoo/models, zoo/layers, zoo/kernels": "zoo/[mlk]*/*.py",
     "input_pipeline": "input_pipeline/*.py",
+    "input_pipeline/augment": "input_pipeline/augment/*.py",
     "train": "train/*.py",
     "train/plan": "train/plan/*.py",
     "configs": "configs/*.py",

@@ -81,11 +81,6 @@ from input_pipeline.augment.random_geometry import (
     random_rotation,
     random_vertical_flip,
 )
-from input_pipeline.augment.representation import (
-    represent,
-    represented_channels,
-    represented_statistics,
-)
 from input_pipeline.augment.resize import resize, resized_crop
 
 __all__ = [
@@ -149,9 +144,6 @@ __all__ = [
     "random_solarize",
     "random_vertical_flip",
     "random_zoom_out",
-    "represent",
-    "represented_channels",
-    "represented_statistics",
     "resize",
     "resized_crop",
     "rgb_to_grayscale",

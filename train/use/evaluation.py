@@ -246,7 +246,7 @@ def class_map(source: Source, trained: PretrainedModel, num_classes: int) -> np.
 def _num_classes(members: Sequence[tuple[Classifier, float]]) -> int:
     counts = set()
     for member, _ in members:
-        shape = (1, *[member.preprocessing.image_size] * 2, member.preprocessing.channels)
+        shape = (1, *[member.preprocessing.image_size] * 2, member.preprocessing.input_channels)
         images = jax.ShapeDtypeStruct(shape, np.float32)
         counts.add(
             jax.eval_shape(member.trained.model.apply, member.trained.variables, images).shape[-1]
