@@ -20,9 +20,11 @@ import jax
 import jax.numpy as jnp
 
 from input_pipeline.augment.combine import image_keys
+from input_pipeline.augment.draws import whole_number
 from input_pipeline.augment.policy import (
     Choice,
     Draws,
+    Levels,
     Operation,
     Policy,
     Scale,
@@ -111,16 +113,14 @@ class AugMix:
         return mixed if self.blend == "authors" else mixed.astype(jnp.uint8)
 
 
-def chains(
-    count: int, width: int, depth: int, level: Callable[[jax.Array, tuple[int, ...]], jax.Array]
-) -> Callable[[jax.Array], Choice]:
+def chains(count: int, width: int, depth: int, level: Levels) -> Callable[[jax.Array], Choice]:
     """Returns the `choose` of chains of operations, [width * depth] for one image.
 
     Args:
       count: number of operations in the space.
       width: number of chains.
       depth: operations in a chain; 0 or less: 1 to 3, drawn for each chain.
-      level: (key, shape) -> levels.
+      level: from uniform draws to levels.
     """
     longest = depth if depth > 0 else MAX_DEPTH
     operations = of_random_operations(count, width * longest, level)
@@ -129,7 +129,9 @@ def chains(
         choice = operations(key)
         if depth > 0:
             return choice
-        depths = jax.random.randint(jax.random.fold_in(key, 3), (width, 1), 1, longest + 1)
+        depths = 1 + whole_number(
+            jax.random.uniform(jax.random.fold_in(key, 1), (width, 1)), longest
+        )
         applied = jnp.arange(longest)[None] < depths  # [width, longest]
         return choice._replace(applied=applied.reshape(-1))
 
@@ -207,8 +209,8 @@ def augmix_authors(
         for name in names
     )
 
-    def level(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.uniform(key, shape, minval=0.1, maxval=severity)
+    def level(uniform: jax.Array) -> jax.Array:
+        return 0.1 + (severity - 0.1) * uniform
 
     choose = chains(len(space), mixture_width, mixture_depth, level)
     policy = Policy(space, choose, fill, interpolation, backend)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from input_pipeline.augment.combine import fold_in, image_keys, switch, uniform
 from input_pipeline.augment.crop import erase as erase_boxes
+from input_pipeline.augment.draws import whole_number
 
 MODES = ("pixel", "color", "constant")
 ATTEMPTS = 10  # to find a box that fits
@@ -81,12 +82,13 @@ def draw_boxes(
     A box is empty where there are fewer, and where none of 10 sizes fits into the image. Arguments
     are those of `random_erasing`.
     """
-    keys = jax.random.split(key, 5)
-    number = jax.random.randint(keys[0], (), 1, count + 1)
-    shape = (count, ATTEMPTS)
-    fraction = jax.random.uniform(keys[1], shape, minval=area[0], maxval=area[1]) / number
-    logarithms = math.log(aspect[0]), math.log(aspect[1])
-    ratio = jnp.exp(jax.random.uniform(keys[2], shape, minval=logarithms[0], maxval=logarithms[1]))
+    uniform = jax.random.uniform(key, (2 * count * ATTEMPTS + 2 * count + 1,))
+    of_size = uniform[: 2 * count * ATTEMPTS].reshape(2, count, ATTEMPTS)
+    of_place = uniform[2 * count * ATTEMPTS : -1].reshape(2, count)
+    number = 1 + whole_number(uniform[-1], count)
+    fraction = (area[0] + (area[1] - area[0]) * of_size[0]) / number
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    ratio = jnp.exp(low + (high - low) * of_size[1])
     rows, columns, fits = erasing_size(height, width, fraction, ratio)  # [count, ATTEMPTS] each
     first = jnp.argmax(fits, axis=1)[:, None]
     rows, columns, fits = (
@@ -94,8 +96,8 @@ def draw_boxes(
     )
     fits &= jnp.arange(count) < number
     rows, columns = jnp.where(fits, rows, 0), jnp.where(fits, columns, 0)
-    top = jax.random.randint(keys[3], (count,), 0, height - rows + 1)
-    left = jax.random.randint(keys[4], (count,), 0, width - columns + 1)
+    top = whole_number(of_place[0], height - rows + 1)
+    left = whole_number(of_place[1], width - columns + 1)
     return jnp.stack([top, left, rows, columns], axis=-1).astype(jnp.int32)
 
 

@@ -24,6 +24,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from input_pipeline.augment.draws import symmetric_beta, whole_number
+
 CONVENTIONS = ("timm", "deit", "torchvision")
 MODES = ("batch", "pair", "elem")
 
@@ -111,15 +113,15 @@ class Mixing:
             raise ValueError(f"{group} images do not divide into pairs")
         count = {"batch": 1, "pair": group // 2, "elem": group}[self.mode]  # draws of a group
         shape = (batch // group, count)
-        keys = jax.random.split(key, 5)
+        uniform_key, beta_key = jax.random.split(key)
+        of_kind, of_any, of_y, of_x = jax.random.uniform(uniform_key, (4, *shape))
         only = self.cutmix and not self.mixup
         share = 1.0 if only else self.switch_probability if self.cutmix else 0.0
-        cutmix = jax.random.bernoulli(keys[0], share, shape)
-        lam = symmetric_beta(keys[1], jnp.where(cutmix, self.cutmix or 1.0, self.mixup or 1.0))
-        lam = jnp.where(jax.random.bernoulli(keys[2], self.probability, shape), lam, 1)
+        cutmix = of_kind < share
+        lam = symmetric_beta(beta_key, jnp.where(cutmix, self.cutmix or 1.0, self.mixup or 1.0))
+        lam = jnp.where(of_any < self.probability, lam, 1)
         height, width = image_size
-        centre_y = jax.random.randint(keys[3], shape, 0, height)
-        centre_x = jax.random.randint(keys[4], shape, 0, width)
+        centre_y, centre_x = whole_number(of_y, height), whole_number(of_x, width)
         boxes = cutmix_box(height, width, lam, centre_y, centre_x, self.convention)
         return jax.tree.map(self._for_each_image(group), Draws(lam, cutmix, boxes))
 
@@ -218,15 +220,6 @@ def uncut_share(boxes: jax.Array, height: int, width: int) -> jax.Array:
 def one_hot_targets(labels: jax.Array, num_classes: int, smoothing: float = 0.0) -> jax.Array:
     """Returns the targets of labels int [B], float32 [B, K]: 1 - s + s / K and s / K elsewhere."""
     return jax.nn.one_hot(labels, num_classes) * (1 - smoothing) + smoothing / num_classes
-
-
-def symmetric_beta(key: jax.Array, alpha: jax.Array) -> jax.Array:
-    """Draws from Beta(alpha, alpha), one for each of the alphas [...].
-
-    `jax.random.beta` gives such draws too, and compiles for twice as long.
-    """
-    first, second = jax.random.loggamma(key, jnp.stack([alpha, alpha]))
-    return jax.nn.sigmoid(first - second)
 
 
 def _group(batch: int, group: int) -> int:

@@ -14,9 +14,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from input_pipeline.augment.combine import image_keys
+from input_pipeline.augment.draws import whole_number
 from input_pipeline.augment.operations import apply_ops
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "random")
+Levels = Callable[[jax.Array], jax.Array]  # from uniform draws from [0, 1) to levels
 _GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 _IDENTITY = "identity"
 
@@ -158,11 +160,11 @@ class Policy:
 
     def draw(self, key: jax.Array, height: int, width: int) -> Draws:
         """Draws what one image of a size gets."""
-        keys = jax.random.split(key, 4)
-        choice = self.choose(keys[0])
+        choice_key, own_key = jax.random.split(key)
+        choice = self.choose(choice_key)
         length = choice.index.shape
-        sign = jax.random.rademacher(keys[1], length, jnp.float32)
-        uniform = jax.random.uniform(keys[2], length)
+        uniform, of_sign, of_interpolation = jax.random.uniform(own_key, (3, *length))
+        sign = jnp.where(of_sign < 0.5, 1.0, -1.0)
         setting = Setting(choice.level, sign, uniform, height, width)
         arguments = [
             jnp.broadcast_to(jnp.asarray(op.argument(setting), jnp.float32), length)
@@ -171,7 +173,7 @@ class Policy:
         argument = jnp.take_along_axis(jnp.stack(arguments), choice.index[None], axis=0)[0]
         index = choice.index
         if self.interpolation == "random":
-            index += len(self.space) * jax.random.bernoulli(keys[3], shape=length)
+            index += len(self.space) * (of_interpolation < 0.5)
         return Draws(jnp.where(choice.applied, index, len(self.ops) - 1), argument)
 
     def apply(self, images: jax.Array, draws: Draws) -> jax.Array:
@@ -199,12 +201,12 @@ def of_sub_policies(sub_policies, names: tuple[str, ...]) -> Callable[[jax.Array
     level = np.asarray([[float(level or 0) for _, _, level in rows] for rows in sub_policies])
 
     def choose(key: jax.Array) -> Choice:
-        row_key, applied_key = jax.random.split(key)
-        row = jax.random.randint(row_key, (), 0, len(sub_policies))
+        uniform = jax.random.uniform(key, (1 + index.shape[1],))
+        row = whole_number(uniform[0], len(sub_policies))
         own_index, own_level, own_probability = (
             jnp.asarray(table)[row] for table in (index, level, probability)
         )
-        return Choice(own_index, own_level, jax.random.bernoulli(applied_key, own_probability))
+        return Choice(own_index, own_level, uniform[1:] < own_probability)
 
     return choose
 
@@ -212,7 +214,7 @@ def of_sub_policies(sub_policies, names: tuple[str, ...]) -> Callable[[jax.Array
 def of_random_operations(
     count: int,
     length: int,
-    level: Callable[[jax.Array, tuple[int, ...]], jax.Array],
+    level: Levels,
     probability: float = 1.0,
     weights: tuple[float, ...] | None = None,
 ) -> Callable[[jax.Array], Choice]:
@@ -221,25 +223,23 @@ def of_random_operations(
     Args:
       count: number of operations in the space.
       length: number of operations of an image.
-      level: (key, shape) -> levels.
+      level: from uniform draws to levels.
       probability: of each drawn operation to be applied.
       weights: of the operations, which are then drawn without replacement; None for equal ones,
         with replacement.
     """
 
     def choose(key: jax.Array) -> Choice:
-        keys = jax.random.split(key, 3)
-        if weights is None:
-            index = jax.random.randint(keys[0], (length,), 0, count)
-        else:  # the largest of log(weight) + Gumbel noise are such draws
-            noise = jax.random.gumbel(keys[0], (count,))
+        of_index, of_level, of_applied = jax.random.uniform(key, (3, length))
+        index = whole_number(of_index, count)
+        if weights is not None:  # the largest of log(weight) + Gumbel noise are such draws
+            noise = jax.random.gumbel(jax.random.fold_in(key, 1), (count,))
             index = jax.lax.top_k(jnp.log(jnp.asarray(weights)) + noise, length)[1]
-        applied = jax.random.bernoulli(keys[2], probability, (length,))
-        return Choice(index, level(keys[1], (length,)), applied)
+        return Choice(index, level(of_level), of_applied < probability)
 
     return choose
 
 
-def constant(level: float) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
-    """Returns (key, shape) -> levels that are all `level`."""
-    return lambda key, shape: jnp.full(shape, level, jnp.float32)
+def constant(level: float) -> Levels:
+    """Returns the levels that are all `level`."""
+    return lambda uniform: jnp.full_like(uniform, level)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from input_pipeline.augment.combine import fold_in, image_keys, integers, is_one_key, uniform
 from input_pipeline.augment.crop import pad, slices
 from input_pipeline.augment.pixels import Fill, fill_values
-from input_pipeline.augment.resize import Axis, resample, resized_crop
+from input_pipeline.augment.resample import Axis, resample
+from input_pipeline.augment.resize import resized_crop
 
 Size = int | Sequence[int]
 

@@ -28,6 +28,8 @@ from input_pipeline.augment import autoaugment_tables as tables
 from input_pipeline.augment.augmix import AugMix, chains
 from input_pipeline.augment.operations import TIMM_OPS
 from input_pipeline.augment.policy import (
+    Choice,
+    Levels,
     Operation,
     Policy,
     Scale,
@@ -229,29 +231,27 @@ def _names(chosen: str, increasing: bool) -> tuple[str, ...]:
     return _THREE if chosen == "3a" else _STRONGER if increasing else _PLAIN
 
 
-def _levels(level: float, std: float, largest: float) -> Callable:
-    """(key, shape) -> levels, normally distributed, or uniform if `std` is infinite."""
+def _levels(level: ArrayLike, std: float, largest: float) -> Levels:
+    """Levels that are normally distributed, or uniform from 0 if `std` is infinite."""
 
-    def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def draw(uniform: jax.Array) -> jax.Array:
         if math.isinf(std):
-            levels = jax.random.uniform(key, shape, maxval=level)
+            levels = level * uniform
         else:
-            levels = level + std * jax.random.normal(key, shape)
-        return jnp.clip(levels, 0, largest)
+            levels = level + std * jax.scipy.special.ndtri(uniform) if std else level
+        return jnp.clip(jnp.broadcast_to(levels, uniform.shape), 0, largest)
 
     return draw
 
 
 def _with_noise(choose: Callable, std: float) -> Callable:
-    """`choose` with levels that vary: uniform from 0 if `std` is infinite."""
+    """`choose` with levels that vary."""
+    if not std:
+        return choose
 
-    def noisy(key: jax.Array):
+    def noisy(key: jax.Array) -> Choice:
         choice = choose(key)
-        key = jax.random.fold_in(key, 2)
-        if math.isinf(std):
-            level = choice.level * jax.random.uniform(key, choice.level.shape)
-        else:
-            level = choice.level + std * jax.random.normal(key, choice.level.shape)
-        return choice._replace(level=jnp.clip(level, 0, 10))
+        uniform = jax.random.uniform(jax.random.fold_in(key, 1), choice.level.shape)
+        return choice._replace(level=_levels(choice.level, std, 10)(uniform))
 
     return noisy

@@ -11,14 +11,15 @@ torchvision `transforms.v2`.
 import functools
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from input_pipeline.augment import autoaugment_tables as tables
 from input_pipeline.augment.augmix import AugMix, chains
+from input_pipeline.augment.draws import whole_number
 from input_pipeline.augment.policy import (
+    Levels,
     Operation,
     Policy,
     Setting,
@@ -201,9 +202,9 @@ def magnitudes(policy: str, height: int, width: int, bins: int) -> dict[str, np.
     return {name: known.get(name) for name in NAMES[policy]}
 
 
-def any_bin(bins: int) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
-    """Returns (key, shape) -> levels, each of the bins with the same probability."""
-    return lambda key, shape: jax.random.randint(key, shape, 0, bins).astype(jnp.float32)
+def any_bin(bins: int) -> Levels:
+    """Returns the levels that are each of the bins with the same probability."""
+    return lambda uniform: whole_number(uniform, bins).astype(jnp.float32)
 
 
 def _argument(policy: str, name: str, bins: int, setting: Setting) -> ArrayLike:

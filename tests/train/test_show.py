@@ -20,18 +20,19 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture
-def config(mnist_dir):
+def config():
     config = base.get_config()
-    config.model.name = "lenet5"
-    config.data.dir = str(mnist_dir)
-    config.data.train_split = "train[:40]"
-    config.data.eval_split = "test[:8]"
-    config.batch_size = 8
+    config.model.name, config.batch_size = "lenet5", 8
+    config.data.name = "synthetic:size=28,channels=1"
     return config
 
 
+def negative(key, images):
+    return 255 - images
+
+
 def test_a_row_is_an_image_and_its_draws(config):
-    config.augment.operations = (lambda key, images: 255 - images,)
+    config.augment.operations = (negative,)
     rows = program.pictures(config, open_data(config), images=3, draws=2)
     assert [len(row) for row in rows] == [3, 3, 3] and rows[0][0].shape == (32, 32, 1)
     for original, *draws in rows:

@@ -19,10 +19,6 @@ EXACT = {
     *("zoom_out", "permute_channels", "erase", "invert", "posterize", "solarize", "equalize"),
 }
 COORDINATES_ARE_ROUNDED = {"rotate", "affine", "perspective"}
-HAVE_BACKENDS = {
-    *("adjust_contrast", "adjust_saturation", "adjust_hue", "rgb_to_grayscale"),
-    *COORDINATES_ARE_ROUNDED,
-}
 # The parameters that an image can have of its own; all others are the same for a batch.
 OF_IMAGE = {
     "adjust_brightness": ["brightness_factor"],
@@ -75,7 +71,7 @@ def test_an_operation_gives_the_picture_of_its_reference(cases, recipe_goldens, 
     if op == "elastic":
         shared["displacement"] = displacement(shared.pop("seed"), shared.pop("strength"), image)
     if backend == "pillow":
-        shared |= convention_of_pillow(op, shared)
+        shared["backend"] = "pillow"
     own = {name: own_values(name, cases) for name in own_names(cases[0])}
     function = jax.jit(functools.partial(getattr(augment, op), **shared))
     images = np.stack([image] * len(cases))
@@ -89,13 +85,6 @@ def test_an_operation_gives_the_picture_of_its_reference(cases, recipe_goldens, 
 def own_values(name: str, cases):
     values = np.asarray([case["params"][name] for case in cases])
     return tuple(jnp.asarray(column) for column in values.T) if name in PAIRS else values
-
-
-def convention_of_pillow(op: str, shared: dict) -> dict:
-    if op in HAVE_BACKENDS:
-        return {"backend": "pillow"}
-    nearest = shared["interpolation"] == "nearest"  # a resize: Pillow's always antialiases
-    return {"antialias": True} | ({"interpolation": "nearest_exact"} if nearest else {})
 
 
 def displacement(seed: int, strength: float, image: np.ndarray) -> np.ndarray:

@@ -139,7 +139,8 @@ def test_one_draw_for_each_batch_pair_or_element():
 
 def test_switched_off_there_are_smoothed_labels_left():
     images, labels = batch_of(6)
-    mixed, targets = Mixing(**SETTINGS)(jax.random.key(0), images, labels, on=False)
+    mixing = jax.jit(Mixing(**SETTINGS))
+    mixed, targets = mixing(jax.random.key(0), images, labels, on=False)
     np.testing.assert_array_equal(mixed, images)
     np.testing.assert_allclose(targets, one_hot_targets(labels, 7, 0.1), rtol=1e-6)
 

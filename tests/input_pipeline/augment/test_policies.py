@@ -1,6 +1,7 @@
 """Policies have the tables of their programs, draw as they do, and give the goldens' pictures."""
 
 import collections
+import dataclasses
 import json
 from pathlib import Path
 
@@ -311,11 +312,11 @@ def test_augmix_draws():
 def test_blends_of_augmix():
     """With identity in all chains: the image, up to where the programs truncate."""
     image = jnp.asarray(np.random.RandomState(0).randint(0, 256, (1, 4, 4, 3), np.uint8))
-    mix = aug_mix()
-    chains = Draws(jnp.full((1, 2, 1), len(mix.policy.names)), jnp.zeros((1, 2, 1)))
+    policy = dataclasses.replace(aug_mix().policy, space=())
+    chains = Draws(jnp.zeros((1, 2, 1), int), jnp.zeros((1, 2, 1)))
     draws = MixDraws(chains, jnp.asarray([[0.25, 0.75]]), jnp.asarray([0.5]))
     for blend in augmix.BLENDS:
-        result = jax.jit(augmix.AugMix(mix.policy, 2, blend=blend).apply)(image, draws)
+        result = jax.jit(augmix.AugMix(policy, 2, blend=blend).apply)(image, draws)
         assert result.dtype == (jnp.float32 if blend == "authors" else jnp.uint8)
         np.testing.assert_array_equal(result, image)
     shares = augmix._shares_one_by_one(jnp.asarray([[0.2, 0.1, 0.4]]))[0]

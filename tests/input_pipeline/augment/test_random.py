@@ -35,6 +35,8 @@ FORMS = {
     "lighting": {},
 }
 
+TWO = ("random_flip", "random_vertical_flip", "random_grayscale", "random_posterize")  # or not
+
 
 @pytest.fixture
 def images() -> np.ndarray:
@@ -48,13 +50,14 @@ def test_each_image_has_its_own_draw_whatever_the_batch(name, images):
     same = np.stack([images[0]] * 16)
     keys = augment.image_keys(KEY, 16)
     results = np.asarray(transform(keys, same))
-    assert len({result.tobytes() for result in results}) > (1 if "flip" in name else 2)
+    assert len({result.tobytes() for result in results}) > (1 if name in TWO else 2)
     part = [3, 9]
     np.testing.assert_allclose(transform(keys[jnp.asarray(part)], same[:2]), results[part], atol=1)
     assert np.asarray(transform(KEY, same)).shape == results.shape
 
 
 def test_adjustments_with_probability_are_made_or_not(images):
+    images = 60 + images.repeat(2, 1) // 2
     for random, operation in (
         (augment.random_invert, augment.invert),
         (augment.random_equalize, augment.equalize),
