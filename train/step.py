@@ -30,7 +30,7 @@ from train.teacher import Teacher
 from train.use.views import average
 
 Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Any]  # arrays, and those of "tables"
 Loss = Callable[..., jax.Array]
 
 RAW = "raw_"  # begins the names of metrics of parameters that are not averaged

@@ -166,7 +166,7 @@ def test_the_teacher_sees_the_same_pixels():
     assert new.channel_order == "BGR"
     pixels = RANDOM.randint(0, 256, (2, 3, 3, 3), np.uint8)
     seen = renormalize(old, new, jnp.asarray(old.normalize(pixels)))
-    np.testing.assert_allclose(seen, new.normalize(pixels), atol=1e-5)
+    np.testing.assert_allclose(seen, new.normalize(pixels), atol=1e-4)  # of 255
     back = renormalize(new, old, seen)
     np.testing.assert_allclose(back, old.normalize(pixels), atol=1e-5)
 
@@ -174,7 +174,7 @@ def test_the_teacher_sees_the_same_pixels():
 @pytest.fixture
 def recipe(mnist_dir):
     config = lenet.get_config()
-    config.model.name = "mlp"
+    config.model.name, config.data.image_size = "mlp", 32  # the teacher's
     config.data.dir, config.data.train_split = str(mnist_dir), "train[:80]"
     config.data.eval_split, config.compile_cache = "test[:20]", ""
     config.batch_size, config.duration, config.mesh.data = 20, "2 epochs", 1
@@ -198,7 +198,7 @@ INTERVALS = Intervals(total=8, log=8, evaluate=8, checkpoint=8, steps_per_epoch=
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("distillation.teacher", "zoo/nothing", "distillation.teacher: .*zoo/nothing"),
+        ("distillation.teacher", "zoo/nothing", "distillation.teacher: No weights .nothing. "),
         ("model.num_classes", 12, "tells 10 classes apart, and the data have 12"),
     ],
 )

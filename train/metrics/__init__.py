@@ -7,6 +7,7 @@ there (float32 [N, K]). Figures are computed from these in float64 at the end.
 A recipe names those that it reports, see `reported`.
 """
 
+from train.metrics.by_name import Reported, reported
 from train.metrics.calibration import calibration_bins, calibration_error
 from train.metrics.confusion import (
     accuracy,
@@ -21,7 +22,6 @@ from train.metrics.confusion import (
     specificity,
     tversky_index,
 )
-from train.metrics.reported import Reported, reported
 from train.metrics.roc import auc, auc_one_vs_one
 from train.metrics.tables import brier, log_loss, top_k
 

@@ -97,9 +97,10 @@ class Scores:
     def add(self, total: dict, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> dict:
         """See `Table.add`."""
         start = total["next"]
+        corner = start, jnp.zeros_like(start)
         update = jax.lax.dynamic_update_slice
         return {
-            "logits": update(total["logits"], logits.astype(total["logits"].dtype), (start, 0)),
+            "logits": update(total["logits"], logits.astype(total["logits"].dtype), corner),
             "labels": update(total["labels"], labels.astype(jnp.int32), (start,)),
             "counts": update(total["counts"], mask != 0, (start,)),
             "next": start + len(labels),

@@ -42,11 +42,11 @@ def five_crops(image: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def ten_crops(image: np.ndarray, size: int) -> list[np.ndarray]:
-    """Returns the four corners, the centre, and their mirrors, in torchvision's order.
+    """Returns the five crops of an image and those of its mirror, in torchvision's order.
 
     Source: Krizhevsky et al. 2012, section 4.1; there of the central square of the image only.
     """
-    return mirrored(five_crops(image, size))
+    return [*five_crops(image, size), *five_crops(image[:, ::-1], size)]
 
 
 def googlenet_views(

@@ -99,6 +99,7 @@ def test_ten_crops(golden):
     assert (view == shown[4]).all()
 
 
+@pytest.mark.full
 @pytest.mark.recipe_goldens(golden=whole)
 def test_ten_crops_of_the_central_square(golden):
     pixels, model = image(golden["ten_crop"]["image"]), resnet18(golden)
@@ -106,6 +107,7 @@ def test_ten_crops_of_the_central_square(golden):
     assert_averages(member, member.decode(pixels), golden["ten_crop_alexnet"])
 
 
+@pytest.mark.full
 @pytest.mark.recipe_goldens(golden=whole)
 def test_the_central_square_and_its_mirror(golden):
     pixels, model = image(golden["ten_crop"]["image"]), resnet18(golden)
@@ -116,6 +118,7 @@ def test_the_central_square_and_its_mirror(golden):
     assert_averages(member, member.decode(pixels), golden["flip"])
 
 
+@pytest.mark.full
 @pytest.mark.recipe_goldens(golden=whole)
 def test_whole_images_at_several_scales(golden):
     rule, model = golden["multi_scale_dense"], resnet18(golden)
@@ -127,6 +130,7 @@ def test_whole_images_at_several_scales(golden):
     assert_averages(member, shown, rule)
 
 
+@pytest.mark.full
 @pytest.mark.recipe_goldens(golden=whole)
 def test_an_ensemble(golden):
     pixels, rule = image(golden["ten_crop"]["image"]), golden["ensemble"]

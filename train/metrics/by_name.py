@@ -125,7 +125,7 @@ def _of_tables(text: str, rows: int) -> tuple[str, Table, Figure]:
     near = difflib.get_close_matches(text, EXAMPLES, n=3, cutoff=0.4) or EXAMPLES
     raise TrainError(
         f"eval.metrics: {text!r} is not known; there are {', '.join(near)}, see "
-        "train.metrics.reported. A function of your own is named as module:function."
+        "docs/losses_and_metrics.md. A function of your own is named as module:function."
     )
 
 
