@@ -174,7 +174,7 @@ class StandIn(nn.Module):
         x = nn.BatchNorm(not train, name="stem_norm", dtype=self.dtype)(x).mean((1, 2))
         x = x + self.param("pos_embed", nn.initializers.zeros, (1, 4))
         for i in range(1, self.auxiliary + 1):
-            self.sow("intermediates", f"aux{i}", nn.Dense(self.num_classes, name=f"aux{i}")(x))
+            self.sow("intermediates", f"aux{i}", nn.Dense(self.num_classes, name=f"aux_head{i}")(x))
         return nn.Dense(self.num_classes, name="head")(x).astype(jnp.float32)
 
 
