@@ -70,5 +70,5 @@ def get_config(arg: str = "") -> ConfigDict:
     if variant == "paper":
         config.progressive.changes += (("model.options.dropout", _growing(0.1, dropout)),)
     config.eval.image_size = eval_size
-    config.eval.crop = 1.0
+    config.eval.crop = 0.0  # the whole image becomes a square
     return base.finish(config, arg)

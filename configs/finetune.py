@@ -16,6 +16,7 @@ The lecture's ways, from the least data to the most:
 Command   python -m train --config=configs/finetune.py --config.model.name=resnet50
           --config.init.weights=torchvision/resnet50:IMAGENET1K_V2
           --config.data.name=folder:PATH --workdir=...
+Paper     none: the lecture's "feature extraction" and "fine-tuning"
 Hardware  anything; minutes on a laptop for some hundred images
 Published none
           :transformer none

@@ -11,6 +11,7 @@ Differs from big_vision: images are resized by an antialiased bilinear filter in
 over areas.
 
 Command   python -m train --config=configs/transfer_big_vision.py:cifar100 --workdir=...
+Paper     How to train your ViT?, arXiv:2106.10270, section 4; google-research/big_vision
 Hardware  authors: TPU
 Published CIFAR-10 98.55, CIFAR-100 91.35, Pets 93.78, Flowers 99.43, ImageNet 83.27 top-1
           (big_vision/configs/transfer.py, mean of five)

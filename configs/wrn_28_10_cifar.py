@@ -57,6 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.eval_split = "test"
         config.duration = "160 epochs"
         config.augment.crop = "none"
+        config.augment.padding = 0
         config.augment.flip = False
         config.schedule.learning_rate = 0.01
         config.schedule.boundaries = ("80 epochs", "120 epochs")

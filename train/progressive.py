@@ -42,7 +42,7 @@ def stages(config: ConfigDict, total: int) -> list[Stage]:
     """
     number = config.progressive.stages
     bounds = [round(total * i / number) for i in range(number + 1)]
-    parts = zip(bounds, bounds[1:], stage_configs(config), strict=True)
+    parts = zip(bounds[:-1], bounds[1:], stage_configs(config), strict=True)
     return [Stage(*part) for part in parts if part[0] < part[1]]
 
 

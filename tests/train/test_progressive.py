@@ -64,7 +64,7 @@ def test_one_stage_is_the_recipe():
         ),
         ("changes", (("batch_size", (2, 4, 8)),), "batch_size cannot change from stage to stage"),
         (
-            "values",
+            "changes",
             (("optimizer.name", ("sgd",) * 3),),
             "keys of augment, mix, loss, model.options",
         ),
