@@ -12,8 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo import registry, traced_layers
-from zoo.depth import depth
+from zoo import macs, registry
+from zoo.depth import depth_of
+from zoo.kernels import platform
 
 TABLE = Path(__file__).parent / "data" / "counts.csv"
 _GATES = {"se", "squeeze_excite"}  # names of squeeze-and-excitation
@@ -45,15 +46,18 @@ def count(name: str, image_size: int | None = None) -> Counts:
     Raises:
       ValueError: There is no such model, or it takes no images of this size.
     """
-    found, info = traced_layers.layers(name, image_size=image_size), registry.info(name)
+    model, info = registry.create(name), registry.info(name)
     variables = registry.abstract_variables(name, image_size)
     size = image_size or info.image_size
     image = jax.ShapeDtypeStruct((1, size, size, info.channels), jnp.float32)
+    with platform.tracing(platform.NATIVE):
+        program = jax.make_jaxpr(model.apply)(variables, image).jaxpr
+    scopes = macs.of_program(program)
     return Counts(
         params=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        macs=sum(layer.macs for layer in found),
-        gate_macs=sum(layer.macs for layer in found if _GATES & {*layer.path.split("/")}),
-        depth=depth(registry.create(name).apply, variables, image),
+        macs=scopes.total(),
+        gate_macs=sum(n for scope, n in scopes.items() if _GATES & {*scope.split("/")}),
+        depth=depth_of(program),
     )
 
 

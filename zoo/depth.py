@@ -1,5 +1,6 @@
 """Depth of a network: how many layers an image passes on its longest way, read in its program."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,11 @@ def depth(function: Callable, *args: Any, poolings: bool = False) -> int:
       poolings: Whether poolings count as well, as in GoogLeNet's "27 layers".
     """
     with platform.tracing(platform.NATIVE):
-        program = jax.make_jaxpr(function)(*args).jaxpr
+        return depth_of(jax.make_jaxpr(function)(*args).jaxpr, poolings)
+
+
+def depth_of(program: core.Jaxpr, poolings: bool = False) -> int:
+    """Returns what `depth` does, of a program of JAX's own operations that was traced already."""
     return _Counter(poolings).outputs(program, [None] * (len(program.invars) - 1) + [0])[0] or 0
 
 
@@ -57,20 +62,24 @@ class _Counter:
 
     def _through(self, equation: core.JaxprEqn, given: list[int | None]) -> int:
         """The depth after one operation."""
-        name, after = equation.primitive.name, equation.outvars[0].aval
-        shapes = [variable.aval.shape for variable in equation.invars]
+        name, after = equation.primitive.name, _shape(equation.outvars[0])
+        shapes = [_shape(variable) for variable in equation.invars]
         depths = [
-            0 if _is_stretched(shape, after.shape) else depth
+            0 if _is_stretched(shape, after) else depth
             for shape, depth in zip(shapes, given, strict=True)
             if depth is not None
         ]
-        before = equation.invars[0].aval
-        if name == "broadcast_in_dim" and after.size > before.size:
+        before = shapes[0]
+        if name == "broadcast_in_dim" and math.prod(after) > math.prod(before):
             return 0
         is_layer = name in _PRODUCTS and len(depths) == 1
-        is_mean = name == "reduce_sum" and len(before.shape) == 4 and len(after.shape) == 2
+        is_mean = name == "reduce_sum" and len(before) == 4 and len(after) == 2
         is_pooling = self.poolings and (name in _POOLINGS or is_mean)
         return max(depths) + (is_layer or is_pooling)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
 
 
 def _is_stretched(shape: Sequence[int], to: Sequence[int]) -> bool:

@@ -1,5 +1,7 @@
 """Computes the chapter on Inception, residual networks, and what came after."""
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -133,46 +135,23 @@ fusion = others = shortcuts
 
 def senet(compare) -> str:
     """The table of squeeze-and-excitation with GFLOPs counted here."""
-    columns = [Column("network")]
-    heads = (
-        "original",
-        "again: top-1, top-5",
-        "GFLOPs",
-        "here",
-        "",
-        "with gates",
-        "GFLOPs",
-        "here",
-        "",
-    )
-    columns += [Column(head) for head in heads]
+    heads = ("network", "original", "again", "GFLOPs", "here", "", "with gates", "GFLOPs", "here")
+    columns = [Column(head) for head in (*heads, "", "remark")]
+    with (Path(__file__).parent / "remarks.csv").open(newline="") as file:
+        remarks = {row["name"]: row["remark"] for row in csv.DictReader(file)}
+
+    def errors(row: dict[str, str], kind: str) -> str:
+        return " / ".join(filter(None, (row[f"{kind}_top{k}_error"] for k in (1, 5))))
+
     rows = []
     for row in charts.read_rows("senet"):
-        found = summary.layers(row["model"])
-        gates = [
-            layer.macs for layer in found if {"se", "squeeze_excite"} & {*layer.path.split("/")}
-        ]
-        whole = sum(layer.macs for layer in found)
-        marks = [
-            compare(f"{row[key]} G", value)
-            for key, value in (("plain_gflops", whole - sum(gates)), ("se_gflops", whole))
-        ]
-        errors = [
-            " / ".join(filter(None, (row[f"{kind}_top1_error"], row[f"{kind}_top5_error"])))
-            for kind in ("original", "plain", "se")
-        ]
-        plain, gated = ((text, mark) for mark, text in marks)
-        rows.append(
-            (
-                row["name"],
-                *errors[:2],
-                row["plain_gflops"],
-                *plain,
-                errors[2],
-                row["se_gflops"],
-                *gated,
-            )
-        )
+        found = counts.count(row["model"])
+        plain, gated = row["plain_gflops"], row["se_gflops"]
+        mark, text = compare(f"{plain} G", found.macs - found.gate_macs)
+        mark_gated, text_gated = compare(f"{gated} G", found.macs)
+        cells = [row["name"], errors(row, "original"), errors(row, "plain"), plain, text, mark]
+        cells += [errors(row, "se"), gated, text_gated, mark_gated, remarks.get(row["name"], "")]
+        rows.append(cells)
     return render(columns, [Group("", rows)], "markdown")
 
 

@@ -1,12 +1,11 @@
 """Counts all models anew into zoo/data/counts.csv, which charts read.
 
-    python docs/tools/counts.py          (a quarter of an hour)
+    python docs/tools/counts.py          (some minutes)
 
 Each model at its own image size, and at those of zoo/data/charts.
 """
 
 import csv
-from collections.abc import Iterator
 
 import zoo
 from zoo.counts import TABLE, Counts, count
@@ -20,13 +19,10 @@ def keys() -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def rows() -> Iterator[tuple]:
-    for name, size in keys():
-        yield name, size, *count(name, size)
-
-
 if __name__ == "__main__":
-    lines = [("model", "image_size", *Counts._fields), *rows()]
     with TABLE.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
-    print(f"{len(lines) - 1} counts in {TABLE}")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("model", "image_size", *Counts._fields))
+        for name, size in keys():
+            writer.writerow((name, size, *count(name, size)))
+            file.flush()

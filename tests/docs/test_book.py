@@ -150,6 +150,5 @@ def test_remarks_are_on_rows_of_the_survey(book):
 
     with (book.FOLDER / "remarks.csv").open(newline="") as file:
         remarks = list(csv.DictReader(file))
-    assert {row["name"] for row in remarks} <= {
-        row["name"] for row in charts.read_rows("transformers")
-    }
+    names = {row["name"] for table in ("transformers", "senet") for row in charts.read_rows(table)}
+    assert {row["name"] for row in remarks} <= names

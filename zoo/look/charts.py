@@ -22,7 +22,7 @@ def model_rows(infos: Iterable[registry.Info]) -> list[dict[str, Any]]:
     """One row of figures for each model whose accuracy is known, cheapest first."""
     rows = []
     for info in infos:
-        if info.protocol is None:
+        if info.top1 is None or info.protocol is None:
             continue
         counted = counts.known(info.name)
         rows.append(
