@@ -16,16 +16,20 @@ from ml_collections import ConfigDict
 import zoo
 from configs.functions import is_reference
 from train import losses, step
+from train.averages import make_average
 from train.data import Data
-from train.durations import Intervals
+from train.durations import Intervals, to_steps
 from train.errors import TrainError
 from train.functions import check_options, find, find_all
 from train.layer_decay import layer_factors
-from train.optimizers import make_optimizer, make_schedule
+from train.optimizers import make_optimizer
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
+from train.schedules import make_schedule
 from train.sharding import state_shardings
 from zoo import registry
 from zoo.kernels import platform
+
+PRECISE_IMAGES = 8192  # from which SWA's statistics are estimated if the recipe says nothing: pycls
 
 
 def register_model(config: ConfigDict) -> ConfigDict:
@@ -87,9 +91,14 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
     schedule = make_schedule(config, intervals)
     model, factors = make_model(config.model, data.num_classes), None
     if config.optimizer.layer_decay != 1:
-        images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
-        images = jax.eval_shape(data.normalize, images)
-        factors = layer_factors(model, images, config.optimizer.layer_decay)
+        shape = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
+        shape = jax.eval_shape(data.normalize, shape)
+        factors = layer_factors(model, shape, config.optimizer.layer_decay)
+    images = config.batch_norm_images or (PRECISE_IMAGES if config.swa.start else 0)
+
+    def steps(duration: str) -> int:
+        return to_steps(duration, len(data.train), config.batch_size)
+
     return step.Task(
         model=model,
         optimizer=make_optimizer(config.optimizer, schedule, factors),
@@ -104,7 +113,11 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         metrics=find_all("eval.metrics", config.eval.metrics),
         auxiliary_weights=tuple(config.loss.auxiliary_weights),
         batch_norm=config.batch_norm,
-        ema_decay=config.ema.decay,
+        average=make_average(config, steps, reestimated=images > 0),
+        accumulate=config.optimizer.accumulate,
+        sam_radius=config.optimizer.sam_radius,
+        sam_adaptive=config.optimizer.sam_adaptive,
+        batch_norm_images=images,
         freeze=config.optimizer.freeze,
     )
 
