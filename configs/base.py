@@ -23,6 +23,9 @@ def get_config() -> ConfigDict:
     config.duration = "10 epochs"  # how long to train
     # BatchNorm statistics: "global" over the whole batch, or "per_device" (less communication).
     config.batch_norm = "global"
+    # Before each evaluation, statistics of BatchNorm are the plain average over so many training
+    # images ("precise BN"), instead of the running ones. 0: not so; after swa.start: 8192.
+    config.batch_norm_images = 0
     # Folder of compiled programs, kept between runs; "auto": in the user's cache folder, "": none.
     config.compile_cache = "auto"
 
@@ -138,16 +141,27 @@ def get_config() -> ConfigDict:
     config.distillation.temperature = 1.0  # of the soft kinds
 
     config.optimizer = Section()
-    # An optimizer of optax, "diagonal_levenberg_marquardt", or "module:function" of
-    # (learning_rate, **options) -> optax.GradientTransformation.
+    # An optimizer of optax or optax.contrib, one of train.optimizers.RULES, or "module:function" of
+    # (learning_rate, **options) -> optax.GradientTransformation. "optax:lamb" is optax's own where
+    # we have a reference's rule of that name. See docs/optimizers_and_schedules.md.
     config.optimizer.name = "sgd"
     config.optimizer.options = ConfigDict()  # arguments besides learning rate and weight decay
-    # Decoupled if the optax optimizer has such an argument (adamw, lamb), else L2 as in SGD.
+    # Part of the rule if the optimizer has such an argument (adamw, lamb), else L2 as in SGD.
     config.optimizer.weight_decay = 0.0
-    config.optimizer.weight_decay_exclude = (
-        ""  # regular expression, searched in "block/conv/kernel"
-    )
+    # What does not decay: a regular expression, searched in "block/conv/kernel"; "(bias|scale)$":
+    # biases and norms. And whether all that has one axis does not either.
+    config.optimizer.weight_decay_exclude = ""
+    config.optimizer.weight_decay_exclude_1d = False
     config.optimizer.clip_norm = 0.0  # largest norm of the gradient; 0: no clipping
+    config.optimizer.clip_value = 0.0  # largest absolute value in the gradient; 0: no clipping
+    # Largest norm of a unit's gradient by that of its parameters, not of the classifier; 0: none.
+    config.optimizer.clip_agc = 0.0
+    config.optimizer.clip_agc_eps = 1e-3  # least norm of parameters that counts
+    # The gradient of a batch is computed in so many parts, one after the other, to save memory. A
+    # step, and all that counts steps, is still an update on batch_size images.
+    config.optimizer.accumulate = 1
+    config.optimizer.sam_radius = 0.0  # sharpness-aware minimization: two gradients a step; 0: none
+    config.optimizer.sam_adaptive = False  # ASAM
     # Regular expression, searched in paths as init.skip: what it matches is not trained, and
     # BatchNorms that it matches keep their statistics and normalize by them. "": all are trained.
     config.optimizer.freeze = ""
@@ -158,14 +172,23 @@ def get_config() -> ConfigDict:
     config.optimizer.multipliers = ()
 
     config.schedule = Section()
-    # "constant", "steps", "linear", "cosine", or "module:function" of (learning_rate, steps,
-    # **options) -> (step -> rate), over the steps after the warmup.
+    # "constant", "steps", "linear", "polynomial", "exponential", "cosine", "restarts", "one_cycle",
+    # "reciprocal_sqrt", "plateau", or "module:function" of (learning_rate, steps, **options) ->
+    # (step -> rate), over the steps after the warmup.
     config.schedule.name = "constant"
-    config.schedule.options = ConfigDict()  # further arguments of the function
+    config.schedule.options = ConfigDict()  # further arguments: power, factor, every, patience, ...
     config.schedule.learning_rate = 0.1  # the peak, for this recipe's batch size
+    config.schedule.per = "step"  # or "epoch": the rate is constant within each epoch
     config.schedule.warmup = "0 steps"  # duration of the linear warmup from schedule.start
     config.schedule.start = 0.0  # learning rate of the first step of the warmup
-    config.schedule.end = 0.0  # final learning rate, of "linear" and "cosine"
+    config.schedule.end = 0.0  # final learning rate, which "exponential" and "plateau" never pass
+    # Duration at the end: "linear", "polynomial", "cosine" and "one_cycle" stay at their last rate,
+    # all others fall linearly to schedule.end.
+    config.schedule.cooldown = "0 steps"
+    # How warmup and rest are joined. "": one after the other (PyTorch, optax). "timm": the warmup
+    # replaces the beginning of the rest; "deit": so, and each epoch has the rate of the one before.
+    # "convnext": the last step of the warmup is at the peak. "pycls": it multiplies the rest.
+    config.schedule.convention = ""
     config.schedule.boundaries = ()  # of "steps": durations such as "30 epochs"
     config.schedule.factors = ()  # of "steps": one factor per boundary
 
@@ -181,6 +204,21 @@ def get_config() -> ConfigDict:
     config.ema = Section()
     # Moving average of the parameters, which is evaluated beside them, and kept; 0: none.
     config.ema.decay = 0.0
+    # How it begins: "tensorflow" (num_updates), "torchvision", "timm"; "": as "tensorflow", whose
+    # number of updates is the one before the update. See train.averages.
+    config.ema.convention = ""
+    config.ema.options = (
+        ConfigDict()
+    )  # of "timm": use_warmup, warmup_gamma, warmup_power, min_decay
+    config.ema.every = "1 steps"  # from one average to the next
+    config.ema.start = "0 steps"  # until then the average is a copy
+    config.ema.batch_stats = False  # whether statistics of BatchNorm are averaged too
+
+    config.swa = Section()
+    # Plain average of the parameters, from the end of this duration on; "": none. It is evaluated
+    # with statistics of BatchNorm of its own, see batch_norm_images.
+    config.swa.start = ""
+    config.swa.every = "1 epoch"  # from one that is averaged to the next
 
     config.eval = Section()
     config.eval.every = "1 epoch"  # and at the end; "0 steps": only there
@@ -281,6 +319,12 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.schedule.boundaries = tuple(
         f"{1 + i} steps" for i in range(len(config.schedule.boundaries))
     )
+    if config.schedule.cooldown != "0 steps":
+        config.schedule.cooldown = "1 steps"
+    config.optimizer.accumulate = min(2, config.optimizer.accumulate)
+    if config.swa.start:
+        config.swa.start, config.swa.every = "2 steps", "1 steps"
+    config.batch_norm_images = min(4, config.batch_norm_images)
     config.log.every = "1 steps"
     config.eval.every = config.checkpoint.every = "3 steps"
     return config

@@ -17,18 +17,22 @@ import zoo
 from configs.functions import is_reference
 from train import losses, step
 from train.augmentation import make_mixing
+from train.averages import make_average
 from train.data import Data
-from train.durations import Intervals
+from train.durations import Intervals, to_steps
 from train.errors import TrainError
 from train.functions import check_options, find
 from train.layer_decay import layer_factors
 from train.metrics import reported
-from train.optimizers import make_optimizer, make_schedule
+from train.optimizers import make_optimizer
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
+from train.schedules import make_schedule
 from train.sharding import state_shardings
 from train.teacher import open_teacher
 from zoo import registry
 from zoo.kernels import platform
+
+PRECISE_IMAGES = 8192  # from which SWA's statistics are estimated if the recipe says nothing: pycls
 
 
 def register_model(config: ConfigDict) -> ConfigDict:
@@ -92,14 +96,19 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
     found = reported(config.eval.metrics, rows=rows, matrix=config.eval.confusion)
     model, factors = make_model(config.model, data.num_classes), None
     if config.optimizer.layer_decay != 1:
-        images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
-        images = jax.eval_shape(data.normalize, images)
-        factors = layer_factors(model, images, config.optimizer.layer_decay)
+        shape = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
+        shape = jax.eval_shape(data.normalize, shape)
+        factors = layer_factors(model, shape, config.optimizer.layer_decay)
     mix = make_mixing(config, data.num_classes, data.examples_per_epoch)
     loss = config.loss
     if mix and config.mix.convention != "torchvision":  # which smooths in the loss, others before
         loss = loss.copy_and_resolve_references()
         loss.label_smoothing = 0.0
+    images = config.batch_norm_images or (PRECISE_IMAGES if config.swa.start else 0)
+
+    def steps(duration: str) -> int:
+        return to_steps(duration, data.examples_per_epoch, config.batch_size)
+
     return step.Task(
         model=model,
         optimizer=make_optimizer(config.optimizer, schedule, factors),
@@ -120,7 +129,11 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         teacher=open_teacher(config, data),
         auxiliary_weights=tuple(config.loss.auxiliary_weights),
         batch_norm=config.batch_norm,
-        ema_decay=config.ema.decay,
+        average=make_average(config, steps, reestimated=images > 0),
+        accumulate=config.optimizer.accumulate,
+        sam_radius=config.optimizer.sam_radius,
+        sam_adaptive=config.optimizer.sam_adaptive,
+        batch_norm_images=images,
         freeze=config.optimizer.freeze,
         total_steps=intervals.total,
     )

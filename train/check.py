@@ -15,6 +15,7 @@ from configs.keys import flat
 from input_pipeline.augment import erasing, mixing
 from input_pipeline.resize import INTERPOLATIONS
 from input_pipeline.transforms import RANDOM
+from train import averages, schedules
 from train.augmentation import make_mixing, make_policy_of
 from train.build import make_loss, make_model
 from train.data import model_info
@@ -23,7 +24,9 @@ from train.errors import TrainError
 from train.functions import find_all
 from train.losses.distillation import KINDS
 from train.metrics import reported
-from train.optimizers import make_optimizer, make_schedule
+from train.optimizers import make_optimizer
+from train.plateau import Plateau
+from train.schedule_free import SCHEDULE_FREE
 from train.use.views import AVERAGES
 from zoo.representation import REPRESENTATIONS
 
@@ -58,7 +61,18 @@ def check_model(config: ConfigDict) -> None:
     make_policy_of(config.augment)
     make_mixing(config, num_classes=10, examples=1)
     epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
-    make_optimizer(config.optimizer, make_schedule(config, epoch))
+    schedule = schedules.make_schedule(config, epoch)
+    make_optimizer(config.optimizer, schedule)
+    if isinstance(schedule, Plateau) and schedule.rule.name not in known and not callbacks:
+        raise TrainError(
+            f"schedule.options.metric={schedule.rule.metric}: evaluations have {', '.join(known)}."
+        )
+    average = averages.make_average(config, lambda duration: 1, reestimated=False)
+    if average and config.optimizer.name in SCHEDULE_FREE:
+        raise TrainError(
+            f"optimizer.name={config.optimizer.name} has an average of its own: leave out "
+            "ema.decay and swa.start."
+        )
     _check_sizes(config, model, info)
 
 
@@ -227,6 +241,11 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": _number(0),
     "optimizer.weight_decay_exclude": _EXPRESSION,
     "optimizer.clip_norm": _number(0),
+    "optimizer.clip_value": _number(0),
+    "optimizer.clip_agc": _number(0),
+    "optimizer.clip_agc_eps": _number(0, above=True),
+    "optimizer.accumulate": _whole(1),
+    "optimizer.sam_radius": _number(0),
     "optimizer.freeze": _EXPRESSION,
     "optimizer.layer_decay": _number(0, 1, above=True),
     "optimizer.multipliers": (
@@ -234,7 +253,10 @@ RULES: dict[str, Rule] = {
         'pairs of a regular expression and a number from 0 on, such as (("^head", 10.0),)',
     ),
     "schedule.learning_rate": _number(0, above=True),
+    "schedule.per": _one_of("step", "epoch"),
     "schedule.warmup": _DURATION,
+    "schedule.cooldown": _DURATION,
+    "schedule.convention": _one_of(*schedules.CONVENTIONS),
     "schedule.start": _number(0),
     "schedule.end": _number(0),
     "schedule.boundaries": (
@@ -256,6 +278,12 @@ RULES: dict[str, Rule] = {
         '(("model.options.dropout", (0.1, 0.2, 0.3)),)',
     ),
     "ema.decay": _number(0, 1, below=True),
+    "ema.convention": _one_of(*averages.CONVENTIONS),
+    "ema.every": _DURATION,
+    "ema.start": _DURATION,
+    "swa.start": (lambda value: not value or _duration(value), _DURATION[1] + ', or ""'),
+    "swa.every": _DURATION,
+    "batch_norm_images": _whole(0),
     "augment.operations": _NAMES,
     "augment.host_operations": _NAMES,
     "eval.metrics": (

@@ -64,7 +64,7 @@ class ModelFile:
         best = self._is_best(evaluation)
         variables: dict[str, Any] = {"params": state.eval_params}
         if state.batch_stats:
-            variables["batch_stats"] = state.batch_stats
+            variables["batch_stats"] = state.eval_batch_stats
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 

@@ -10,7 +10,9 @@ from configs import base
 from configs.keys import flat
 
 # Sections whose keys a recipe need not have: they are arguments of what the recipe names.
-FREE = re.compile(r"((?:model|loss|optimizer|schedule)\.options|augment\.policy_options)\.(\w+)")
+FREE = re.compile(
+    r"((?:model|loss|optimizer|schedule|ema)\.options|augment\.policy_options)\.(\w+)"
+)
 
 
 def take_out(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:

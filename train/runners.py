@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from input_pipeline import loader, order
 from input_pipeline.example import Source
 from train import step
+from train.batch_norm import batches_of, reestimated
 from train.data import Data, check_labels
 from train.durations import Intervals
 from train.sharding import BATCH, REPLICATED, state_shardings
@@ -45,6 +46,10 @@ class Runner(Protocol):
         """
         ...
 
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """Returns the state that is evaluated: with `Task.batch_norm_images`, other statistics."""
+        ...
+
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """Evaluates every image of the split once; `check` is called between batches."""
         ...
@@ -63,7 +68,7 @@ class OnDeviceRunner:
         data: Data,
         batch_sizes: tuple[int, int],
     ):
-        self._seed, self._num_examples = task.seed, len(data.train)
+        self._task, self._seed, self._num_examples = task, task.seed, len(data.train)
         self._placing = {"repeats": data.repeats, "replicas": data.replicas}
         self._batch_size, eval_batch_size = batch_sizes
         self._max_steps = intervals.max_steps_per_call
@@ -136,6 +141,16 @@ class OnDeviceRunner:
             throttle(metrics)
             yield state, metrics, start + index + 1
 
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """See `Runner.evaluated`."""
+        if not self._task.batch_norm_images:
+            return state
+        count = batches_of(self._task.batch_norm_images, self._batch_size, self._num_examples)
+        rows = order.indices(self._seed, 0, count * self._batch_size, self._num_examples)
+        rows = rows.astype(np.int32).reshape(count, self._batch_size)
+        batches = (step.take_batch(self.train_data, _put(row, self._row)) for row in rows)
+        return reestimated(self._task, state, batches)
+
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """See `Runner.evaluate`."""
         metrics, (rows, masks) = self._empty_eval_metrics(), self._eval_rows
@@ -161,7 +176,8 @@ class StreamingRunner:
         batch_sizes: tuple[int, int],
         workers: int,
     ):
-        self._seed, self._data, self._last_step = task.seed, data, intervals.total
+        self._task, self._seed, self._data = task, task.seed, data
+        self._last_step = intervals.total
         self._batch_size, self._eval_batch_size = batch_sizes
         self._workers = (os.cpu_count() or 1) if workers < 0 else workers
         self._shard = (jax.process_index(), jax.process_count())
@@ -208,6 +224,24 @@ class StreamingRunner:
             self._next_step = index + 1
             throttle(metrics)
             yield state, metrics, index + 1
+
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """See `Runner.evaluated`."""
+        if not self._task.batch_norm_images:
+            return state
+        count = batches_of(self._task.batch_norm_images, self._batch_size, len(self._data.train))
+        batches = loader.train_batches(
+            self._data.train,
+            self._data.train_transform,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            start_step=0,
+            num_steps=count,
+            shard=self._shard,
+            workers=self._workers,
+        )
+        on_device = (self._to_device(batch, self._data.train) for batch in batches)
+        return reestimated(self._task, state, on_device)
 
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """See `Runner.evaluate`."""

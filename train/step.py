@@ -22,9 +22,13 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding
 
 from train import losses
+from train.averages import Average
 from train.errors import TrainError
 from train.freeze import frozen_statistics
+from train.gradients import accumulated, sharpness_aware
 from train.metrics.tables import Table
+from train.plateau import learning_rate
+from train.schedule_free import averaged_parameters
 from train.sharding import BATCH, REPLICATED
 from train.teacher import Teacher
 from train.use.views import average
@@ -49,7 +53,9 @@ class TrainState:
       step: int32 [], number of steps done.
       params, batch_stats: the model's collections.
       opt_state: state of the optimizer.
-      ema_params: exponential moving average of the parameters; {} if the recipe has none.
+      ema_params: average of the parameters, or of {"params": ..., "batch_stats": ...} if
+        `average.batch_stats`; {} if the recipe has none.
+      average: rule of the average, constant; None if the recipe has none.
     """
 
     step: jax.Array
@@ -57,11 +63,35 @@ class TrainState:
     batch_stats: dict
     opt_state: optax.OptState
     ema_params: dict
+    average: Average | None = struct.field(pytree_node=False, default=None)
 
     @property
     def eval_params(self) -> dict:
-        """The parameters that are evaluated and exported: the moving average if there is one."""
-        return self.ema_params or self.params
+        """The parameters that are evaluated and exported: the average if there is one."""
+        if self.average is None:
+            averaged: Any = averaged_parameters(self.opt_state, self.params)
+            return self.params if averaged is None else averaged
+        average = self.ema_params["params"] if self.average.batch_stats else self.ema_params
+        return self._from_first_average(average, self.params)
+
+    @property
+    def eval_batch_stats(self) -> dict:
+        """The statistics of BatchNorm with which `eval_params` are evaluated."""
+        if self.average is None or not self.average.batch_stats:
+            return self.batch_stats
+        return self._from_first_average(self.ema_params["batch_stats"], self.batch_stats)
+
+    def with_eval_statistics(self, batch_stats: dict) -> "TrainState":
+        """Returns the state with other `eval_batch_stats`."""
+        if self.average is None or not self.average.batch_stats:
+            return self.replace(batch_stats=batch_stats)
+        return self.replace(ema_params=self.ema_params | {"batch_stats": batch_stats})
+
+    def _from_first_average(self, average: dict, current: dict) -> dict:
+        if not self.average or not self.average.first:
+            return average
+        ready = self.step >= self.average.first
+        return jax.tree.map(lambda a, b: jnp.where(ready, a, b), average, current)
 
 
 @dataclass(frozen=True)
@@ -91,7 +121,11 @@ class Task:
       teacher: whose predictions the model learns too; None for none.
       auxiliary_weights: weight of each auxiliary head's loss, in the order of the heads' names.
       batch_norm: BatchNorm statistics over the "global" batch, or "per_device".
-      ema_decay: decay of the moving average of the parameters; 0 for none.
+      average: of the parameters; None for none.
+      accumulate: parts in which the gradient of a batch is computed, see `train.gradients`.
+      sam_radius, sam_adaptive: of sharpness-aware minimization, see `train.gradients`; 0 for none.
+      batch_norm_images: images from which statistics of BatchNorm are estimated before each
+        evaluation, see `train.batch_norm`; 0 for the running ones.
       freeze: expression for what is not trained, see `train.freeze`.
       total_steps: number of steps of the run, of which a model that has a `progress` is told the
         share that is done: scheduled drop path and DropBlock follow from it.
@@ -116,7 +150,11 @@ class Task:
     teacher: Teacher | None = None
     auxiliary_weights: tuple[float, ...] = ()
     batch_norm: str = "global"
-    ema_decay: float = 0.0
+    average: Average | None = None
+    accumulate: int = 1
+    sam_radius: float = 0.0
+    sam_adaptive: bool = False
+    batch_norm_images: int = 0
     freeze: str = ""
     total_steps: int = 1
 
@@ -138,13 +176,14 @@ def init_state(task: Task, weights: dict | None = None) -> TrainState:
     images = jnp.zeros((1, *task.image_shape), jnp.uint8)
     variables: Any = task.model.init(keys, task.normalize(images), train=False)
     variables = _merged(variables, weights or {})
-    params = variables["params"]
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         opt_state=task.optimizer.init(params),
-        ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else {},
+        ema_params=task.average.init(params, batch_stats) if task.average else {},
+        average=task.average,
     )
 
 
@@ -177,8 +216,10 @@ def train_step(
     params = jax.lax.with_sharding_constraint(state.params, NamedSharding(task.mesh, REPLICATED))
     progress = jnp.minimum(state.step / task.total_steps, 1.0)
     compute = partial(gradients_and_metrics, task, progress=progress)
+    compute = accumulated(compute, task.accumulate)
     if task.batch_norm == "per_device":
         compute = _average_over_devices(compute, task.mesh)
+    compute = sharpness_aware(compute, task.sam_radius, task.sam_adaptive, task.freeze)
     taught = None
     if task.teacher:
         taught = task.teacher(teacher, images[:, 0] if images.ndim == 5 else images)
@@ -187,16 +228,16 @@ def train_step(
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    state = TrainState(
+    rate = jnp.asarray(learning_rate(task.schedule, state.opt_state, state.step), jnp.float32)
+    state = state.replace(
         step=state.step + 1,
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema_params=_moving_average(task.ema_decay, state, params),
+        ema_params=_next_average(state, params, batch_stats),
     )
-    learning_rate = jnp.asarray(task.schedule(state.step - 1), jnp.float32)
     nonfinite_step = jnp.where(jnp.isfinite(metrics["loss"]), -1, state.step)
-    return state, metrics | {"learning_rate": learning_rate, "nonfinite_step": nonfinite_step}
+    return state, metrics | {"learning_rate": rate, "nonfinite_step": nonfinite_step}
 
 
 def gradients_and_metrics(
@@ -371,27 +412,26 @@ def _sum_metrics(
     }
 
 
-def _moving_average(decay: float, state: TrainState, params: dict) -> dict:
-    """The next average; early on it follows faster, as TensorFlow's with `num_updates` does."""
-    if not decay:
+def _next_average(state: TrainState, params: dict, batch_stats: dict) -> dict:
+    if state.average is None:
         return {}
-    rate = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    return jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, state.ema_params, params)
+    new = state.average.averaged(params, batch_stats)
+    return state.average.update(state.step, state.ema_params, new)
 
 
 def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
     """Returns the metrics of an evaluation batch.
 
-    With a moving average they are those of the averaged parameters, and those of the parameters
+    With an average they are those of the averaged parameters, and those of the parameters
     themselves are there too: "raw_loss", "raw_top1", ...
     """
     return eval_step_accumulating(task, state, empty_eval_metrics(task), batch)
 
 
-def _eval_logits(task: Task, params: dict, state: TrainState, images: jax.Array) -> jax.Array:
+def _eval_logits(task: Task, params: dict, batch_stats: dict, images: jax.Array) -> jax.Array:
     """Logits [B, K] of images [B, H, W, C], or the average of their views [B, V, H, W, C]."""
     params = jax.lax.with_sharding_constraint(params, NamedSharding(task.mesh, REPLICATED))
-    variables = {"params": params, "batch_stats": state.batch_stats}
+    variables = {"params": params, "batch_stats": batch_stats}
     pixels = task.normalize(images.reshape(-1, *images.shape[-3:]))
     logits: Any = task.model.apply(variables, pixels, train=False)
     if images.ndim == 4:
@@ -415,13 +455,13 @@ def empty_metrics() -> Metrics:
 def empty_eval_metrics(task: Task) -> Metrics:
     """Returns the metrics of no evaluation batches."""
     names = ["loss", "top1", "top5", *task.metrics]
-    names += [f"{RAW}{name}" for name in names] if task.ema_decay else []
+    names += [f"{RAW}{name}" for name in names] if task.average else []
     metrics = {name: jnp.zeros((), jnp.float32) for name in [*names, "examples"]}
     if not task.tables:
         return metrics
     empty = {name: table.empty(_num_classes(task)) for name, table in task.tables.items()}
     return metrics | {
-        f"{prefix}{TABLES}": empty for prefix in ("", RAW)[: 1 + bool(task.ema_decay)]
+        f"{prefix}{TABLES}": empty for prefix in ("", RAW)[: 1 + (task.average is not None)]
     }
 
 
@@ -464,10 +504,11 @@ def eval_step_accumulating(
     """As `eval_step`, with the metrics of the batch added to `metrics`."""
     labels, mask = batch["label"], batch["mask"]
     more, tables = {}, {}
-    for prefix, params in (("", state.eval_params), (RAW, state.params)):
-        if prefix and not task.ema_decay:
-            break
-        logits = _eval_logits(task, params, state, batch["image"])
+    evaluated = [("", state.eval_params, state.eval_batch_stats)]
+    if task.average:
+        evaluated.append((RAW, state.params, state.batch_stats))
+    for prefix, params, batch_stats in evaluated:
+        logits = _eval_logits(task, params, batch_stats, batch["image"])
         sums = _sum_metrics(logits, labels, task.eval_loss(logits, labels), mask, task.metrics)
         more |= {name if name == "examples" else f"{prefix}{name}": sums[name] for name in sums}
         if task.tables:

@@ -29,8 +29,9 @@ from train.durations import Intervals
 from train.errors import TrainError
 from train.loop import train_and_evaluate
 from train.model_file import ModelFile
-from train.optimizers import make_optimizer, make_schedule
+from train.optimizers import make_optimizer
 from train.report import Report
+from train.schedules import make_schedule
 from train.settings import check_settings, write_settings
 from train.sharding import make_mesh
 from train.use import comparison

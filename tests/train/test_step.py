@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from train import losses, step
+from train.averages import Average
 from train.build import initial_state, state_shapes
 from train.errors import TrainError
 from train.sharding import BATCH, make_mesh, state_shardings
@@ -141,7 +142,7 @@ def test_per_device_works_with_split_parameters():
 
 
 def test_a_state_starts_alike_in_one_program_and_one_by_one():
-    task = make_task(make_mesh(1, 1, jax.devices()[:1]), ema_decay=0.9)
+    task = make_task(make_mesh(1, 1, jax.devices()[:1]), average=Average(0.9))
     eager = initial_state(task, state_shapes(task))
     together = jax.jit(functools.partial(step.init_state, task))()
     for a, b in zip(*map(jax.tree.leaves, (eager, together)), strict=True):
@@ -171,7 +172,7 @@ def test_unknown_batch_norm_is_refused():
 
 
 def test_the_average_of_the_parameters_is_evaluated():
-    task = make_task(ema_decay=0.9)
+    task = make_task(average=Average(0.9))
     state = initial_state(task, state_shapes(task))
     expected = jax.device_get(state.params)
     train = jax.jit(functools.partial(step.train_step, task))
@@ -186,6 +187,24 @@ def test_the_average_of_the_parameters_is_evaluated():
     sums = evaluated(task, state, batch)
     plain = evaluated(make_task(), state.replace(params=state.ema_params), batch)
     assert sums["loss"] == plain["loss"]
+
+
+def test_averages_of_statistics_and_the_wait_for_the_first():
+    rule = Average(0.5, "torchvision", every=2, batch_stats=True)
+    task = make_task(average=rule)
+    state = initial_state(task, state_shapes(task))
+    train = jax.jit(functools.partial(step.train_step, task))
+    states = []
+    for _ in range(4):
+        state, _ = train(state, BATCH_OF_16)
+        states.append(state)
+    for name in ("params", "batch_stats"):
+        evaluated = [getattr(each, f"eval_{name}") for each in states]
+        raw = [getattr(each, name) for each in states]
+        assert_close(evaluated[0], raw[0])  # there is no average yet
+        assert_close(evaluated[1], raw[1])  # a copy
+        assert_close(evaluated[2], raw[1])
+        assert_close(evaluated[3], jax.tree.map(lambda a, b: (a + b) / 2, raw[1], raw[3]))
 
 
 def test_padding_counts_nothing():
