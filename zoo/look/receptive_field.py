@@ -7,7 +7,7 @@ pooling skip all but the largest, and padding cuts fields at the border off.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,8 @@ from jax.extend import core
 
 from zoo.features import features
 from zoo.kernels import platform
+from zoo.look.layers import Layer
+from zoo.look.trace import Trace
 
 
 class ReceptiveField(NamedTuple):
@@ -69,6 +71,26 @@ def receptive_fields(
         name: ReceptiveField(*map(_whole, (field.size, field.stride, field.start)))
         for name, shape in shapes.items()
         if len(shape.shape) == 4 and (field := fields[name]) is not None
+    }
+
+
+def layer_fields(traced: Trace, found: Mapping[str, Layer]) -> dict[str, ReceptiveField]:
+    """Returns the receptive fields of the layers that are maps, by their names.
+
+    Args:
+      traced: A network, traced in the form for accelerators: `platform.tracing(platform.NATIVE)`.
+      found: Its layers.
+
+    Raises:
+      ValueError: As `receptive_fields`.
+    """
+    program = traced.jaxpr.replace(outvars=[layer.variable for layer in found.values()])
+    seen = [None] * (len(program.invars) - 1) + [_Seen(2, 1.0, 1.0, 0.0)]
+    fields = zip(found.values(), _follow(program, seen), strict=True)
+    return {
+        layer.name: ReceptiveField(*map(_whole, field[1:]))
+        for layer, field in fields
+        if field is not None and len(layer.shape) == 4
     }
 
 
