@@ -17,7 +17,7 @@ from zoo.look.page.steps import arrays_at, step_of
 SIDE = 56  # pixels of a map's longer side, of networks whose numbers are not all in the page
 MOST_MAPS = 64  # of one layer
 MOST_VECTOR = 256  # entries of a layer without positions
-PIXELS = 3_000_000  # of all maps
+PIXELS = 7_000_000  # of all maps
 MOST_NUMBERS = 1_000_000  # floats of a network whose numbers are all in the page
 
 

@@ -111,7 +111,7 @@ function drawLayers() {
       if (group) body.append(groupRow(group, body));
       table.append(body);
     }
-    const short = layer.name.split("/").slice(-2).join("/");
+    const short = layer.name.startsWith(`${group}_`) ? layer.name.slice(group.length + 1) : layer.name;
     const button = el("button", {
       tabindex: index ? -1 : 0, "data-layer": index, title: layer.name,
       onclick: () => showLayer(index), "aria-label": `${layer.name}, ${layer.kind}, output ${shapeText(layer.shape)}`,
@@ -289,7 +289,7 @@ async function showUnit(index, channel, y, x) {
   const map = i >= 0 ? await drawMap(layer, index, i, y, x) : [el("p", { class: "hint" }, "Its map is not in this page: it matters less for the class than those that are.")];
   if (turn !== state.turn) return; // another one was asked for since
   into.append(...map);
-  drawVisualisation(into, number);
+  drawVisualisation(into, number, map[0]);
   history.replaceState(null, "", `#layer=${encodeURIComponent(layer.name)}&channel=${channel}`);
   const panel = byId("panel"), scrolls = panel.scrollHeight > panel.clientHeight + 1;
   if (scrolls) panel.scrollTo({ top: into.offsetTop - panel.offsetTop - 12 });
@@ -398,13 +398,14 @@ async function drawField(canvas, layer, place) {
   context.strokeRect(...box);
 }
 
-function drawVisualisation(into, number) {
+function drawVisualisation(into, number, pair) {
   const unit = PAGE.units[number];
   if (!unit) return;
-  const picture = el("figure", {}, el("img", { class: "large", src: unit.src, alt: `Made to drive ${unit.label}` }),
-    el("figcaption", {}, `Made to drive this unit, in ${unit.steps} steps: from ${show(unit.start, 3)} to ${show(unit.end, 3)}.`));
-  const top = el("div", { class: "strip" }, ...unit.top.map((src, i) => el("figure", {},
-    el("img", { src, alt: `strongest image ${i + 1} of the data set` }), el("figcaption", {}, show(unit.top_values[i], 3)))));
-  into.append(el("h3", {}, "What drives it"), el("div", { class: "pair", id: "visualisation" }, picture,
-    unit.top.length ? el("div", { style: "flex: 1 1 12rem" }, el("p", { class: "hint" }, "Its strongest images of the data set:"), top) : null));
+  const picture = el("figure", { id: "visualisation" }, el("img", { class: "large", src: unit.src, alt: `Made to drive ${unit.label}` }),
+    el("figcaption", {}, `Made to drive this unit: from ${show(unit.start, 3)} to ${show(unit.end, 3)} in ${unit.steps} steps`));
+  if (pair.hidden || !pair.matches(".pair")) pair.after(el("div", { class: "pair" }, picture));
+  else pair.append(picture);
+  if (!unit.top.length) return;
+  into.append(el("h3", {}, "Its strongest images of the data set"), el("div", { class: "strip", id: "strongest" }, ...unit.top.map((src, i) =>
+    el("figure", {}, el("img", { src, alt: `strongest image ${i + 1}` }), el("figcaption", {}, show(unit.top_values[i], 3))))));
 }
