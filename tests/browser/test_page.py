@@ -121,7 +121,8 @@ def test_every_layer_can_be_clicked(page):
 
 
 def test_a_unit_shows_its_field_its_picture_and_its_value(page):
-    page.find("[data-unit='1']").click()
+    unit = {"lenet": 2, "residual": 3}[page.name]  # of an early stage, which sees a part
+    page.find(f"[data-unit='{unit}']").click()
     page.wait("#visualisation img")
     assert page.find("#unit-title").text.startswith("Unit: channel")
     page.point("#map", 0.3, 0.6)
@@ -135,9 +136,7 @@ def test_a_unit_shows_its_field_its_picture_and_its_value(page):
     page.press("ARROW_DOWN", "ARROW_LEFT")
     moved = page.run("return [look.state.y, look.state.x]")
     assert moved[0] > at[0] and moved[1] < at[1]
-    assert page.run("return document.querySelector('#field').toDataURL()") != before or (
-        "whole image" in text
-    )
+    assert page.run("return document.querySelector('#field').toDataURL()") != before
     page.shot(f"{page.name}_unit", 1500)
 
 

@@ -98,9 +98,9 @@ function drawLines(index, { edges, count }) {
 }
 
 function drawLayers() {
-  const table = byId("layers"), columns = ["layer", "kind", "kernel", "output", "parameters", "MACs", "memory", "sees"];
+  const table = byId("layers"), columns = ["layer", "kind", "output", "parameters", "MACs", "memory", "sees"];
   table.append(el("thead", {}, el("tr", {}, ...columns.map((name, i) => el("th", {
-    scope: "col", class: i > 3 ? "right-aligned" : "", title: name === "sees" ? "receptive field: side in pixels of the image" : undefined,
+    scope: "col", class: i > 2 ? "right-aligned" : "", title: name === "sees" ? "receptive field: side in pixels of the image" : undefined,
   }, name)))));
   const track = lanes();
   let body = null, group = null;
@@ -118,8 +118,7 @@ function drawLayers() {
     }, short);
     body.append(el("tr", { class: "layer", "data-row": index },
       el("th", { scope: "row" }, drawLines(index, track), button),
-      ...[layer.kind, kernelText(layer)].map((text) => el("td", { class: "text" }, text)),
-      el("td", { class: "text" }, shapeText(layer.shape)),
+      ...[`${layer.kind} ${kernelText(layer)}`, shapeText(layer.shape)].map((text) => el("td", { class: "text" }, text)),
       ...[layer.parameters ? large(layer.parameters) : "", layer.macs ? large(layer.macs) : "", memory(layer.bytes), fieldText(layer)]
         .map((text) => el("td", {}, text))));
   });
@@ -134,7 +133,7 @@ function groupRow(group, body) {
     button.setAttribute("aria-expanded", String(open));
     body.querySelectorAll(".layer").forEach((line) => { line.hidden = !open; });
   } }, group);
-  return el("tr", { class: "group" }, el("th", { colspan: 4, scope: "rowgroup" }, button),
+  return el("tr", { class: "group" }, el("th", { colspan: 3, scope: "rowgroup" }, button),
     ...[large(total("parameters")), large(total("macs")), memory(total("bytes")), ""].map((text) => el("td", {}, text)));
 }
 
@@ -371,7 +370,7 @@ function fieldAt(layer, [y, x]) {
 function fieldSentence(layer, place) {
   const field = fieldAt(layer, place);
   if (!field) return layer.field === "whole" ? "It sees the whole image." : "";
-  return `It sees ${field[2]} × ${field[2]} pixels from row ${field[0]}, column ${field[1]}.`;
+  return `It sees ${field[2]} × ${field[2]} pixels from row ${show(field[0])}, column ${show(field[1])}.`;
 }
 
 async function drawField(canvas, layer, place) {
