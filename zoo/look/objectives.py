@@ -10,7 +10,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -133,6 +133,21 @@ def inversion(at: str, output: jax.Array) -> Objective:
         return -(_flat(outputs[at] - wanted) ** 2).sum(1) / (wanted**2).sum()
 
     return Objective((at,), of)
+
+
+def each(objectives: Sequence[Objective]) -> Objective:
+    """One objective for each picture of a batch, in their order: different units at once.
+
+    Where a transformation makes several images of a picture, they lie beside each other.
+    """
+    at = tuple(dict.fromkeys(name for objective in objectives for name in objective.at))
+
+    def of(logits: jax.Array, outputs: Outputs) -> jax.Array:
+        values = jnp.stack([objective.of(logits, outputs) for objective in objectives])
+        images = jnp.arange(values.shape[1])
+        return values[images * len(objectives) // len(images), images]
+
+    return Objective(at, of)
 
 
 def _flat(x: jax.Array) -> jax.Array:

@@ -29,7 +29,9 @@ def first_filters(variables: Mapping[str, Any]) -> np.ndarray:
     ]
     if not of_images:
         raise ValueError("The network has no convolution of 1 or 3 channels.")
-    largest = max(of_images, key=lambda kernel: kernel.shape[0])  # a 3x3 stem beside a 1x1 shortcut
+    # Those of three channels are of images; kernels of one may be those of depthwise convolutions.
+    coloured = [kernel for kernel in of_images if kernel.shape[2] == 3] or of_images
+    largest = max(coloured, key=lambda kernel: kernel.shape[0])  # a 3x3 stem beside a 1x1 shortcut
     pictures = largest.transpose(3, 0, 1, 2)  # [N, h, w, C]
     low, high = (f(pictures, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
     pictures = (pictures - low) / np.maximum(high - low, 1e-12)

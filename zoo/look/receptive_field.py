@@ -17,6 +17,8 @@ from jax.extend import core
 
 from zoo.features import features
 from zoo.kernels import platform
+from zoo.look.layers import Layer
+from zoo.look.trace import Trace
 
 
 class ReceptiveField(NamedTuple):
@@ -82,6 +84,26 @@ def fields_of(program: core.Jaxpr, outputs: Mapping[str, int]) -> dict[str, Rece
         name: ReceptiveField(*map(_whole, (field.size, field.stride, field.start)))
         for name, number in outputs.items()
         if len(_shape_of(program.outvars[number])) == 4 and (field := found[number]) is not None
+    }
+
+
+def layer_fields(traced: Trace, found: Mapping[str, Layer]) -> dict[str, ReceptiveField]:
+    """Returns the receptive fields of the layers that are maps, by their names.
+
+    Args:
+      traced: A network, traced in the form for accelerators: `platform.tracing(platform.NATIVE)`.
+      found: Its layers.
+
+    Raises:
+      ValueError: As `receptive_fields`.
+    """
+    program = traced.jaxpr.replace(outvars=[layer.variable for layer in found.values()])
+    seen = [None] * (len(program.invars) - 1) + [_Seen(2, 1.0, 1.0, 0.0)]
+    fields = zip(found.values(), _follow(program, seen), strict=True)
+    return {
+        layer.name: ReceptiveField(*map(_whole, field[1:]))
+        for layer, field in fields
+        if field is not None and len(layer.shape) == 4
     }
 
 

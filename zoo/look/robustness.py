@@ -34,11 +34,24 @@ def standard(key: jax.Array, images: jax.Array) -> jax.Array:
     The steps of lucid's `standard_transforms` (pad by 12, jitter 8, scale, rotate, jitter 4) in one
     resampling, for images that keep their size: [B, H, W, C] -> the same.
     """
+    return _moved(key, images, (4, 2))
+
+
+def gentle(key: jax.Array, images: jax.Array) -> jax.Array:
+    """As `standard`, for images of less than about 64 pixels: moves by up to 1 and 1 pixels."""
+    return _moved(key, images, (1, 1))
+
+
+def _moved(key: jax.Array, images: jax.Array, pixels: tuple[int, int]) -> jax.Array:
+    """Moves, scales and turns images; `pixels` bound two moves to either side."""
     first, second, scale, turn = jax.random.split(key, 4)
-    shift = jax.random.randint(first, (2,), -4, 5) + jax.random.randint(second, (2,), -2, 3)
+    shift = sum(
+        jax.random.randint(of, (2,), -most, most + 1)
+        for of, most in zip((first, second), pixels, strict=True)
+    )
     angle = jnp.deg2rad(jax.random.choice(turn, jnp.asarray(ANGLES, images.dtype)))
     factor = jax.random.choice(scale, jnp.asarray(SCALES, images.dtype))
-    return _resampled(images, shift.astype(images.dtype), angle, factor)
+    return _resampled(images, jnp.asarray(shift, images.dtype), angle, factor)
 
 
 def compose(transforms: Sequence[Transform]) -> Transform:
