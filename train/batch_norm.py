@@ -48,6 +48,7 @@ def _mean_with(task, mean, params, batch_stats, images, number) -> Any:
         jax.random.fold_in(jax.random.key(task.seed), number)
     )
     images = task.augment(augment_key, images)
+    images = images[:, 0] if images.ndim == 5 else images  # the first of several views
     with frozen_statistics(task.freeze), _without_memory():
         _, collections = task.model.apply(
             {"params": params, "batch_stats": batch_stats},

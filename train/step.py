@@ -293,19 +293,11 @@ def gradients_and_metrics(
         auxiliary = [task.loss(_view_by_view(head, views), labels) for head in heads]
         weighted = zip(task.auxiliary_weights, auxiliary, strict=True)
         total = main + sum(weight * loss for weight, loss in weighted)
-        hard = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
-        metrics = _sum_metrics(logits[: len(hard)], hard, main)
+        metrics = _sum_metrics(logits, labels, main)
         return total.mean(), (collections.get("batch_stats", {}), metrics)
 
     gradients, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
     return gradients, batch_stats, metrics
-
-
-def _view_by_view(logits: jax.Array, views: int) -> jax.Array:
-    """From logits [B * V, K], image by image, to [V * B, K], those of all first views first."""
-    if views == 1:
-        return logits
-    return logits.reshape(-1, views, logits.shape[-1]).swapaxes(0, 1).reshape(logits.shape)
 
 
 def _average_over_devices(compute: Callable, mesh: Mesh) -> Callable:
