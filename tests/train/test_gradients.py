@@ -59,7 +59,7 @@ def test_parts_have_the_gradient_of_the_batch(name):
 
     def gradient(parts):
         compute = accumulated(partial(step.gradients_and_metrics, task), parts)
-        found, stats, metrics = jax.jit(compute)(params, {}, images, batch["label"], key)
+        found, stats, metrics = jax.jit(compute)(params, {}, images, batch["label"], None, key)
         assert not stats
         return found, metrics
 
@@ -108,10 +108,10 @@ def test_a_step_with_sam():
     images = plain.normalize(jnp.asarray(batch["image"]))
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[1]
     compute = partial(step.gradients_and_metrics, plain)
-    first = compute(start.params, {}, images, batch["label"], key)[0]
+    first = compute(start.params, {}, images, batch["label"], None, key)[0]
     factor = 0.05 / optax.tree.norm(first)
     above = jax.tree.map(lambda p, g: p + factor * g, start.params, first)
-    second = compute(above, {}, images, batch["label"], key)[0]
+    second = compute(above, {}, images, batch["label"], None, key)[0]
     state, _ = one_step(task)
     for p, g, new in zip(*map(jax.tree.leaves, (start.params, second, state.params)), strict=True):
         np.testing.assert_allclose(new, p - 0.1 * g, rtol=1e-5, atol=1e-6)

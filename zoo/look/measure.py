@@ -40,6 +40,7 @@ class Measured(NamedTuple):
 
     @property
     def images_per_second(self) -> float:
+        """Images per second."""
         return self.batch / self.seconds
 
 

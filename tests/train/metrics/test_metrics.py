@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from train import metrics, step
+from train.averages import Average
 from train.build import initial_state, state_shapes
 from train.errors import TrainError
 from train.metrics import reported
@@ -84,7 +85,7 @@ def test_figures_are_those_of_one_device_and_batch():
 
 
 def test_raw_parameters_have_tables_of_their_own():
-    figures, total = evaluate(1, 40, ema_decay=0.9)
+    figures, total = evaluate(1, 40, average=Average(0.9))
     assert figures["precision"] == pytest.approx(evaluate(1, 40)[0]["precision"])
     raw = total[f"{step.RAW}{step.TABLES}"]["confusion"]
     np.testing.assert_array_equal(raw, total[step.TABLES]["confusion"])  # before any step
