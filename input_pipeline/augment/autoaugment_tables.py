@@ -164,5 +164,6 @@ def renamed(policy: tuple[SubPolicy, ...], names: dict[str, str]) -> tuple[SubPo
       ('PosterizeIncreasing', 0.4, 8)
     """
     return tuple(
-        tuple((names.get(name, name), *rest) for name, *rest in sub_policy) for sub_policy in policy
+        tuple((names.get(name, name), probability, level) for name, probability, level in pair)
+        for pair in policy
     )

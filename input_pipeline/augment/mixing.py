@@ -101,7 +101,8 @@ class Mixing:
         Returns:
           Images [B, H, W, C] of the same dtype, and targets float32 [B, K].
         """
-        draws = self.draw(key, images.shape[0], images.shape[1:3])
+        batch, height, width, _ = images.shape
+        draws = self.draw(key, batch, (height, width))
         draws = draws._replace(lam=jnp.where(on, draws.lam, 1), cutmix=draws.cutmix & on)
         targets = one_hot_targets(labels, self.num_classes, self.smoothing)
         return mix(images, targets, draws, convention=self.convention, group=self.group)

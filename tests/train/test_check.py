@@ -39,6 +39,7 @@ WRONG = {
     "augment.resize": [(0, 10), (20, 10)],
     "augment.interpolation": ["sinc"],
     "augment.color_jitter": [(0.1, 0.1, 0.1), (-0.1, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6)],
+    "augment.representation": ["grey", "hsv+"],
     "augment.erasing": [-0.1, 1.5],
     "augment.erasing_mode": ["noise"],
     "augment.erasing_count": [0],
