@@ -18,6 +18,7 @@ from train.durations import Intervals, parse_duration
 from train.errors import TrainError
 from train.functions import find_all
 from train.optimizers import make_optimizer, make_schedule
+from train.progressive import stage_configs
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and which values can
@@ -45,6 +46,8 @@ def check_model(config: ConfigDict) -> None:
         raise TrainError(
             f"checkpoint.best={config.checkpoint.best}: evaluations have {', '.join(known)}."
         )
+    for stage in stage_configs(config):
+        check_values(stage)
     for key in ("operations", "host_operations"):
         find_all(f"augment.{key}", config.augment[key])
     epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
