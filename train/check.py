@@ -26,6 +26,7 @@ from train.losses.distillation import KINDS
 from train.metrics import reported
 from train.optimizers import make_optimizer
 from train.plateau import Plateau
+from train.progressive import stage_configs
 from train.schedule_free import SCHEDULE_FREE
 from train.use.views import AVERAGES
 from zoo.representation import REPRESENTATIONS
@@ -56,6 +57,8 @@ def check_model(config: ConfigDict) -> None:
         raise TrainError(
             f"checkpoint.best={config.checkpoint.best}: evaluations have {', '.join(known)}."
         )
+    for stage in stage_configs(config):
+        check_values(stage)
     for key in ("operations", "host_operations"):
         find_all(f"augment.{key}", config.augment[key])
     make_policy_of(config.augment)

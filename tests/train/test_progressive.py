@@ -88,6 +88,14 @@ def test_values_are_checked(key, value):
         check_values(config)
 
 
+@pytest.mark.quick
+def test_values_of_all_stages_are_checked_before_data_are_opened(tmp_path):
+    config = recipe()
+    config.progressive.changes = (("augment.area", ((0.1, 1.0), (0.1, 1.0), (0.1, 2.0))),)
+    with pytest.raises(TrainError, match=r"augment.area=\(0.1, 2.0\): it has to be"):
+        train_and_evaluate(config, tmp_path)
+
+
 class Steps:
     """A runner that notes the steps it is asked for; the state is a list of them."""
 
