@@ -76,7 +76,7 @@ def muon(
         scalar = learning_rate(count) if callable(learning_rate) else learning_rate
         return adam_factor * scalar
 
-    options = {"b1": 0.9, "b2": 0.95, "eps": 1e-10} | dict(adam_options or {})
+    options: dict[str, Any] = {"b1": 0.9, "b2": 0.95, "eps": 1e-10} | dict(adam_options or {})
     matrices = optax.chain(
         _mean(momentum, nesterov),
         _orthogonalize(ns_steps, coefficients, eps, adjust),

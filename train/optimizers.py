@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -30,7 +30,7 @@ from train.parameters import rank
 from train.plateau import Plateau, follow_plateau
 from train.schedule_free import SCHEDULE_FREE, follow_average
 
-RULES: Mapping[str, Callable] = {
+RULES: dict[str, Callable] = {
     rule.__name__: rule
     for rule in (
         *(caffe_sgd, rmsprop_tf, rmsprop_torch, nadam, lamb, lars, novograd, muon),
@@ -72,7 +72,7 @@ def make_optimizer(
         chain = clipping(config)
         mask = decay_mask(config.weight_decay_exclude, config.weight_decay_exclude_1d)
         averaged = config.name in SCHEDULE_FREE
-        b1 = options.pop("b1", 0.9) if averaged else None
+        b1 = options.pop("b1", 0.9) if averaged else 0.9
         if {"weight_decay", "mask"} <= inspect.signature(factory).parameters.keys():
             options |= {"weight_decay": decay, "mask": mask}
         elif decay:

@@ -7,7 +7,7 @@ optimizer's state, so it is in the checkpoints and a resumed run goes on with it
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -78,8 +78,7 @@ class Plateau:
         return self.schedule(step)
 
 
-@struct.dataclass
-class PlateauState:
+class PlateauState(struct.PyTreeNode):
     """The state of an optimizer whose rate follows a plateau.
 
     Attributes:
@@ -121,12 +120,12 @@ def follow_plateau(
             rule=schedule.rule,
         )
 
-    def update(gradients, state, params=None):
+    def update(gradients, state: PlateauState, params=None):
         optimizer = build(lambda count: schedule(count) * state.scale)
         updates, inner = optimizer.update(gradients, state.inner, params)
         return updates, state.replace(inner=inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(cast(Any, init), cast(Any, update))
 
 
 def learning_rate(schedule: optax.Schedule, opt_state: Any, step: Any) -> Any:

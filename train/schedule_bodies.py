@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +30,7 @@ class Body:
     peak: float
     end: float
     start: float
-    length: float
+    length: Any
     clock: Clock
     boundaries: tuple[str, ...]
     factors: tuple[float, ...]
@@ -43,17 +43,17 @@ def constant(body: Body) -> optax.Schedule:
 
 def linear(body: Body) -> optax.Schedule:
     """From the peak to `end`."""
-    return optax.linear_schedule(body.peak, body.end, body.length)  # pyright: ignore
+    return optax.linear_schedule(body.peak, body.end, body.length)
 
 
 def polynomial(body: Body, power: float = 1.0) -> optax.Schedule:
     """end + (peak - end) (1 - t/N) ** power: PyTorch's, Caffe's "poly"."""
-    return optax.polynomial_schedule(body.peak, body.end, power, body.length)  # pyright: ignore
+    return optax.polynomial_schedule(body.peak, body.end, power, body.length)
 
 
 def cosine(body: Body) -> optax.Schedule:
     """end + (peak - end) (1 + cos(pi t/N)) / 2."""
-    return optax.cosine_decay_schedule(body.peak, body.length, alpha=body.end / body.peak)  # pyright: ignore
+    return optax.cosine_decay_schedule(body.peak, body.length, alpha=body.end / body.peak)
 
 
 def steps(body: Body) -> optax.Schedule:
@@ -66,7 +66,7 @@ def steps(body: Body) -> optax.Schedule:
     times = [body.clock.length(boundary) - body.start for boundary in body.boundaries]
     return optax.piecewise_constant_schedule(
         body.peak,
-        dict(zip(times, body.factors, strict=True)),  # pyright: ignore
+        cast(Any, dict(zip(times, body.factors, strict=True))),
     )
 
 

@@ -4,7 +4,7 @@ Gradients are taken at y, a mean of z, which the optimizer moves, and of x, the 
 far. y are the parameters that are trained, x those that are evaluated: `averaged_parameters`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,7 +40,7 @@ def schedule_free_adamw(
     )
 
 
-SCHEDULE_FREE: Mapping[str, Any] = {
+SCHEDULE_FREE: dict[str, Callable] = {
     "schedule_free_sgd": schedule_free_sgd,
     "schedule_free_adamw": schedule_free_adamw,
 }

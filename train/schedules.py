@@ -98,7 +98,7 @@ def _cooled(
     return cooled
 
 
-def _warmed_up(after: optax.Schedule, schedule: ConfigDict, warmup: float) -> optax.Schedule:
+def _warmed_up(after: optax.Schedule, schedule: ConfigDict, warmup: Any) -> optax.Schedule:
     """The warm-up and the body, joined as `schedule.convention` says."""
     if warmup == 0:
         return after
@@ -107,11 +107,11 @@ def _warmed_up(after: optax.Schedule, schedule: ConfigDict, warmup: float) -> op
     if schedule.convention == "convnext":
         rising = optax.linear_schedule(start, peak, max(1, warmup - 1))
     if schedule.convention in ("timm", "deit"):
-        return lambda t: jnp.where(t < warmup, rising(t), after(t))
+        return lambda t: jnp.where(jnp.less(t, warmup), rising(t), after(t))
     if schedule.convention == "pycls":
         factor = optax.linear_schedule(start / peak, 1.0, warmup)
         return lambda t: factor(t) * after(t)
-    return optax.join_schedules([rising, after], [warmup])  # pyright: ignore
+    return optax.join_schedules([rising, after], [warmup])
 
 
 def rates(

@@ -43,8 +43,7 @@ HEADS = ("class_logits", "distilled_logits")  # that DeiT's distilled networks s
 NOT_SUMS = ("learning_rate", "nonfinite_step")  # of metrics; all others are sums over examples
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Everything that changes during a run.
 
     Random numbers and the order of the data are functions of (seed, step), so neither is in here.

@@ -20,7 +20,7 @@ PANELS = {
         "name": "exponential",
         "options": {"factor": 0.8, "every": "8 epochs", "staircase": True},
     },
-    "restarts": {"name": "restarts", "options": {"first": "14 epochs", "multiply": 2}},
+    "restarts": {"name": "restarts", "options": {"first": "14.29 epochs", "multiply": 2}},
     "one_cycle": {"name": "one_cycle"},
     "reciprocal_sqrt": {
         "name": "reciprocal_sqrt",
