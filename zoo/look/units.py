@@ -64,7 +64,8 @@ def top_images(
         outputs = Program(model, variables, images, names)(variables, images)[1]
         found = {}
         for name, output in outputs.items():
-            sizes[name] = output.shape[1:3] if output.ndim == 4 else (1, 1)
+            *_, height, width, _ = output.shape if output.ndim == 4 else (1, 1, 1)
+            sizes[name] = height, width
             flat = output.reshape(output.shape[0], -1, output.shape[-1])  # [B, h * w, C]
             found[name] = flat.max(1), flat.argmax(1)
         return found

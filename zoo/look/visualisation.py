@@ -26,7 +26,7 @@ class Image(Protocol):
         """Returns random parameters of so many pictures."""
         ...
 
-    def render(self, parameters: jax.Array) -> jax.Array:
+    def render(self, parameters: jax.Array, /) -> jax.Array:
         """Returns the pictures of parameters, [B, H, W, C] in [0, 1]."""
         ...
 

@@ -71,8 +71,10 @@ def _is_windowed(equation: core.JaxprEqn) -> bool:
 def _window(equation: core.JaxprEqn) -> Window:
     params = equation.params
     if equation.primitive.name == "conv_general_dilated":
-        size = equation.invars[1].aval.shape[:2]
+        kernel: Any = equation.invars[1].aval
+        size = kernel.shape[:2]
         dilation, groups = params["rhs_dilation"], params["feature_group_count"]
         return Window(size, params["window_strides"], params["padding"], dilation, groups)
     keys = ("window_dimensions", "window_strides", "padding", "window_dilation")
-    return Window(*(tuple(params[key][1:3]) for key in keys))
+    size, strides, padding, dilation = (tuple(params[key][1:3]) for key in keys)
+    return Window(size, strides, padding, dilation)
