@@ -37,7 +37,10 @@ class Runner(Protocol):
       skipped: number of images skipped so far because they cannot be read.
     """
 
-    skipped: int
+    @property
+    def skipped(self) -> int:
+        """See above."""
+        ...
 
     def train(self, state: step.TrainState, start: int, stop: int) -> Iterator[Update]:
         """Runs the steps start + 1 to stop; yields (state, metrics since start, step) in between.

@@ -267,7 +267,7 @@ def gradients_and_metrics(
     images = images.reshape(-1, *images.shape[-3:])  # those of one image stay on its device
     sows = bool(task.auxiliary_weights or task.loss_outputs or taught is not None)
     takes_progress = "progress" in inspect.signature(type(task.model).__call__).parameters
-    scheduled = {"progress": progress} if takes_progress else {}
+    scheduled: dict[str, Any] = {"progress": progress} if takes_progress else {}
 
     def loss_fn(params):
         logits: jax.Array

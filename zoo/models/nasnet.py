@@ -195,6 +195,7 @@ def apply_operation(
         fits = x.shape[-1] == cell.features
         x = x if fits else Projection(cell.features, 1, **layers, name=name)(x)
     else:
+        assert isinstance(operation, int)
         separable = partial(StackedSeparableConv, cell.features, operation, strides, cell.crop)
         x = separable(**layers, name=name)(x)
     return DropPath(cell.drop_path)(x, train=cell.train)
