@@ -83,8 +83,10 @@ def visualise(
     Raises:
       ValueError: The network has no output of a name, or there is a transformation and no key.
     """
-    if transform is not None and key is None:
-        raise ValueError("A transformation is random: give a key.")
+    if key is None:
+        if transform is not None:
+            raise ValueError("A transformation is random: give a key.")
+        key = jax.random.key(0)  # of which nothing depends
     start_pixels = jax.eval_shape(image.render, start)
     program = Program(model, variables, jax.eval_shape(normalise, start_pixels), objective.at)
     seen = program
@@ -122,7 +124,7 @@ def visualise(
         last = objective.of(*program(variables, normalise(finished)))
         return Visualised(finished, jnp.concatenate([values, last[None]]), importance)
 
-    return jax.jit(climb)(variables, start, jax.random.key(0) if key is None else key)
+    return jax.jit(climb)(variables, start, key)
 
 
 @jax.custom_vjp
