@@ -21,9 +21,13 @@ Transform = Callable[[jax.Array, jax.Array], jax.Array]
 class Image(Protocol):
     """Pictures by parameters: `zoo.look.fourier.FourierImage` or `MacoImage`."""
 
-    def init(self, key: jax.Array, batch: int) -> jax.Array: ...
+    def init(self, key: jax.Array, batch: int) -> jax.Array:
+        """Returns random parameters of `batch` pictures."""
+        ...
 
-    def render(self, parameters: jax.Array) -> jax.Array: ...
+    def render(self, parameters: jax.Array) -> jax.Array:
+        """Returns the pictures, [B, H, W, C] in [0, 1]."""
+        ...
 
 
 class Visualised(NamedTuple):
