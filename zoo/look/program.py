@@ -45,7 +45,7 @@ class Program:
         traced = trace(model, variables, images, attention="attention" in at)
         self._jaxpr, self._consts, sown = traced.jaxpr, traced.consts, traced.shapes
         steps = (variable for step in self._jaxpr.eqns for variable in step.outvars)
-        order = {variable: number for number, variable in enumerate(steps)}
+        order: dict[Any, int] = {variable: number for number, variable in enumerate(steps)}
         maps = [name for name in sown if name.startswith("attention/")]
         maps.sort(key=lambda name: order[traced.sown[name]])
         names = [each for name in at for each in (maps if name == "attention" else [name])]
