@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
     config = base.get_config()  # whose defaults are LeNet-5 and MNIST
     config.duration = "5 epochs"
-    config.augment.shift = 1
+    config.augment.crop, config.augment.padding = "padded", 1
     config.loss.label_smoothing = 0.05
     config.optimizer.options = ConfigDict({"momentum": 0.9, "nesterov": True})
     config.optimizer.weight_decay = 5e-4

@@ -32,6 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config = resnet50.get_config("he2015")
         config.model.name = "preresnet200"
         config.duration = "90 epochs"  # ?
+        config.data.image_size = 224
         config.eval.image_size = 320
         config.eval.crop = 1.0
     else:

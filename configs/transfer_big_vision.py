@@ -14,7 +14,7 @@ Command   python -m train --config=configs/transfer_big_vision.py:cifar100 --wor
 Paper     How to train your ViT?, arXiv:2106.10270, section 4; google-research/big_vision
 Hardware  authors: TPU
 Published CIFAR-10 98.55, CIFAR-100 91.35, Pets 93.78, Flowers 99.43, ImageNet 83.27 top-1
-          (big_vision/configs/transfer.py, mean of five)
+          (big_vision, configs of transfer, mean of five)
 Ours      not yet run
 """
 

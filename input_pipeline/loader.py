@@ -36,6 +36,8 @@ def train_batches(
     num_steps: int,
     shard: tuple[int, int] = (0, 1),
     workers: int = 0,
+    repeats: int = 1,
+    replicas: int = 1,
 ) -> Iterator[Batch]:
     """Yields the batches of `num_steps` training steps from `start_step` on.
 
@@ -51,6 +53,8 @@ def train_batches(
         batch.
       workers: number of worker processes; 0 decodes in threads of this process, one per core.
         Decoding releases the GIL, so threads suffice for a few cores; many cores need processes.
+      repeats, replicas: how often each example stands in an epoch, and how many parts of a batch
+        get such copies in turn, see `order.indices`.
 
     Yields:
       {"image": uint8 [B_local, S, S, C], "label": int32 [B_local]}. If the source skips unreadable
@@ -62,7 +66,8 @@ def train_batches(
       UnreadableImage: an image cannot be read, and the source does not skip it.
     """
     local = _local_batch_size(batch_size, shard)
-    reader = _TrainReader(source, _known(transform, source), seed)
+    placing = {"repeats": repeats, "batch_size": batch_size, "replicas": replicas}
+    reader = _TrainReader(source, _known(transform, source), seed, placing)
     first = start_step * batch_size + shard[0] * local
     return _batches(_Rows(reader, first, batch_size, local, num_steps), workers)
 
@@ -98,14 +103,15 @@ class _TrainReader:
     source: Source
     transform: Transform
     seed: int
+    placing: dict[str, int]  # arguments of `order.indices`
 
     def __call__(self, position: int) -> Batch:
         n = len(self.source)
-        (index,) = order.indices(self.seed, position, position + 1, n)
+        (index,) = order.indices(self.seed, position, position + 1, n, **self.placing)
         for skipped in range(n):
             try:
                 example = self.source[(index + skipped) % n]
-                image = self.transform(example, _generator(self.seed, position))
+                image = self.transform(example, generator(self.seed, position))
             except UnreadableImage:
                 if self.source.on_unreadable == "stop":
                     raise
@@ -128,7 +134,7 @@ class _EvalReader:
             return self._masked(skipped=0)
         try:
             example = self.source[position]
-            image = self.transform(example, _generator(0, position))
+            image = self.transform(example, generator(0, position))
         except UnreadableImage:
             if self.source.on_unreadable == "stop":
                 raise
@@ -314,14 +320,15 @@ def _output_shape(source: Source, transform: Transform) -> tuple[int, int, int]:
     """Shape of the transformed images, which masked examples need too."""
     for index in range(len(source)):
         try:
-            return transform(source[index], _generator(0, index)).shape
+            return transform(source[index], generator(0, index)).shape
         except UnreadableImage:
             if source.on_unreadable == "stop":
                 raise
     raise _no_readable_image(source)
 
 
-def _generator(seed: int, position: int) -> np.random.Generator:
+def generator(seed: int, position: int) -> np.random.Generator:
+    """Returns the random numbers that the transform of one example gets in training."""
     return np.random.Generator(np.random.Philox(key=[seed, position]))
 
 

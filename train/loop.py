@@ -20,6 +20,7 @@ from train.errors import Interrupted, TrainError, config_keys_in_errors
 from train.initial import InitialWeights
 from train.interruption import Interruption
 from train.model_file import ModelFile
+from train.plateau import after_evaluation
 from train.progressive import make_runner_of_run
 from train.report import NonFiniteLoss, Report
 from train.runners import Runner
@@ -56,10 +57,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     with claimed(workdir), signals as interruption:
         use_compile_cache(config.compile_cache)
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-        check_batch_size(config.batch_size, mesh)
+        check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
         initial = interruption.call(InitialWeights, workdir, config)
         data = interruption.call(open_data, config, initial.preprocessing)
-        intervals = Intervals.from_config(config, len(data.train))
+        intervals = Intervals.from_config(config, data.examples_per_epoch)
         check_duration(workdir, config, intervals)
         task = make_task(config, data, intervals, mesh)
         shapes = state_shapes(task)
@@ -134,11 +135,13 @@ def training_loop(
         # Evaluate; a resumed run may have been evaluated at this step before.
         if intervals.evaluates_at(step) and not report.has_evaluation(step):
             report.flush()
-            metrics = runner.evaluate(progress.state, interruption.check)
+            evaluated = runner.evaluated(progress.state)
+            metrics = runner.evaluate(evaluated, interruption.check)
             line = report.evaluation_line(step, metrics, runner.skipped)
-            line |= callbacks(progress.state, line)
-            model_file.write(progress.state, line)
+            line |= callbacks(evaluated, line)
+            model_file.write(evaluated, line)
             report.evaluation(line)
+            progress.state = after_evaluation(progress.state, line)
 
         # Save.
         if intervals.saves_at(step) or save_requested:

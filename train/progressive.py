@@ -120,6 +120,10 @@ class ProgressiveRunner:
                 yield state, metrics, done
             before = metrics
 
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """See `Runner.evaluated`."""
+        return self._runner.evaluated(state)
+
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """See `Runner.evaluate`."""
         return self._runner.evaluate(state, check)

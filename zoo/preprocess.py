@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from zoo import pictures, registry
+from zoo import representation as representations
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +28,7 @@ class Preprocessing:
 
     Attributes:
       image_size: height and width of the result in pixels.
-      channels: number of channels of the result: 1 (grey) or 3.
+      channels: number of channels of the image: 1 (grey) or 3.
       mean, std: per channel in the order R, G, B, of images scaled to [0, 1]: the result is
         `(image / 255 - mean) / std`.
       channel_order: "RGB", or "BGR" to reverse the channels of the result.
@@ -40,6 +41,8 @@ class Preprocessing:
         out. It is on in the files of runs; it is faster, and not what torchvision does.
       exif_orientation: whether photographs are turned as their EXIF tag says; torchvision and timm
         ignore it.
+      representation: what the model is given of the image, see `zoo.representation`: "rgb" is the
+        image itself (also a grey one), "hsv+fourier_phase" are six channels of another kind.
 
     Raises:
       ValueError: an attribute has a value that is not listed above.
@@ -62,6 +65,7 @@ class Preprocessing:
     padding: int = 0
     reduced: bool = False
     exif_orientation: bool = False
+    representation: str = "rgb"
 
     def __post_init__(self):
         checks = {
@@ -75,10 +79,19 @@ class Preprocessing:
             "padding": 0 <= 2 * self.padding < self.image_size,
             "reduced": isinstance(self.reduced, bool),
             "exif_orientation": isinstance(self.exif_orientation, bool),
+            "representation": self.representation == "rgb" or self.channel_order == "RGB",
         }
         for name, valid in checks.items():
             if not valid:
                 raise ValueError(f"{name} of a preprocessing cannot be {getattr(self, name)!r}")
+        representations.check(self.representation, self.channels)
+
+    @property
+    def input_channels(self) -> int:
+        """Number of channels of the result: the model's input."""
+        if self.representation == "rgb":
+            return self.channels
+        return len(representations.statistics(self.representation, self.mean, self.std)[0])
 
     @classmethod
     def from_info(cls, info: "Info", image_size: int | None = None) -> "Preprocessing":
@@ -109,7 +122,7 @@ class Preprocessing:
             nearly all of it white.
 
         Returns:
-          float32 [image_size, image_size, channels], of several with an axis in front.
+          float32 [image_size, image_size, input_channels], of several with an axis in front.
 
         Raises:
           ValueError: a file is not an image or has more than 64 million pixels, pixels are floats
@@ -161,12 +174,14 @@ class Preprocessing:
         """Returns `(pixels / 255 - mean) / std` in the channel order of the model, as float32.
 
         Args:
-          pixels: [..., C], in [0, 255] and the order RGB; an array of numpy or, also under
+          pixels: [..., H, W, C], in [0, 255] and the order RGB; an array of numpy or, also under
             `jax.jit`, of JAX.
         """
         last = (1,) * (pixels.ndim - 1) + (-1,)
-        mean, std = (np.asarray(x, np.float32).reshape(last) for x in (self.mean, self.std))
-        images = pixels.astype(np.float32) * (1 / (255 * std)) - mean / std
+        statistics = representations.statistics(self.representation, self.mean, self.std)
+        mean, std = (np.asarray(x, np.float32).reshape(last) for x in statistics)
+        images = representations.represent(pixels, self.representation)
+        images = images.astype(np.float32) * (1 / (255 * std)) - mean / std
         return images[..., ::-1] if self.channel_order == "BGR" else images
 
     def _box(self, width: int, height: int, size: int) -> tuple[float, float, float, float]:

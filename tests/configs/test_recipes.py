@@ -27,6 +27,7 @@ from train.data import open_data
 from train.durations import Intervals
 from train.initial import InitialWeights
 from train.loop import train_and_evaluate
+from train.progressive import stage_configs
 from train.sharding import make_mesh
 from train.step import train_step
 from zoo import registry
@@ -298,7 +299,7 @@ def test_smoke(name, variant, tmp_path_factory, quick_steps):
 
 def data_and_intervals(config):
     data = open_data(config)
-    return data, Intervals.from_config(config, len(data.train))
+    return data, Intervals.from_config(config, data.examples_per_epoch)
 
 
 def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
@@ -310,6 +311,8 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
     config = recipes[RECIPES.index("lenet5_1998")]
     config.schedule.name = "optax:cosine_decay_schedule"  # only such a one has options
     make_task(config, *data_and_intervals(config), make_mesh(1, 1))
+    config.augment.policy, config.mix.mixup = "randaugment", 0.2  # of which a run reads the rest
+    make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet")]
     config.compile_cache, config.data.on_device = "", "no"  # only a loader reads data.workers
     train_and_evaluate(config, tmp_path)
@@ -317,6 +320,12 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
     initial = InitialWeights(tmp_path / "next", config)
     task = make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     assert initial.variables(state_shapes(task)).keys() == {"params"}
+    config.distillation.teacher, config.swa.start = str(tmp_path), "1 epoch"
+    config.optimizer.clip_agc = 0.01
+    make_task(config, *data_and_intervals(config), make_mesh(1, 1))
+    config.progressive.stages, config.progressive.image_size = 2, (28, 32)
+    config.progressive.changes = (("loss.label_smoothing", (0.0, 0.1)),)
+    assert [part.data.image_size for part in stage_configs(config)] == [28, 32]
     config.hosts.coordinator = "elsewhere:1234"
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
     hosts.join(config.hosts)

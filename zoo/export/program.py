@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo import representation
 from zoo.preprocess import Preprocessing
 from zoo.weights.pretrained import PretrainedModel
 
@@ -61,7 +62,8 @@ def program(loaded: PretrainedModel, *, layout: str = "nchw", normalize: bool = 
     if layout not in LAYOUTS:
         raise ValueError(f"A layout is one of {', '.join(LAYOUTS)}, not {layout!r}.")
     preprocessing = loaded.preprocessing
-    size, channels = preprocessing.image_size, preprocessing.channels
+    size = preprocessing.image_size
+    channels = preprocessing.channels if normalize else preprocessing.input_channels
 
     def function(images: jax.Array) -> jax.Array:
         images = jnp.transpose(images, (0, 2, 3, 1)) if layout == "nchw" else images
@@ -89,11 +91,11 @@ def texts(facts: dict[str, Any]) -> dict[str, str]:
 
 def _normalized(pixels: jax.Array, preprocessing: Preprocessing) -> jax.Array:
     """The last steps of `zoo.preprocess`: pads and normalises pixels [B, H, W, C]."""
-    mean, std = (
-        np.asarray(x, np.float32).reshape(1, 1, 1, -1)
-        for x in (preprocessing.mean, preprocessing.std)
-    )
+    names = preprocessing.representation
+    statistics = representation.statistics(names, preprocessing.mean, preprocessing.std)
+    mean, std = (np.asarray(x, np.float32).reshape(1, 1, 1, -1) for x in statistics)
     sides = (preprocessing.padding,) * 2
     pixels = jnp.pad(pixels, ((0, 0), sides, sides, (0, 0)))
+    pixels = representation.represent(pixels, names)
     images = (pixels.astype(jnp.float32) / np.float32(255) - mean) / std
     return images[..., ::-1] if preprocessing.channel_order == "BGR" else images

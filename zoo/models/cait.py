@@ -198,6 +198,7 @@ family = Family(
         paper="Going deeper with Image Transformers, arXiv:2103.17239",
         year=2021,
         accuracy_source="timm results-imagenet.csv, weights fb_dist_in1k (distilled)",
+        distilled=True,
         interpolation="bicubic",
         crop=1.0,
     ),

@@ -21,7 +21,7 @@ from zoo.layers import initializers
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import square_conv
 from zoo.layers.drop_path import DropPath, rule_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
@@ -183,7 +183,7 @@ class EfficientNet(nn.Module):
         # Head
         x = conv(self.head_features, 1, name="head_conv")(x)
         x = act(norm(name="head_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))  # [B, head_features]
+        x = pool_head_map(self, x)  # [B, head_features]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 

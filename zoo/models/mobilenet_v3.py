@@ -16,7 +16,7 @@ from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, rule_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.squeeze_excite import SqueezeExcite
@@ -165,7 +165,7 @@ class MobileNetV3(nn.Module):
         # Head
         x = conv(6 * x.shape[-1], (1, 1), name="final_conv")(x)  # [B, H/32, W/32, 960 * width]
         x = nn.hard_swish(norm(name="final_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))
+        x = pool_head_map(self, x)
         x = dense(scaled(self.embedding_width, self.width), dtype=self.dtype, name="fc")(x)
         x = nn.hard_swish(x)
         dropout = nn.Dropout(self.dropout, deterministic=not train)

@@ -29,7 +29,7 @@ from jax import lax
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, rule_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.pool import average_pool, max_pool
@@ -195,6 +195,7 @@ def apply_operation(
         fits = x.shape[-1] == cell.features
         x = x if fits else Projection(cell.features, 1, **layers, name=name)(x)
     else:
+        assert isinstance(operation, int)
         separable = partial(StackedSeparableConv, cell.features, operation, strides, cell.crop)
         x = separable(**layers, name=name)(x)
     return DropPath(cell.drop_path)(x, train=cell.train)
@@ -275,7 +276,7 @@ class NASNet(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, ...]
 
         # Head
-        x = jnp.mean(nn.relu(x), axis=(1, 2))
+        x = pool_head_map(self, nn.relu(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 

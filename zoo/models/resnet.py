@@ -22,7 +22,7 @@ from zoo.layers.blocks import run_stage
 from zoo.layers.conv import square_conv
 from zoo.layers.drop_block import DropBlock
 from zoo.layers.drop_path import DropPath, rule_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
@@ -177,7 +177,7 @@ class ResNet(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        x = pool_head_map(self, x)  # [B, 512 or 2048]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
@@ -229,6 +229,7 @@ def resnet152(**kwargs) -> ResNet:
     top5=94.0,
     accuracy_source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, "
     "320 pixels",
+    accuracy_size=320,
 )
 def resnet200(**kwargs) -> ResNet:
     """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
@@ -258,7 +259,7 @@ def wrn_68_3(**kwargs) -> ResNet:
 
 @family.variant(**CIFAR, accuracy_source="")
 def resnet18_cifar(**kwargs) -> ResNet:
-    """11,173,962 parameters, 0.556 G multiply-adds: what is called ResNet-18 on CIFAR.
+    """11,173,962 parameters, 0.56 G multiply-adds: what is called ResNet-18 on CIFAR.
 
     It is not in the paper, whose networks for CIFAR are `resnet20_cifar` and others; it spread with
     github.com/kuangliu/pytorch-cifar.
@@ -272,13 +273,13 @@ def resnet34_cifar(**kwargs) -> ResNet:
     return ResNet((3, 4, 6, 3), BasicBlock, **{"stem": "cifar", "num_classes": 10} | kwargs)
 
 
-@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop")
+@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop", crops=10)
 def plain18(**kwargs) -> ResNet:
     """11,515,688 parameters: ResNet-18 without shortcuts."""
     return ResNet((2, 2, 2, 2), BasicBlock, residual=False, **kwargs)
 
 
-@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop")
+@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop", crops=10)
 def plain34(**kwargs) -> ResNet:
     """21,623,848 parameters: ResNet-34 without shortcuts; deeper than plain18, and worse."""
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)

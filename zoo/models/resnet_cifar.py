@@ -17,6 +17,9 @@ Reference: github.com/akamaster/pytorch_resnet_cifar10, `resnet20` ... `resnet12
 F is the block's branch and g = sigmoid(W x + bias) a 1x1 convolution. Where a block changes the
 shape, x has been brought into it by option A: every second pixel, and channels of zeros.
 
+`squeeze_excite=True` gates each branch by its channels, as the SE-ResNets of Hu et al. 2017
+(arXiv:1709.01507, section 6.3 on CIFAR).
+
 Differences from the paper: the zeros of option A are half before and half after the channels, as in
 the reference. The second paper does not say how W of a gate treats a change of shape: here it has
 the strides and features of its block.
@@ -32,10 +35,11 @@ from flax import linen as nn
 
 from zoo.layers.conv import square_conv
 from zoo.layers.drop_path import DropPath, rule_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
+from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CIFAR, Family
 
 SHORTCUTS = (
@@ -57,6 +61,7 @@ class Block(nn.Module):
     Attributes:
       shortcut: Name of the shortcut, one of the table above, or "none" for the plain network.
       gate_bias: Initial value of the gates' bias.
+      squeeze_excite: Whether the branch ends with squeeze-and-excitation.
     """
 
     features: int
@@ -67,6 +72,7 @@ class Block(nn.Module):
     norm: Callable[..., nn.Module]
     drop_path: float = 0.0
     drop: Callable[..., nn.Module] = DropPath
+    squeeze_excite: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -74,6 +80,8 @@ class Block(nn.Module):
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
+        if self.squeeze_excite:
+            y = SqueezeExcite(max(1, self.features // 16), dtype=y.dtype, name="se")(y)
         y = self.drop(self.drop_path)(y, train=train)
 
         if self.shortcut == "none":
@@ -108,6 +116,7 @@ class ResNetCifar(nn.Module):
       drop_path: Stochastic depth rate of the last block; those before it have less.
       drop_path_rule: How much less, see zoo.layers.drop_path: "stochastic_depth" (block l of L has
         l / L of it), "mini_batch" (the paper's own) or another.
+      squeeze_excite: Whether branches end with squeeze-and-excitation, with a bottleneck of C / 16.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
@@ -118,6 +127,7 @@ class ResNetCifar(nn.Module):
     gate_bias: float = -6.0
     drop_path: float = 0.0
     drop_path_rule: str = "stochastic_depth"
+    squeeze_excite: bool = False
     num_classes: int = 10
     dtype: Any = jnp.float32
 
@@ -134,7 +144,8 @@ class ResNetCifar(nn.Module):
         shortcut = self.shortcut if self.residual else "none"
         drop = partial(DropPath, mini_batch=self.drop_path_rule == "mini_batch")
         layers: dict[str, Any] = dict(conv=conv, norm=norm, drop=drop)
-        block = partial(Block, shortcut=shortcut, gate_bias=self.gate_bias, **layers)
+        layers |= dict(gate_bias=self.gate_bias, squeeze_excite=self.squeeze_excite)
+        block = partial(Block, shortcut=shortcut, **layers)
 
         # Stem
         x = conv(16, 3, name="stem_conv")(images)  # [B, H, W, 16]
@@ -151,7 +162,7 @@ class ResNetCifar(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/4, W/4, 64]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 64]
+        x = pool_head_map(self, x)  # [B, 64]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

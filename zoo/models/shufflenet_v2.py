@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.pool import max_pool
@@ -102,7 +102,7 @@ class ShuffleNetV2(nn.Module):
         # Head
         x = conv(self.final_width, (1, 1), name="final_conv")(x)  # [B, H/32, W/32, final_width]
         x = nn.relu(norm(name="final_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))
+        x = pool_head_map(self, x)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(
             self, x, self.num_classes, self.dtype, kernel_init=torch_default, dropout=dropout

@@ -251,7 +251,7 @@ def _from_state_dict(metadata: Mapping[str, str], state_dict: Mapping[str, Any])
     """Returns a model's arrays by our paths from those by PyTorch's names."""
     name, overrides = json.loads(metadata["model"]), to_tuples(json.loads(metadata["overrides"]))
     images = _preprocessing(json.loads(metadata["preprocessing"]))  # which no forged size passes
-    size, channels = images.image_size, images.channels
+    size, channels = images.image_size, images.input_channels
     flat = {key: value for key, value in overrides.items() if key != "scan"}
     with bounded(overrides, state_dict):
         shapes = traverse_util.unflatten_dict(shapes_of(name, size, channels, flat), sep="/")
@@ -281,7 +281,7 @@ def _assemble(
         values["model"],
         arrays,
         preprocessing.image_size,
-        preprocessing.channels,
+        preprocessing.input_channels,
         to_tuples(values["overrides"]),
         changes,
     )
@@ -296,6 +296,7 @@ def _assemble(
         registry.info(values["model"]),
         **{field: getattr(preprocessing, field) for field in PREPROCESSING},
         **percent,
+        **registry.USUAL_PROTOCOL,
         accuracy_source="the last evaluation of the run" if percent["top1"] is not None else "",
         weights=name,
         class_names=names,

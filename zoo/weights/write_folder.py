@@ -117,6 +117,7 @@ def _config(model, known, preprocessing, classes, names, timm, overrides) -> dic
         "preprocessing": dataclasses.asdict(preprocessing),
     }
     ours |= {key: getattr(known, key) for key in FIGURES}
+    ours["protocol"] = {key: getattr(known, key) for key in registry.USUAL_PROTOCOL}
     return {
         "architecture": timm or model,
         "num_classes": classes,

@@ -1,4 +1,4 @@
-"""Augmentation and normalization on the device, by functions that can be jitted.
+"""Normalization, and AlexNet's shift of colours.
 
 Images are [B, H, W, C] in [0, 255], uint8 or floating point; `normalize` comes last.
 """
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+
+from input_pipeline.augment.combine import is_one_key
 
 # Eigenvalues and eigenvectors (rows R, G, B) of the RGB covariance of ImageNet's training pixels
 # in [0, 1], as in fb.resnet.torch.
@@ -40,41 +42,23 @@ def normalize(
     return (images[..., ::-1] if channel_order == "BGR" else images).astype(dtype)
 
 
-def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Mirrors each image left to right with probability 1/2. [B, H, W, C] -> the same."""
-    flip = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
-    return jnp.where(flip, images[:, :, ::-1], images)
-
-
-def random_crop_with_padding(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-    """Pads each image by `padding` zeros on all sides and takes a random crop of its former size.
-
-    This is a random shift by up to `padding` pixels. [B, H, W, C] -> the same.
-    """
-    if padding == 0:
-        return images
-    batch, height, width, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    top, left = jax.random.randint(key, (2, batch, 1), 0, 2 * padding + 1)
-    rows = top + jnp.arange(height)[None]  # [B, H]
-    columns = left + jnp.arange(width)[None]  # [B, W]
-    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
 def lighting(key: jax.Array, images: jax.Array, std: float = 0.1) -> jax.Array:
     """Shifts the colour of each image along the principal components of RGB.
 
     Source: Krizhevsky et al. 2012, section 4.1.
 
     Args:
-      key: a PRNG key.
+      key: a key, or keys [B].
       images: [B, H, W, 3], in [0, 255].
       std: standard deviation of the normally distributed factor of each component.
 
     Returns:
       float32 [B, H, W, 3], up to some tens outside of [0, 255].
     """
-    alpha = std * jax.random.normal(key, (images.shape[0], 3))
+    if is_one_key(key):
+        alpha = std * jax.random.normal(key, (images.shape[0], 3))
+    else:
+        alpha = std * jax.vmap(lambda key: jax.random.normal(key, (3,)))(key)
     components = jnp.asarray(LIGHTING_EIGENVECTORS) * jnp.asarray(LIGHTING_EIGENVALUES)[None]
     offset = 255 * jnp.einsum("rc,bc->br", components, alpha, precision="highest")
     return images.astype(jnp.float32) + offset[:, None, None, :]
