@@ -108,9 +108,9 @@ def small():
     return model, model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
-def climb(small, wanted, key=0, **options):
+def climb(small, wanted, seed=0, **options):
     image = fourier.FourierImage(32, 32)
-    start = image.init(jax.random.key(key), 2)
+    start = image.init(jax.random.key(seed), 2)
     options = dict(normalise=normalise, key=jax.random.key(7), steps=12) | options
     return visualise(*small, wanted, image, start, **options)
 
@@ -119,7 +119,7 @@ def test_the_same_key_gives_the_same_pictures(small, quick_compilation):
     wanted = objectives.channel("stage2", 3) - 0.5 * objectives.logit(1)
     options = dict(transform=robustness.standard)
     first, again = (climb(small, wanted, **options) for _ in range(2))
-    other = climb(small, wanted, key=1, **options)
+    other = climb(small, wanted, seed=1, **options)
     np.testing.assert_array_equal(first.images, again.images)
     assert not np.allclose(first.images, other.images)
     assert first.images.shape == (2, 32, 32, 3) and first.values.shape == (13, 2)
