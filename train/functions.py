@@ -49,11 +49,16 @@ def check_options(
     section: str, function: Callable, positional: int, options: Mapping[str, Any]
 ) -> None:
     """Raises TrainError if a function does not take so many arguments and these options."""
+    signature = inspect.signature(function)
     try:
-        inspect.signature(function).bind(*[None] * positional, **options)
+        signature.bind(*[None] * positional, **options)
     except TypeError as error:
         name = getattr(function, "__name__", str(function))
-        raise TrainError(f"{section}.options do not fit {name}: {error}.") from error
+        known = [str(p.replace(annotation=p.empty)) for p in signature.parameters.values()]
+        takes = ", ".join(known[positional:]) or "none"
+        raise TrainError(
+            f"{section}.options do not fit {name}: {error}. Its options are: {takes}."
+        ) from error
 
 
 def find_all(

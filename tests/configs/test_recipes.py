@@ -310,6 +310,7 @@ def test_every_key_is_read(tmp_path, monkeypatch, quick_compilation):
         make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     config = recipes[RECIPES.index("lenet5_1998")]
     config.schedule.name = "optax:cosine_decay_schedule"  # only such a one has options
+    config.optimizer.clip_agc, config.swa.start = 0.01, "1 steps"  # and those have more keys
     make_task(config, *data_and_intervals(config), make_mesh(1, 1))
     config.augment.policy, config.mix.mixup = "randaugment", 0.2  # of which a run reads the rest
     make_task(config, *data_and_intervals(config), make_mesh(1, 1))

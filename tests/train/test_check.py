@@ -68,16 +68,30 @@ WRONG = {
     "optimizer.weight_decay": [-1e-4, math.inf],
     "optimizer.weight_decay_exclude": ["([", "*"],
     "optimizer.clip_norm": [-1.0],
+    "optimizer.clip_value": [-1.0],
+    "optimizer.clip_agc": [-1.0],
+    "optimizer.clip_agc_eps": [0.0],
+    "optimizer.accumulate": [0, 1.5],
+    "optimizer.sam_radius": [-0.1],
     "optimizer.freeze": ["(["],
     "optimizer.layer_decay": [0.0, 1.5, math.nan],
     "optimizer.multipliers": [("head", 1.0), (("^head",),), (("([", 1.0),), (("head", -1.0),)],
     "schedule.learning_rate": [0.0, -0.1, math.nan, math.inf],
+    "schedule.per": ["day"],
     "schedule.warmup": ["5", "-1 steps"],
+    "schedule.cooldown": ["5", "-1 steps"],
+    "schedule.convention": ["torch"],
     "schedule.start": [-0.1],
     "schedule.end": [-0.1],
     "schedule.boundaries": [("30",)],
     "schedule.factors": [(-0.1,)],
     "ema.decay": [-0.1, 1.0, 2.0],
+    "ema.convention": ["keras"],
+    "ema.every": ["5"],
+    "ema.start": ["5"],
+    "swa.start": ["5"],
+    "swa.every": [""],
+    "batch_norm_images": [-1],
     "eval.every": ["often"],
     "eval.batch_size": [-1],
     "eval.crop": [2.0, -1.0, math.nan],
@@ -167,6 +181,31 @@ def test_a_model_that_cannot_be(key, value, message):
         section, _, name = key.partition(".")
         setattr(config[section], name, value)
         config.schedule.name = "steps" if key == "schedule.boundaries" else config.schedule.name
+    with pytest.raises(TrainError, match=message):
+        check_values(config)
+        check_model(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ema.decay": 0.9, "swa.start": "1 epoch"}, "a run has one average"),
+        ({"ema.decay": 0.9, "optimizer.name": "schedule_free_sgd"}, "an average of its own"),
+        ({"ema.decay": 0.9, "ema.options": {"use_warmup": True}}, "takes no options"),
+        (
+            {"ema.decay": 0.9, "ema.convention": "timm", "ema.options": {"warmup": 1}},
+            "ema.options.warmup: .* takes use_warmup, warmup_gamma",
+        ),
+        ({"schedule.name": "plateau", "schedule.options": {"metric": "f1"}}, "metric=f1: .*top1"),
+        ({"schedule.convention": "deit"}, 'set schedule.per="epoch"'),
+    ],
+)
+def test_parts_that_do_not_go_together(changes, message):
+    config = base.get_config()
+    with config.unlocked():
+        for key, value in changes.items():
+            section, _, name = key.partition(".")
+            setattr(config[section], name, value)
     with pytest.raises(TrainError, match=message):
         check_values(config)
         check_model(config)

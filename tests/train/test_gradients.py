@@ -75,13 +75,12 @@ def one_step(task):
     return jax.jit(partial(step.train_step, task))(state, batch_of(task))
 
 
-@pytest.mark.quick
 def test_a_step_in_parts_is_one_step_on_any_devices():
-    (whole, _), (parts, metrics) = (one_step(make_task("mlp", accumulate=k)) for k in (1, 4))
-    many, _ = one_step(make_task("mlp", devices=4, accumulate=4))
+    whole, _ = one_step(make_task("mlp"))
+    many, metrics = one_step(make_task("mlp", devices=4, accumulate=4))
     alone, _ = one_step(make_task("mlp", devices=2, accumulate=4, batch_norm="per_device"))
-    assert int(parts.step) == 1 and metrics["examples"] == 16
-    for state in (parts, many, alone):
+    assert int(many.step) == 1 and metrics["examples"] == 16
+    for state in (many, alone):
         for a, b in zip(*map(jax.tree.leaves, (whole.params, state.params)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
@@ -100,14 +99,13 @@ def test_sam_takes_the_gradient_above():
     np.testing.assert_allclose(ascent(p, p, 0.5, adaptive=True), 0.5 * p**3 / np.sqrt(81 + 256))
 
 
-@pytest.mark.quick
 def test_a_step_with_sam():
     task, plain = make_task("mlp", sam_radius=0.05), make_task("mlp")
     start = initial_state(plain, state_shapes(plain))
     batch = batch_of(plain)
     images = plain.normalize(jnp.asarray(batch["image"]))
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[1]
-    compute = partial(step.gradients_and_metrics, plain)
+    compute = jax.jit(partial(step.gradients_and_metrics, plain))
     first = compute(start.params, {}, images, batch["label"], None, key)[0]
     factor = 0.05 / optax.tree.norm(first)
     above = jax.tree.map(lambda p, g: p + factor * g, start.params, first)

@@ -95,7 +95,9 @@ def test_gradients_are_clipped_to_their_norm():
 def test_unknown_names_and_options_are_refused():
     with pytest.raises(TrainError, match="closest names are .*sgd"):
         updates(name="sdg")
-    with pytest.raises(TrainError, match="momentun"):
+    with pytest.raises(
+        TrainError, match="momentun.*Its options are: momentum=None, nesterov=False"
+    ):
         updates(options=ConfigDict({"momentun": 0.9}))
 
 
@@ -115,19 +117,6 @@ def test_what_has_one_axis_need_not_decay():
         np.testing.assert_allclose(update, 0)
     stacked = {"blocks": {"block1": {"scale": jnp.ones((3, 2)), "kernel": jnp.ones((3, 2, 2))}}}
     assert decay_mask("", True)(stacked) == {"blocks": {"block1": {"scale": False, "kernel": True}}}
-
-
-@pytest.mark.parametrize("name", sorted(factories()))
-@pytest.mark.filterwarnings("ignore:.*(Specifying a key|deprecated)")
-def test_every_optimizer_makes_an_update(name):
-    config = base.get_config().optimizer
-    config.name = name
-    optimizer = make_optimizer(config, optax.constant_schedule(0.1))
-    params = {"fc": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
-    gradients = jax.tree.map(lambda x: 0.5 * x, params)
-    found, _ = optimizer.update(gradients, optimizer.init(params), params)
-    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, params)
-    assert jnp.isfinite(found["fc"]["kernel"]).all()
 
 
 def test_partials_and_contrib_are_known_and_optax_keeps_its_own():
