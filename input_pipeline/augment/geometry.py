@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from input_pipeline.augment.pixels import Fill
+from input_pipeline.augment.pixels import Fill, stored
 from input_pipeline.augment.sampling import sample
 
 Pair = tuple[ArrayLike, ArrayLike] | Sequence[float]
@@ -120,7 +120,7 @@ def transform(
     """
     height, width = images.shape[1:3]
     rows, columns = size or (height, width)
-    entries = jnp.atleast_3d(matrix) if matrix.ndim == 3 else matrix[None]
+    entries = stored(matrix if matrix.ndim == 3 else matrix[None])
     x = (jnp.arange(columns, dtype=jnp.float32) + 0.5 - columns / 2).reshape(1, 1, -1)
     y = (jnp.arange(rows, dtype=jnp.float32) + 0.5 - rows / 2).reshape(1, -1, 1)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from input_pipeline.augment.combine import fold_in, image_keys, integers, is_one_key, uniform
 from input_pipeline.augment.crop import pad, slices
-from input_pipeline.augment.pixels import Fill, fill_values
+from input_pipeline.augment.pixels import Fill, fill_values, stored
 from input_pipeline.augment.resample import Axis, resample
 from input_pipeline.augment.resize import resized_crop
 
@@ -100,7 +100,8 @@ def random_box(
     top = integers(fold_in(keys, 2), 0, height - h + 1)
     left = integers(fold_in(keys, 3), 0, width - w + 1)
     top, left = jnp.where(found, top, (height - h) // 2), jnp.where(found, left, (width - w) // 2)
-    return top, left, h, w
+    box = stored(jnp.stack([top, left, h, w]))
+    return box[0], box[1], box[2], box[3]
 
 
 def random_zoom_out(

@@ -10,6 +10,7 @@ from input_pipeline.augment.pixels import (
     check_choice,
     fill_values,
     from_words,
+    pack,
     to_words,
 )
 
@@ -71,8 +72,7 @@ def sample(
             ]
         if backend == "tensor":
             values = [jnp.round(value) for value in values]
-        bytes_ = [value.astype(jnp.int32).astype(jnp.uint32) for value in values]
-        groups.append(sum(byte << (8 * n) for n, byte in enumerate(bytes_)))
+        groups.append(pack(values))
     return from_words(jnp.stack(groups, 1), channels)
 
 
