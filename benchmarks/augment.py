@@ -155,7 +155,8 @@ def torchvision() -> None:
         def stacked() -> Any:
             results = each()
             several = isinstance(results[0], tuple)
-            return torch.stack([torch.stack(one) if several else one for one in results])
+            batch = torch.stack([torch.stack(one) if several else one for one in results])
+            return OF_BATCH[row](batch) if row in OF_BATCH else batch
 
         return {"batch": images_per_second(stacked), "images": images_per_second(each)}
 
@@ -227,6 +228,67 @@ def erasing_of_ours() -> Callable:
     return erase
 
 
+def policy_of_ours(name: str, **options: Any) -> Callable[[], Callable]:
+    """A policy by its name in recipes."""
+
+    def make() -> Callable:
+        from input_pipeline.augment.policies import make_policy
+
+        return make_policy(name, **options)
+
+    return make
+
+
+def deit_of_ours() -> Callable:
+    """DeiT's training images, with torchvision's RandAugment: to mixed batches and targets."""
+    import jax
+    import jax.numpy as jnp
+
+    from input_pipeline import augment
+    from input_pipeline.augment.erasing import random_erasing
+    from input_pipeline.augment.mixing import Mixing
+    from input_pipeline.augment.policies import make_policy
+
+    policy = make_policy("randaugment")
+    mixing = Mixing(1000, mixup=0.8, cutmix=1.0, convention="torchvision")
+    labels = jnp.arange(BATCH)
+
+    def pipeline(key: Any, images: Any) -> Any:
+        crop_key, flip_key, policy_key, erasing_key, mixing_key = jax.random.split(key, 5)
+        images = augment.random_resized_crop(crop_key, images, SIZE, interpolation="bicubic")
+        images = policy(policy_key, augment.random_flip(flip_key, images))
+        images = random_erasing(erasing_key, augment.normalize(images, MEAN, STD), 0.25)
+        return mixing(mixing_key, images, labels)
+
+    return pipeline
+
+
+def deit_of_v2() -> Callable:
+    """The same of one image; `mix_of_v2` mixes."""
+    import torch
+    from torchvision.transforms import v2
+
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(SIZE, interpolation=v2.InterpolationMode.BICUBIC),
+            v2.RandomHorizontalFlip(),
+            v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+            v2.RandomErasing(0.25, value="random"),
+        ]
+    )
+
+
+def mix_of_v2(images: Any) -> Any:
+    """Mixup or cutmix of a batch."""
+    import torch
+    from torchvision.transforms import v2
+
+    mixes = [v2.MixUp(alpha=0.8, num_classes=1000), v2.CutMix(alpha=1.0, num_classes=1000)]
+    return v2.RandomChoice(mixes)(images, torch.arange(BATCH))
+
+
 def normalize_of_v2() -> Callable:
     """To float32 on the scale 0 to 1, and normalised."""
     import torch
@@ -235,6 +297,7 @@ def normalize_of_v2() -> Callable:
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
 
 
+SAMPLED = {"interpolation": "bilinear"}
 BILINEAR = {"interpolation": "bilinear", "fill": 127}
 AFFINE = {"degrees": 30, "translate": (0.1, 0.1), "scale": (0.8, 1.2), "shear": 10, **BILINEAR}
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
@@ -357,7 +420,16 @@ ROWS: dict[str, tuple[Callable[[], Callable], Callable[[], Callable]]] = {
     "gaussian noise": (of_ours("gaussian_noise"), of_v2(("GaussianNoise", {}))),
     "erasing": (erasing_of_ours, of_v2(("RandomErasing", {"p": 1.0}))),
     "normalize": (of_ours("normalize", mean=MEAN, std=STD), normalize_of_v2),
+    "RandAugment": (policy_of_ours("randaugment"), of_v2(("RandAugment", SAMPLED))),
+    "AutoAugment": (policy_of_ours("autoaugment"), of_v2(("AutoAugment", SAMPLED))),
+    "TrivialAugment": (
+        policy_of_ours("trivial_augment_wide"),
+        of_v2(("TrivialAugmentWide", SAMPLED)),
+    ),
+    "AugMix": (policy_of_ours("augmix"), of_v2(("AugMix", SAMPLED))),
+    "DeiT": (deit_of_ours, deit_of_v2),
 }
+OF_BATCH = {"DeiT": mix_of_v2}  # what torchvision does to a batch
 CONTENDERS = {"ours": ours, "torchvision": torchvision}
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ from configs import functions
 # Old dotted name: new one, in the same section. Remove an entry one release after its rename.
 RENAMED = {
     "loss.rubbish_logit": "loss.reject_class_logit",  # renamed in 0.2
+    "augment.shift": "augment.padding",  # renamed in 0.2, of a crop with a name now
 }
+# What an old name also meant, where another key has its default: {old: (key, default, value)}.
+IMPLIED = {"augment.shift": ("augment.crop", "none", "padded")}
 
 
 class Section(ConfigDict):
@@ -28,7 +31,10 @@ class Section(ConfigDict):
         return super().__getitem__(self._current(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(self._current(key), functions.named(key, value))
+        current = self._current(key)
+        super().__setitem__(current, functions.named(key, value))
+        if key != current:
+            imply(self, key)
 
     def _current(self, key: str) -> str:
         if key in self._fields:
@@ -49,9 +55,21 @@ def current_key(key: str) -> str:
     return RENAMED[key]
 
 
+def imply(section: ConfigDict, old: str) -> None:
+    """Sets what the last part of an old name also meant, once its key is set."""
+    for name, (other, default, implied) in IMPLIED.items():
+        new, other = RENAMED[name].split(".")[-1], other.split(".")[-1]
+        if name.split(".")[-1] == old and section.get(new) and section.get(other) == default:
+            section[other] = implied
+
+
 def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns {dotted name: value} with the names that the keys have now."""
-    return {RENAMED.get(key, key): value for key, value in values.items()}
+    current = {RENAMED.get(key, key): value for key, value in values.items()}
+    for old, (other, default, implied) in IMPLIED.items():
+        if values.get(old) and values.get(other, default) == default:
+            current[other] = implied
+    return current
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,9 +11,10 @@ Differs from big_vision: images are resized by an antialiased bilinear filter in
 over areas.
 
 Command   python -m train --config=configs/transfer_big_vision.py:cifar100 --workdir=...
+Paper     How to train your ViT?, arXiv:2106.10270, section 4; google-research/big_vision
 Hardware  authors: TPU
 Published CIFAR-10 98.55, CIFAR-100 91.35, Pets 93.78, Flowers 99.43, ImageNet 83.27 top-1
-          (big_vision/configs/transfer.py, mean of five)
+          (big_vision, configs of transfer, mean of five)
 Ours      not yet run
 """
 
@@ -33,8 +34,8 @@ TASKS = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `arg` is a data set, or "smoke" for a few steps on tiny data."""
+    name, arg = base.variant(arg, TASKS)
     config = base.get_config()
-    name = arg if arg in TASKS else "cifar10"
     train, steps, warmup, rate, crop = TASKS[name]
     config.model.name = "vit_b_32"
     config.init.weights = "" if arg == "smoke" else "timm/vit_base_patch32_224.augreg_in21k"
@@ -60,4 +61,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.name = "cosine"
     config.schedule.learning_rate = rate
     config.schedule.warmup = f"{warmup} steps"
-    return base.finish(config, "" if arg in TASKS else arg)
+    return base.finish(config, arg)

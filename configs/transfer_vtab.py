@@ -11,6 +11,7 @@ a picture, such as the distance of the nearest object: bring them as a function,
 To choose other values train on the 800 (`config.data.train_split`) and evaluate on the 200.
 
 Command   python -m train --config=configs/transfer_vtab.py:dtd --workdir=...
+Paper     A Large-scale Study of Representation Learning, arXiv:1910.04867, section 3
 Hardware  a GPU
 Published none for this model (the paper reports means over all tasks of its own models)
 Ours      not yet run
@@ -37,8 +38,9 @@ TASKS = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `arg` is a task, or "smoke" for a few steps on tiny data."""
+    task, arg = base.variant(arg, TASKS)
     config = base.get_config()
-    name, validation, test = TASKS.get(arg, TASKS["caltech101"])
+    name, validation, test = TASKS[task]
     config.model.name = "resnet50"
     config.init.weights = "" if arg == "smoke" else "torchvision/resnet50:IMAGENET1K_V1"
     config.init.zeros = "^head/"
@@ -54,4 +56,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.warmup = "80 steps"
     config.schedule.boundaries = ("300 steps", "600 steps", "900 steps")
     config.schedule.factors = (0.1, 0.1, 0.1)
-    return base.finish(config, "" if arg in TASKS else arg)
+    return base.finish(config, arg)

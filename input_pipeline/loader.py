@@ -36,6 +36,8 @@ def train_batches(
     num_steps: int,
     shard: tuple[int, int] = (0, 1),
     workers: int = 0,
+    repeats: int = 1,
+    replicas: int = 1,
 ) -> Iterator[Batch]:
     """Yields the batches of `num_steps` training steps from `start_step` on.
 
@@ -51,6 +53,8 @@ def train_batches(
         batch.
       workers: number of worker processes; 0 decodes in threads of this process, one per core.
         Decoding releases the GIL, so threads suffice for a few cores; many cores need processes.
+      repeats, replicas: how often each example stands in an epoch, and how many parts of a batch
+        get such copies in turn, see `order.indices`.
 
     Yields:
       {"image": uint8 [B_local, S, S, C], "label": int32 [B_local]}. If the source skips unreadable
@@ -62,7 +66,8 @@ def train_batches(
       UnreadableImage: an image cannot be read, and the source does not skip it.
     """
     local = _local_batch_size(batch_size, shard)
-    reader = _TrainReader(source, _known(transform, source), seed)
+    placing = {"repeats": repeats, "batch_size": batch_size, "replicas": replicas}
+    reader = _TrainReader(source, _known(transform, source), seed, placing)
     first = start_step * batch_size + shard[0] * local
     return _batches(_Rows(reader, first, batch_size, local, num_steps), workers)
 
@@ -98,10 +103,11 @@ class _TrainReader:
     source: Source
     transform: Transform
     seed: int
+    placing: dict[str, int]  # arguments of `order.indices`
 
     def __call__(self, position: int) -> Batch:
         n = len(self.source)
-        (index,) = order.indices(self.seed, position, position + 1, n)
+        (index,) = order.indices(self.seed, position, position + 1, n, **self.placing)
         for skipped in range(n):
             try:
                 example = self.source[(index + skipped) % n]

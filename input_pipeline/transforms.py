@@ -15,6 +15,7 @@ from input_pipeline.decode import LazyImage
 from input_pipeline.example import DataError, Example
 from input_pipeline.resize import Box
 
+RANDOM = "random"  # of interpolation: bilinear or bicubic for each image
 Transform = Callable[[Example, np.random.Generator], np.ndarray]
 
 
@@ -26,7 +27,8 @@ class RandomResizedCrop:
       size: height and width of the result in pixels.
       scale: range of the crop's area as a fraction of the image's.
       ratio: range of the crop's width / height, which is log-uniformly distributed.
-      interpolation: one of `resize.INTERPOLATIONS`.
+      interpolation: one of `resize.INTERPOLATIONS`, or "random" for bilinear or bicubic, drawn for
+        each image as in timm.
       flip: whether half of the results are mirrored left to right.
     """
 
@@ -37,13 +39,14 @@ class RandomResizedCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        resize.check_interpolation(self.interpolation)
+        _check_interpolation(self.interpolation)
 
     def __call__(self, example: Example, rng: np.random.Generator) -> np.ndarray:
         image = LazyImage(example)
         box = self._box(image.width, image.height, rng)
         mirror = self.flip and rng.random() < 0.5
-        return image.resized(box, self.size, self.interpolation, crop_first=True, mirror=mirror)
+        interpolation = _drawn_interpolation(self.interpolation, rng)
+        return image.resized(box, self.size, interpolation, crop_first=True, mirror=mirror)
 
     def _box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         for _ in range(10):
@@ -67,7 +70,7 @@ class ResizeRandomCrop:
     Attributes:
       size: height and width of the result in pixels.
       resize: smallest and largest length (both included) of the shorter side after resizing.
-      interpolation: one of `resize.INTERPOLATIONS`.
+      interpolation: as in `RandomResizedCrop`.
       flip: whether half of the results are mirrored left to right.
     """
 
@@ -77,7 +80,7 @@ class ResizeRandomCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        resize.check_interpolation(self.interpolation)
+        _check_interpolation(self.interpolation)
         if not self.size <= self.resize[0] <= self.resize[1]:
             raise ValueError(
                 f"resize={self.resize} leaves images too small for a crop of {self.size} pixels"
@@ -91,7 +94,8 @@ class ResizeRandomCrop:
         top = int(rng.integers(height - self.size + 1))
         box = _box_before_resizing(image, (width, height), (left, top), self.size)
         mirror = self.flip and rng.random() < 0.5
-        return image.resized(box, self.size, self.interpolation, crop_first=False, mirror=mirror)
+        interpolation = _drawn_interpolation(self.interpolation, rng)
+        return image.resized(box, self.size, interpolation, crop_first=False, mirror=mirror)
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,17 @@ class Pad:
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> np.ndarray:
         sides = (self.padding, self.padding)
         return np.pad(example.image, (sides, sides, (0, 0)))
+
+
+def _check_interpolation(interpolation: str) -> None:
+    if interpolation != RANDOM:
+        resize.check_interpolation(interpolation)
+
+
+def _drawn_interpolation(interpolation: str, rng: np.random.Generator) -> str:
+    if interpolation != RANDOM:
+        return interpolation  # and nothing is drawn, so that older runs see the same images
+    return "bilinear" if rng.random() < 0.5 else "bicubic"
 
 
 def _resized(width: int, height: int, shorter: int) -> tuple[int, int]:

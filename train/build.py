@@ -16,16 +16,23 @@ from ml_collections import ConfigDict
 import zoo
 from configs.functions import is_reference
 from train import losses, step
+from train.augmentation import make_mixing
+from train.averages import make_average
 from train.data import Data
-from train.durations import Intervals
+from train.durations import Intervals, to_steps
 from train.errors import TrainError
-from train.functions import check_options, find, find_all
+from train.functions import check_options, find
 from train.layer_decay import layer_factors
-from train.optimizers import make_optimizer, make_schedule
+from train.metrics import reported
+from train.optimizers import make_optimizer
 from train.runners import OnDeviceRunner, Runner, StreamingRunner
+from train.schedules import make_schedule
 from train.sharding import state_shardings
+from train.teacher import open_teacher
 from zoo import registry
 from zoo.kernels import platform
+
+PRECISE_IMAGES = 8192  # from which SWA's statistics are estimated if the recipe says nothing: pycls
 
 
 def register_model(config: ConfigDict) -> ConfigDict:
@@ -85,27 +92,50 @@ def make_task(config: ConfigDict, data: Data, intervals: Intervals, mesh: Mesh) 
         known.
     """
     schedule = make_schedule(config, intervals)
+    rows = padded(len(data.evaluation), eval_batch_size(config, mesh))
+    found = reported(config.eval.metrics, rows=rows, matrix=config.eval.confusion)
     model, factors = make_model(config.model, data.num_classes), None
     if config.optimizer.layer_decay != 1:
-        images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
-        images = jax.eval_shape(data.normalize, images)
-        factors = layer_factors(model, images, config.optimizer.layer_decay)
+        shape = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
+        shape = jax.eval_shape(data.normalize, shape)
+        factors = layer_factors(model, shape, config.optimizer.layer_decay)
+    mix = make_mixing(config, data.num_classes, data.examples_per_epoch)
+    loss = config.loss
+    if mix and config.mix.convention != "torchvision":  # which smooths in the loss, others before
+        loss = loss.copy_and_resolve_references()
+        loss.label_smoothing = 0.0
+    images = config.batch_norm_images or (PRECISE_IMAGES if config.swa.start else 0)
+
+    def steps(duration: str) -> int:
+        return to_steps(duration, data.examples_per_epoch, config.batch_size)
+
     return step.Task(
         model=model,
         optimizer=make_optimizer(config.optimizer, schedule, factors),
         schedule=schedule,
-        augment=data.augment,
+        augment=partial(data.augment, mesh=mesh),
+        mix=mix,
         normalize=data.normalize,
         image_shape=data.image_shape,
         mesh=mesh,
         seed=config.seed,
-        loss=make_loss(config.loss),
+        loss=make_loss(loss),
+        loss_outputs=loss_outputs(loss),
         eval_loss=partial(losses.cross_entropy, reject_class_logit=config.loss.reject_class_logit),
-        metrics=find_all("eval.metrics", config.eval.metrics),
+        metrics=found.per_example,
+        tables=found.tables,
+        average_views=config.eval.average,
+        eval_shape=data.eval_shape,
+        teacher=open_teacher(config, data),
         auxiliary_weights=tuple(config.loss.auxiliary_weights),
         batch_norm=config.batch_norm,
-        ema_decay=config.ema.decay,
+        average=make_average(config, steps, reestimated=images > 0),
+        accumulate=config.optimizer.accumulate,
+        sam_radius=config.optimizer.sam_radius,
+        sam_adaptive=config.optimizer.sam_adaptive,
+        batch_norm_images=images,
         freeze=config.optimizer.freeze,
+        total_steps=intervals.total,
     )
 
 
@@ -126,8 +156,13 @@ def make_loss(config: ConfigDict) -> step.Loss:
             options[key] = value
         elif value:
             raise TrainError(f"loss.{key}={value}: the loss {config.name} has no such argument.")
-    check_options("loss", function, 2, options)
-    return partial(function, **options)
+    check_options("loss", function, 2 + len(loss_outputs(config)), options)
+    return partial(losses.per_example(function), **options)
+
+
+def loss_outputs(config: ConfigDict) -> tuple[str, ...]:
+    """Returns the names of what the model sows that a recipe's loss takes, such as token logits."""
+    return getattr(find("loss.name", config.name, losses.LOSSES), "outputs", ())
 
 
 def state_shapes(task: step.Task) -> step.TrainState:
@@ -182,13 +217,24 @@ def init_eagerly(init: Callable[..., step.TrainState], *arguments: Any) -> step.
     return jax.tree.unflatten(structure, arrays)
 
 
+def eval_batch_size(config: ConfigDict, mesh: Mesh) -> int:
+    """Returns the number of images in a batch of evaluation, which divides over the devices.
+
+    The padding is masked, so any size will do.
+    """
+    return padded(config.eval.batch_size or config.batch_size, mesh.size)
+
+
+def padded(count: int, multiple: int) -> int:
+    """Returns the least multiple of a number that is not below `count`."""
+    return -(-count // multiple) * multiple
+
+
 def make_runner(
     config: ConfigDict, task: step.Task, shapes: step.TrainState, intervals: Intervals, data: Data
 ) -> Runner:
     """Compiles the programs of the run; with `data.on_device`, loads the data too."""
-    eval_batch_size = config.eval.batch_size or config.batch_size
-    # Padding is masked in evaluation, so any size will do that divides over the devices.
-    batch_sizes = config.batch_size, -(-eval_batch_size // task.mesh.size) * task.mesh.size
+    batch_sizes = config.batch_size, eval_batch_size(config, task.mesh)
     if data.on_device:
         return OnDeviceRunner(task, shapes, intervals, data, batch_sizes)
     return StreamingRunner(task, shapes, intervals, data, batch_sizes, config.data.workers)

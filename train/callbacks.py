@@ -74,7 +74,7 @@ class Callbacks:
             epoch=line["epoch"],
             metrics=dict(line),
             model=self._model,
-            variables={"params": state.eval_params, "batch_stats": state.batch_stats},
+            variables={"params": state.eval_params, "batch_stats": state.eval_batch_stats},
             preprocessing=self._model_file.preprocessing,
             class_names=self._model_file.class_names,
             workdir=self._workdir,

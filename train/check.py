@@ -7,17 +7,28 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from flax import errors
 from ml_collections import ConfigDict
 
 from configs.functions import is_reference
 from configs.keys import flat
+from input_pipeline.augment import erasing, mixing
 from input_pipeline.resize import INTERPOLATIONS
+from input_pipeline.transforms import RANDOM
+from train import averages, schedules
+from train.augmentation import make_mixing, make_policy_of
 from train.build import make_loss, make_model
 from train.data import model_info
 from train.durations import Intervals, parse_duration
 from train.errors import TrainError
 from train.functions import find_all
-from train.optimizers import make_optimizer, make_schedule
+from train.losses.distillation import KINDS
+from train.metrics import reported
+from train.optimizers import make_optimizer
+from train.plateau import Plateau
+from train.progressive import stage_configs
+from train.schedule_free import SCHEDULE_FREE
+from train.use.views import AVERAGES
 from zoo.representation import REPRESENTATIONS
 
 _BUCKET = re.compile(r"[a-z0-9+]{2,}://")
@@ -39,24 +50,54 @@ def check_model(config: ConfigDict) -> None:
     info = model_info(config.model.name)
     model = make_model(config.model, config.model.num_classes or 10)
     make_loss(config.loss)
-    metrics = find_all("eval.metrics", config.eval.metrics)
+    metrics = reported(config.eval.metrics).names
     callbacks = find_all("eval.callbacks", config.eval.callbacks)
     best, known = config.checkpoint.best.removeprefix("-"), ("loss", "top1", "top5", *metrics)
     if best and best.removeprefix("raw_") not in known and not callbacks:  # which may give it
         raise TrainError(
             f"checkpoint.best={config.checkpoint.best}: evaluations have {', '.join(known)}."
         )
+    for stage in stage_configs(config):
+        check_values(stage)
     for key in ("operations", "host_operations"):
         find_all(f"augment.{key}", config.augment[key])
+    make_policy_of(config.augment)
+    make_mixing(config, num_classes=10, examples=1)
     epoch = Intervals(total=1, log=1, evaluate=1, checkpoint=1, steps_per_epoch=1.0)
-    make_optimizer(config.optimizer, make_schedule(config, epoch))
-    size = config.data.image_size
-    if size and size != info.image_size:
-        images = jax.ShapeDtypeStruct((1, size, size, info.channels), config.model.dtype)
-        try:
-            jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), images)
-        except ValueError as error:
-            raise TrainError(f"data.image_size={size}: {error}") from error
+    schedule = schedules.make_schedule(config, epoch)
+    make_optimizer(config.optimizer, schedule)
+    if isinstance(schedule, Plateau) and schedule.rule.name not in known and not callbacks:
+        raise TrainError(
+            f"schedule.options.metric={schedule.rule.metric}: evaluations have {', '.join(known)}."
+        )
+    average = averages.make_average(config, lambda duration: 1, reestimated=False)
+    if average and config.optimizer.name in SCHEDULE_FREE:
+        raise TrainError(
+            f"optimizer.name={config.optimizer.name} has an average of its own: leave out "
+            "ema.decay and swa.start."
+        )
+    _check_sizes(config, model, info)
+
+
+def _check_sizes(config: ConfigDict, model: Any, info: Any) -> None:
+    """Raises TrainError if the model does not take images of the sizes of the recipe."""
+    size, eval_size = config.data.image_size, config.eval.image_size
+
+    def images(side: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, side, side, info.channels), config.model.dtype)
+
+    if not eval_size and size in (0, info.image_size):
+        return
+    key, side = "data.image_size", size or info.image_size
+    try:
+        variables = jax.eval_shape(
+            model.init, jax.eval_shape(lambda: jax.random.key(0)), images(side)
+        )
+        if eval_size:
+            key, side = "eval.image_size", eval_size
+            jax.eval_shape(model.apply, variables, images(eval_size))
+    except (ValueError, errors.ScopeParamShapeError) as error:
+        raise TrainError(f"{key}={side}: {error}") from error
 
 
 def _holds(predicate: Callable[[Any], bool], value: Any) -> bool:
@@ -84,8 +125,8 @@ def _number(low: float, high: float = math.inf, *, above: bool = False, below: b
     return holds, text
 
 
-def _one_of(*names: str) -> Rule:
-    return lambda value: value in names, f"one of {', '.join(names)}"
+def _one_of(*names: Any) -> Rule:
+    return lambda value: value in names, f"one of {', '.join(map(str, names))}"
 
 
 def _duration(value: str, allowed: Callable[[float], bool] = lambda number: True) -> bool:
@@ -137,7 +178,9 @@ RULES: dict[str, Rule] = {
     "data.on_device": _one_of("auto", "yes", "no"),
     "data.workers": _whole(-1),
     "data.unreadable": _one_of("stop", "skip"),
-    "augment.crop": _one_of("none", "random_resized", "resize_random"),
+    "augment.crop": _one_of("none", "random_resized", "resize_random", "padded", "center"),
+    "augment.padding": _whole(0),
+    "augment.padding_mode": _one_of("constant", "reflect", "edge", "symmetric"),
     "augment.area": (
         lambda value: 0 < value[0] <= value[1] <= 1 and len(value) == 2,
         "two fractions of the image, the smaller one first, above 0 and up to 1",
@@ -150,12 +193,41 @@ RULES: dict[str, Rule] = {
         lambda value: 1 <= value[0] <= value[1] and len(value) == 2,
         "two sizes in pixels, the smaller one first",
     ),
-    "augment.interpolation": _one_of(*INTERPOLATIONS),
-    "augment.shift": _whole(0),
+    "augment.interpolation": _one_of(*INTERPOLATIONS, RANDOM),
+    "augment.color_jitter": (
+        lambda value: (
+            len(value) == 4 and min(value) >= 0 and max(value[:3]) < 10 and value[3] <= 0.5
+        ),
+        "four numbers from 0 on, for brightness, contrast, saturation and hue (up to 0.5)",
+    ),
     "augment.lighting": _number(0),
     "augment.representation": (
         lambda value: value == "" or set(value.split("+")) <= set(REPRESENTATIONS),
         f"of {', '.join(REPRESENTATIONS)}, with a plus between several",
+    ),
+    "augment.erasing": _number(0, 1),
+    "augment.erasing_mode": _one_of(*erasing.MODES),
+    "augment.erasing_count": _whole(1),
+    "augment.erasing_area": (
+        lambda value: 0 < value[0] <= value[1] < 1 and len(value) == 2,
+        "two fractions of the image, the smaller one first, above 0 and below 1",
+    ),
+    "augment.erasing_aspect": (
+        lambda value: 0 < value[0] <= value[1] < math.inf and len(value) == 2,
+        "two ratios of height to width above 0, the smaller one first",
+    ),
+    "augment.repeats": _whole(1),
+    "augment.views": _whole(1),
+    "mix.mixup": _number(0),
+    "mix.cutmix": _number(0),
+    "mix.switch_probability": _number(0, 1),
+    "mix.probability": _number(0, 1),
+    "mix.mode": _one_of(*mixing.MODES),
+    "mix.convention": _one_of(*mixing.CONVENTIONS),
+    "mix.group": _whole(0),
+    "mix.off_after": (
+        lambda value: not value or _duration(value),
+        'a duration such as "270 epochs", or nothing',
     ),
     "loss.label_smoothing": _number(0, 1, below=True),
     "loss.auxiliary_weights": (
@@ -166,9 +238,17 @@ RULES: dict[str, Rule] = {
         lambda value: value is None or math.isfinite(value),
         "a finite number, or None",
     ),
+    "distillation.kind": _one_of(*KINDS),
+    "distillation.alpha": _number(0, 1),
+    "distillation.temperature": _number(0, above=True),
     "optimizer.weight_decay": _number(0),
     "optimizer.weight_decay_exclude": _EXPRESSION,
     "optimizer.clip_norm": _number(0),
+    "optimizer.clip_value": _number(0),
+    "optimizer.clip_agc": _number(0),
+    "optimizer.clip_agc_eps": _number(0, above=True),
+    "optimizer.accumulate": _whole(1),
+    "optimizer.sam_radius": _number(0),
     "optimizer.freeze": _EXPRESSION,
     "optimizer.layer_decay": _number(0, 1, above=True),
     "optimizer.multipliers": (
@@ -176,7 +256,10 @@ RULES: dict[str, Rule] = {
         'pairs of a regular expression and a number from 0 on, such as (("^head", 10.0),)',
     ),
     "schedule.learning_rate": _number(0, above=True),
+    "schedule.per": _one_of("step", "epoch"),
     "schedule.warmup": _DURATION,
+    "schedule.cooldown": _DURATION,
+    "schedule.convention": _one_of(*schedules.CONVENTIONS),
     "schedule.start": _number(0),
     "schedule.end": _number(0),
     "schedule.boundaries": (
@@ -187,10 +270,33 @@ RULES: dict[str, Rule] = {
         lambda value: all(0 <= factor < math.inf for factor in value),
         "numbers from 0 on, one per boundary",
     ),
+    "progressive.stages": _whole(1),
+    "progressive.image_size": (
+        lambda value: all(size == int(size) and size >= 1 for size in value),
+        "sizes in pixels, one per stage",
+    ),
+    "progressive.changes": (
+        lambda value: all(isinstance(key, str) and len(values) for key, values in value),
+        "pairs of a key and its values, one per stage, such as "
+        '(("model.options.dropout", (0.1, 0.2, 0.3)),)',
+    ),
     "ema.decay": _number(0, 1, below=True),
+    "ema.convention": _one_of(*averages.CONVENTIONS),
+    "ema.every": _DURATION,
+    "ema.start": _DURATION,
+    "swa.start": (lambda value: not value or _duration(value), _DURATION[1] + ', or ""'),
+    "swa.every": _DURATION,
+    "batch_norm_images": _whole(0),
     "augment.operations": _NAMES,
     "augment.host_operations": _NAMES,
-    "eval.metrics": _NAMES,
+    "eval.metrics": (
+        lambda value: isinstance(value, tuple) and all(isinstance(x, str) for x in value),
+        'names of metrics in parentheses, such as ("precision_macro", "my_module:my_function")',
+    ),
+    "eval.confusion": _one_of(True, False),
+    "eval.views": _one_of("center", "flip", "ten_crop", "ten_crop_square", "googlenet_144"),
+    "eval.average": _one_of(*AVERAGES),
+    "eval.image_size": _whole(0),
     "eval.callbacks": _NAMES,
     "checkpoint.best": (
         lambda value: re.fullmatch(r"-?[\w.]+|", value) is not None,
@@ -198,7 +304,7 @@ RULES: dict[str, Rule] = {
     ),
     "eval.every": _EVERY,
     "eval.batch_size": _whole(0),
-    "eval.crop": _number(0, 1, above=True),
+    "eval.crop": _number(0, 1),
     "eval.interpolation": _one_of(*INTERPOLATIONS),
     "log.every": _EVERY,
     "checkpoint.every": _EVERY,

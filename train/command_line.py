@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 import configs
 from configs import functions
-from configs.keys import current_key, flat
+from configs.keys import IMPLIED, current_key, flat, imply
 from train import overrides
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe: NAME or FILE.py[:smoke].")
@@ -38,7 +38,8 @@ def parse(arguments: list[str]) -> ConfigDict:
     Raises:
       WrongCommandLine: an argument is not understood, or there is no such recipe.
     """
-    arguments = [_with_current_key(argument) for argument in _with_recipe_path(arguments)]
+    given = _with_recipe_path(arguments)
+    arguments = [_with_current_key(argument) for argument in given]
     rest, taken = overrides.take_out(arguments)
     try:
         with _argv(rest):
@@ -48,6 +49,10 @@ def parse(arguments: list[str]) -> ConfigDict:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
         flat(CONFIG.value.to_dict())  # raises the error with which the recipe could not be loaded
         overrides.apply(CONFIG.value, _as_written(rest), taken)
+        for argument in given:
+            section, _, old = argument.partition("=")[0].partition("config.")[2].rpartition(".")
+            if f"{section}.{old}" in IMPLIED:
+                imply(CONFIG.value[section], old)
     except _WRONG as error:
         raise WrongCommandLine(unknown_key(arguments) or _last_line(error)) from error
     return CONFIG.value

@@ -1,8 +1,10 @@
 """Draws the curves of a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # no display is needed, and none may be opened
 from matplotlib import pyplot  # noqa: E402
@@ -31,6 +33,31 @@ def draw_curves(lines: list[dict], path: Path) -> None:
     for axis in axes[:2]:
         axis.set_yscale("log")
         axis.legend()
+    save_figure(figure, path)
+
+
+def draw_rates(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+    """Draws learning rates over epochs, a panel for each.
+
+    Args:
+      curves: {title: (epochs [N], rates [N])}.
+      path: file of the picture, replaced atomically.
+    """
+    columns = min(4, len(curves))
+    rows = -(-len(curves) // columns)
+    size = (3 * columns, 2.2 * rows) if len(curves) > 1 else (7, 4)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for axis, (title, (epochs, rates)) in zip(axes.flat, curves.items(), strict=False):
+        axis.plot(epochs, rates)
+        axis.set_title(title)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("learning rate")
+    for axis in axes.flat[len(curves) :]:
+        axis.remove()
     save_figure(figure, path)
 
 

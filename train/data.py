@@ -14,12 +14,14 @@ from ml_collections import ConfigDict
 import input_pipeline
 import zoo
 from configs.functions import is_reference
-from input_pipeline import augment, in_memory, transforms
+from input_pipeline import augment, in_memory, order, transforms
 from input_pipeline.example import DataError, Source
+from train.augmentation import Augmentation, group_size, make_augmentation
 from train.console import say
 from train.errors import TrainError
 from train.functions import find, find_all
-from zoo import representation
+from train.use import views
+from zoo import registry, representation
 from zoo.preprocess import Preprocessing
 
 MAX_BYTES_ON_DEVICE = 2**30
@@ -34,25 +36,35 @@ class Data:
     Attributes:
       train, evaluation: the splits.
       train_transform, eval_transform: from an example to uint8 [H, W, C], on the host.
-      augment: (key, uint8 [B, H, W, C]) -> the model's input in training, on the device.
+      augment: (key, uint8 [B, H, W, C], mesh=None) -> the model's input in training, on the device.
       normalize: uint8 [B, H, W, C] -> the model's input in evaluation, on the device.
       image_shape: (H, W, C) of the batches.
+      eval_shape: of those of evaluation: the same, of another size, or (V, H, W, C) in V views.
       on_device: whether both splits are kept in device memory.
       num_classes: number of the model's classes; all labels are smaller.
       preprocessing: preprocessing of the weights that the run starts from, or of the model; its
         mean, deviation and order of channels are those of `augment` and `normalize`.
+      repeats, replicas: of repeated augmentation, see `input_pipeline.order.indices`.
     """
 
     train: Source
     evaluation: Source
     train_transform: Callable
     eval_transform: Callable
-    augment: Callable[[jax.Array, jax.Array], jax.Array]
+    augment: Augmentation
     normalize: Callable[[jax.Array], jax.Array]
     image_shape: tuple[int, int, int]
+    eval_shape: tuple[int, ...]
     on_device: bool
     num_classes: int
     preprocessing: Preprocessing
+    repeats: int = 1
+    replicas: int = 1
+
+    @property
+    def examples_per_epoch(self) -> int:
+        """Number of images in an epoch of training."""
+        return order.epoch_length(len(self.train), self.repeats)
 
     def load(self, source: Source) -> dict[str, np.ndarray]:
         """Loads a whole split: {"image": uint8 [N, H, W, C], "label": int32 [N]}.
@@ -103,10 +115,12 @@ def _tell_of_enlargement(name: str, data: Data) -> None:
     small = (
         [f"{name}_cifar"] if f"{name}_cifar" in zoo.list_models() else zoo.list_models("*_cifar")
     )
+    _, attributes = registry.attributes(name)
+    stem = "model.options.stem=cifar, or " if attributes.get("stem") == "imagenet" else ""
     say(
         f"Note: {data.train.dataset} has images of {shape[0]}x{shape[1]} pixels, which are "
         f"enlarged to {size}x{size} for {name}. For small images there is "
-        f"{', '.join(small[:4])}, or set data.image_size."
+        f"{', '.join(small[:4])}, or set {stem}data.image_size."
     )
 
 
@@ -130,27 +144,52 @@ def make_data(
         preprocessing = Preprocessing.from_info(model_info(config.model.name))
         preprocessing = dataclasses.replace(preprocessing, channel_order="RGB")
     size = config.data.image_size or preprocessing.image_size
-    train_transform, eval_transform = _transforms(config, train, size)
+    eval_size = config.eval.image_size or size
+    train_transform, eval_transform = _transforms(config, train, size, eval_size)
     channels = train.image_shape[2] if train.image_shape else 3
     preprocessing = _with_representation(preprocessing, config.augment.representation, channels)
     normalize = functools.partial(_normalize, preprocessing, config.model.dtype)
+    eval_shape: tuple[int, ...] = (eval_size, eval_size, channels)
+    if config.eval.views != "center":
+        shows = pixels_of(eval_transform, eval_size, channels)
+        exif = getattr(evaluation.examples, "exif_orientation", False)
+        shows = dataclasses.replace(shows, exif_orientation=exif)
+        eval_transform = views.Views(config.eval.views, shows)
+        eval_shape = (views.count(config.eval.views), *eval_shape)
     return Data(
         train=train,
         evaluation=evaluation,
         train_transform=train_transform,
         eval_transform=eval_transform,
-        augment=functools.partial(
-            _augment,
-            config.augment,
-            tuple(find_all("augment.operations", config.augment.operations).values()),
-            normalize,
-        ),
+        augment=make_augmentation(config.augment, normalize, preprocessing.mean),
         normalize=normalize,
         image_shape=(size, size, channels),
-        on_device=_keep_on_device(config, train, evaluation, train_transform),
+        eval_shape=eval_shape,
+        on_device=_keep_on_device(config, train, evaluation, (train_transform, eval_transform)),
         num_classes=config.model.num_classes or train.num_classes,
         preprocessing=preprocessing,
+        repeats=config.augment.repeats,
+        replicas=config.batch_size // group_size(config) if config.mix.group else 1,
     )
+
+
+def pixels_of(transform: Callable, size: int, channels: int) -> Preprocessing:
+    """Returns what a transform of evaluation does to pixels, as `zoo` can repeat it.
+
+    The result has no particular mean and deviation.
+    """
+    match transform:
+        case views.Views(preprocessing=preprocessing):
+            return preprocessing
+        case transforms.CenterCrop(fraction=fraction, interpolation=interpolation):
+            settings = {"crop": fraction, "interpolation": interpolation, "reduced": True}
+        case transforms.Resize(interpolation=interpolation):
+            settings = {"crop": None, "interpolation": interpolation, "reduced": True}
+        case transforms.Pad(padding=padding):
+            settings = {"crop": None, "padding": padding}
+        case _:
+            settings = {}
+    return Preprocessing(size, channels, mean=(0.0,), std=(1.0,), **settings)
 
 
 def _with_representation(preprocessing: Preprocessing, names: str, channels: int) -> Preprocessing:
@@ -249,10 +288,14 @@ def _check_classes(train: Source, evaluation: Source) -> None:
         )
 
 
-def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
+def _transforms(
+    config: ConfigDict, source: Source, size: int, eval_size: int
+) -> tuple[Callable, Callable]:
     """The transforms of training and of evaluation; flips are left to the device."""
     try:
         training, evaluation = _make_transforms(config, source, size)
+        if eval_size != size:
+            _, evaluation = _make_transforms(config, source, eval_size)
     except ValueError as error:
         raise TrainError(
             f"The keys of augment and eval do not fit: {error}. See augment.crop, augment.resize, "
@@ -265,7 +308,9 @@ def _transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable
 
 def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
     recipe = config.augment
-    center = transforms.CenterCrop(size, config.eval.crop, config.eval.interpolation)
+    center = transforms.Resize(size, config.eval.interpolation)
+    if config.eval.crop:
+        center = transforms.CenterCrop(size, config.eval.crop, config.eval.interpolation)
     if recipe.crop == "random_resized":
         crop = transforms.RandomResizedCrop(
             size, tuple(recipe.area), tuple(recipe.ratio), recipe.interpolation, flip=False
@@ -276,10 +321,12 @@ def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Cal
             size, tuple(recipe.resize), recipe.interpolation, flip=False
         )
         return crop, center
-    if recipe.crop != "none":
+    if recipe.crop == "center":
+        return transforms.CenterCrop(size, config.eval.crop, recipe.interpolation), center
+    if recipe.crop not in ("none", "padded"):
         raise TrainError(
-            f'augment.crop={recipe.crop!r} is not known: choose "none", "random_resized" or '
-            '"resize_random".'
+            f'augment.crop={recipe.crop!r} is not known: choose "none", "random_resized", '
+            '"resize_random", "padded" or "center".'
         )
     if source.image_shape:
         missing = [size - length for length in source.image_shape[:2]]
@@ -291,44 +338,19 @@ def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Cal
 
 
 def _keep_on_device(
-    config: ConfigDict, train: Source, evaluation: Source, transform: Callable
+    config: ConfigDict, train: Source, evaluation: Source, both: tuple[Callable, Callable]
 ) -> bool:
     choice = config.data.on_device
     if choice not in ("auto", "yes", "no"):
         raise TrainError(f'data.on_device={choice!r} is not known: choose "auto", "yes" or "no".')
-    possible = isinstance(transform, transforms.Pad)
+    possible = both[0] == both[1] and isinstance(both[0], transforms.Pad)
     if choice == "yes" and not possible:
         raise TrainError(
             f"data.on_device=yes: the images of {train.dataset} must be resized, cropped or "
-            "changed on the host one by one, so they cannot stay on the device; use "
-            "data.on_device=auto."
+            "changed on the host one by one, or shown in several views, so they cannot stay on the "
+            "device; use data.on_device=auto."
         )
     if choice == "no" or not possible:
         return False
     size = (len(train) + len(evaluation)) * math.prod(train.image_shape or ())
     return choice == "yes" or size <= MAX_BYTES_ON_DEVICE
-
-
-def _augment(
-    recipe: ConfigDict,
-    operations: tuple[Callable, ...],
-    normalize: Callable,
-    key: jax.Array,
-    images: jax.Array,
-) -> jax.Array:
-    shift_key, flip_key, lighting_key = jax.random.split(key, 3)
-    if recipe.shift:
-        images = augment.random_crop_with_padding(shift_key, images, recipe.shift)
-    if recipe.flip:
-        images = augment.random_flip(flip_key, images)
-    if recipe.lighting:
-        images = augment.lighting(lighting_key, images, recipe.lighting)
-    own_key = jax.random.fold_in(key, 3)  # independent of the three that key was split into
-    for number, operation in enumerate(operations):
-        before, images = images.shape, operation(jax.random.fold_in(own_key, number), images)
-        if images.shape != before:
-            name = getattr(operation, "__name__", str(operation))
-            raise TrainError(
-                f"augment.operations: {name} turns images {list(before)} into {list(images.shape)}."
-            )
-    return normalize(images)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from train.use.evaluation import Protocol
     from zoo.weights.pretrained import PretrainedModel
 
+# As in train.use.views, which imports JAX.
+VIEWS = ("center", "flip", "ten_crop", "ten_crop_square", "googlenet_144", "dense")
+AVERAGES = ("probabilities", "logits", "log_probabilities")
+
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Returns the values of the command line; exits with 2 if it is wrong."""
@@ -39,9 +43,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--split", default="", help="its split (the one for evaluation)")
     add("--data_dir", default="", help="folder of prepared data sets (tfds's)")
     add("--unreadable", choices=("stop", "skip"), default="skip", help="images (skip)")
-    add("--views", choices=("center", "flip", "ten_crop", "dense"), default="center")
+    add("--views", choices=VIEWS, default="center")
     add("--scales", type=options.positives, default=(), help="shorter sides, such as 224,256,288")
-    add("--average", choices=("probabilities", "logits"), default="probabilities")
+    add("--average", choices=AVERAGES, default=AVERAGES[0], help="of the views (probabilities)")
+    add("--positions", choices=AVERAGES, default=AVERAGES[1], help="average of a map (logits)")
     options.add_image_size(parser)
     add("--ensemble", nargs="?", const="equal", help="one row for all models: equal, or 0.3,0.7")
     add("--restrict", action="store_true", help="choose among the classes of the data set only")
@@ -69,7 +74,7 @@ def main(arguments: list[str]) -> int:
     use_compile_cache("auto")
     try:
         results = Results(given.results)
-        protocol = Protocol(given.views, given.scales, given.average)
+        protocol = Protocol(given.views, given.scales, given.average, given.positions)
         register_models(given.imports)
         groups = named(given)
         if given.confusion:
@@ -128,7 +133,7 @@ def row(names: Sequence[str], given: argparse.Namespace, protocol: "Protocol", r
         split=source.split,
         views=protocol.views,
         scales=" ".join(map(str, protocol.scales)),
-        average=protocol.average,
+        average=averages(protocol),
         image_size=given.image_size or "own",
         classes="of the data" if given.restrict else "all",
         labels=given.real_labels or "own",
@@ -161,6 +166,12 @@ def row(names: Sequence[str], given: argparse.Namespace, protocol: "Protocol", r
     line |= {"top1": 100 * scores.top1, "top5": 100 * scores.top5}
     print(sentence(key["weights"], scores, line), flush=True)
     results.add(line | {"seconds": round(time.monotonic() - start, 1)})
+
+
+def averages(protocol: "Protocol") -> str:
+    """Returns what is averaged, as the table of results says it."""
+    usual = protocol.views != "dense" or protocol.positions == "logits"
+    return protocol.average if usual else f"{protocol.average}; positions: {protocol.positions}"
 
 
 def class_names(model: "PretrainedModel", scores: Any, source: Any) -> list[str]:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from input_pipeline.example import DataError
 from train import hosts
-from train.build import initial_state, make_runner, make_task, register_model, state_shapes
+from train.build import initial_state, make_task, register_model, state_shapes
 from train.callbacks import Callbacks
 from train.check import check_model, check_values
 from train.checkpoint import Checkpoints
@@ -20,6 +20,8 @@ from train.errors import Interrupted, TrainError, config_keys_in_errors
 from train.initial import InitialWeights
 from train.interruption import Interruption
 from train.model_file import ModelFile
+from train.plateau import after_evaluation
+from train.progressive import make_runner_of_run
 from train.report import NonFiniteLoss, Report
 from train.runners import Runner
 from train.settings import check_duration, check_settings, write_classes
@@ -55,10 +57,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     with claimed(workdir), signals as interruption:
         use_compile_cache(config.compile_cache)
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-        check_batch_size(config.batch_size, mesh)
+        check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
         initial = interruption.call(InitialWeights, workdir, config)
         data = interruption.call(open_data, config, initial.preprocessing)
-        intervals = Intervals.from_config(config, len(data.train))
+        intervals = Intervals.from_config(config, data.examples_per_epoch)
         check_duration(workdir, config, intervals)
         task = make_task(config, data, intervals, mesh)
         shapes = state_shapes(task)
@@ -81,7 +83,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
                     report.complete()
                     return report.last_evaluation
                 with save_on_interrupt(progress, report, checkpoints, interruption):
-                    runner = interruption.call(make_runner, config, task, shapes, intervals, data)
+                    parts = config, task, shapes, intervals, data
+                    runner = make_runner_of_run(*parts, progress.step, interruption.call)
                     training_loop(
                         *(progress, runner, intervals, report, checkpoints),
                         *(model_file, callbacks, interruption),
@@ -132,11 +135,13 @@ def training_loop(
         # Evaluate; a resumed run may have been evaluated at this step before.
         if intervals.evaluates_at(step) and not report.has_evaluation(step):
             report.flush()
-            metrics = runner.evaluate(progress.state, interruption.check)
+            evaluated = runner.evaluated(progress.state)
+            metrics = runner.evaluate(evaluated, interruption.check)
             line = report.evaluation_line(step, metrics, runner.skipped)
-            line |= callbacks(progress.state, line)
-            model_file.write(progress.state, line)
+            line |= callbacks(evaluated, line)
+            model_file.write(evaluated, line)
             report.evaluation(line)
+            progress.state = after_evaluation(progress.state, line)
 
         # Save.
         if intervals.saves_at(step) or save_requested:

@@ -1,15 +1,15 @@
 """The models that a run leaves for use, which `zoo.load` reads: the last one and the best one."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from input_pipeline import transforms
 from train.build import model_overrides
 from train.console import say
-from train.data import Data
+from train.data import Data, pixels_of
 from train.step import TrainState
 from train.workspace import disk_errors
 from zoo.preprocess import Preprocessing
@@ -64,7 +64,7 @@ class ModelFile:
         best = self._is_best(evaluation)
         variables: dict[str, Any] = {"params": state.eval_params}
         if state.batch_stats:
-            variables["batch_stats"] = state.batch_stats
+            variables["batch_stats"] = state.eval_batch_stats
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -109,20 +109,14 @@ class ModelFile:
 def eval_preprocessing(data: Data) -> Preprocessing:
     """Returns what `data.eval_transform` and `data.normalize` do, as `zoo` can repeat it."""
     start = data.preprocessing
-    size, _, channels = data.image_shape
+    size, _, channels = data.eval_shape[-3:]
     channels = max(channels, len(start.mean))  # grey images are broadcast against the mean of RGB
-    settings: dict[str, Any] = {
-        "mean": start.mean,
-        "std": start.std,
-        "channel_order": start.channel_order,
-        "representation": start.representation,
-        "exif_orientation": getattr(data.evaluation.examples, "exif_orientation", False),
-    }
-    match data.eval_transform:
-        case transforms.CenterCrop(fraction=fraction, interpolation=interpolation):
-            settings |= {"crop": fraction, "interpolation": interpolation, "reduced": True}
-        case transforms.Resize(interpolation=interpolation):
-            settings |= {"crop": None, "interpolation": interpolation, "reduced": True}
-        case transforms.Pad(padding=padding):
-            settings |= {"crop": None, "padding": padding}
-    return Preprocessing(image_size=size, channels=channels, **settings)
+    return dataclasses.replace(
+        pixels_of(data.eval_transform, size, channels),
+        channels=channels,
+        mean=start.mean,
+        std=start.std,
+        channel_order=start.channel_order,
+        representation=start.representation,
+        exif_orientation=getattr(data.evaluation.examples, "exif_orientation", False),
+    )

@@ -1,71 +1,45 @@
-"""Optimizers and schedules by name."""
+"""Optimizers by name, and what surrounds them: clipping, weight decay, factors of the rate."""
 
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from functools import partial
+from types import FunctionType
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from train.durations import Intervals, to_steps
+from train.clipping import clipping
 from train.errors import TrainError
 from train.freeze import freeze, parameter_name, some_names
 from train.functions import find, with_options
+from train.muon import muon
+from train.optimizer_rules import (
+    caffe_sgd,
+    diagonal_levenberg_marquardt,
+    lamb,
+    lars,
+    nadam,
+    novograd,
+    rmsprop_tf,
+    rmsprop_torch,
+)
+from train.parameters import rank
+from train.plateau import Plateau, follow_plateau
+from train.schedule_free import SCHEDULE_FREE, follow_average
 
-SCHEDULES = ("constant", "linear", "cosine", "steps")
-
-
-def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
-    """Returns the learning rate as a function of the step.
-
-    Args:
-      config: a recipe; its section `schedule` says what the schedule looks like.
-      intervals: of the run; its last step is the end of the schedule.
-
-    Raises:
-      TrainError: the schedule is not known, does not take one of the options, or has other than
-        one factor per boundary.
-    """
-    schedule, peak = config.schedule, config.schedule.learning_rate
-    examples = round(intervals.steps_per_epoch * config.batch_size)
-
-    def steps(duration: str) -> int:
-        return to_steps(duration, examples, config.batch_size)
-
-    warmup = steps(schedule.warmup)
-    rest = max(1, intervals.total - warmup)
-    if schedule.name == "constant":
-        after = optax.constant_schedule(peak)
-    elif schedule.name == "linear":
-        after = optax.linear_schedule(peak, schedule.end, rest)
-    elif schedule.name == "cosine":
-        after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end / peak)
-    elif schedule.name == "steps":
-        boundaries = [steps(boundary) - warmup for boundary in schedule.boundaries]
-        after = _piecewise_constant(peak, boundaries, schedule.factors)
-    else:
-        own = find(
-            "schedule.name", schedule.name, dict.fromkeys(SCHEDULES, optax.constant_schedule)
-        )
-        after = with_options("schedule", own, peak, rest, **schedule.options)
-    if warmup == 0:
-        return after
-    before = optax.linear_schedule(schedule.start, peak, warmup)
-    return optax.join_schedules([before, after], [warmup])
-
-
-def _piecewise_constant(
-    peak: float, boundaries: list[int], factors: tuple[float, ...]
-) -> optax.Schedule:
-    if len(boundaries) != len(factors):
-        raise TrainError(
-            f"schedule.boundaries has {len(boundaries)} entries and schedule.factors has "
-            f"{len(factors)}: there must be one factor for each boundary."
-        )
-    return optax.piecewise_constant_schedule(peak, dict(zip(boundaries, factors, strict=True)))
+RULES: dict[str, Callable] = {
+    rule.__name__: rule
+    for rule in (
+        *(caffe_sgd, rmsprop_tf, rmsprop_torch, nadam, lamb, lars, novograd, muon),
+        diagonal_levenberg_marquardt,
+    )
+}
+# They ask for more than the mean gradient (the loss, functions of the parameters, gradients of each
+# image), or for a rate that is a number.
+_NEED_MORE = {"lbfgs", "momo", "momo_adam", "sophia", "dpsgd", "rprop", "sm3", "optimistic_adam"}
 
 
 def make_optimizer(
@@ -75,29 +49,65 @@ def make_optimizer(
 
     Args:
       config: the section `optimizer` of a recipe.
-      schedule: the learning rate as a function of the step.
+      schedule: the learning rate as a function of the number of updates.
       layer_factors: factor of the learning rate for each parameter, a tree as the parameters'.
 
     Raises:
       TrainError: the optimizer is not known (the message has the closest names), or does not take
         one of the options.
+
+    Example:
+      >>> from configs import base
+      >>> config = base.get_config().optimizer  # SGD
+      >>> optimizer = make_optimizer(config, optax.constant_schedule(0.5))
+      >>> params = {"bias": jax.numpy.ones(2)}
+      >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+      >>> print(updates["bias"])
+      [-0.5 -0.5]
     """
-    options, decay = dict(config.options), config.weight_decay
-    factory = find("optimizer.name", config.name, _factories())
-    chain = []
-    if config.clip_norm:
-        chain.append(optax.clip_by_global_norm(config.clip_norm))
-    mask = decay_mask(config.weight_decay_exclude)
-    if {"weight_decay", "mask"} <= inspect.signature(factory).parameters.keys():
-        options |= {"weight_decay": decay, "mask": mask}
-    elif decay:
-        chain.append(optax.add_decayed_weights(decay, mask))
-    chain.append(with_options("optimizer", factory, schedule, **options))
-    if layer_factors is not None:
-        chain.append(scale_by_tree(layer_factors))
-    if config.multipliers:
-        chain.append(scale_by_path(config.multipliers))
-    return freeze(optax.chain(*chain), config.freeze)
+    factory = find("optimizer.name", config.name, factories())
+
+    def build(schedule: optax.Schedule) -> optax.GradientTransformation:
+        options, decay = dict(config.options), config.weight_decay
+        chain = clipping(config)
+        mask = decay_mask(config.weight_decay_exclude, config.weight_decay_exclude_1d)
+        averaged = config.name in SCHEDULE_FREE
+        b1 = options.pop("b1", 0.9) if averaged else 0.9
+        if {"weight_decay", "mask"} <= inspect.signature(factory).parameters.keys():
+            options |= {"weight_decay": decay, "mask": mask}
+        elif decay:
+            chain.append(optax.add_decayed_weights(decay, mask))
+        chain.append(with_options("optimizer", factory, schedule, **options))
+        if layer_factors is not None:
+            chain.append(scale_by_tree(layer_factors))
+        if config.multipliers:
+            chain.append(scale_by_path(config.multipliers))
+        optimizer = optax.chain(*chain)
+        return follow_average(optimizer, schedule, b1) if averaged else optimizer
+
+    follows = isinstance(schedule, Plateau)
+    optimizer = follow_plateau(build, schedule) if follows else build(schedule)
+    return freeze(optimizer, config.freeze)
+
+
+def factories() -> dict[str, Callable]:
+    """Returns all optimizers by name: (learning_rate, **options) -> GradientTransformation.
+
+    They are optax's, those of `optax.contrib`, and the rules of references (`RULES`), which replace
+    optax's of the same name.
+    """
+    found: dict[str, Callable] = {}
+    for module in (optax.contrib, optax):
+        found |= {name: value for name, value in vars(module).items() if _is_optimizer(name, value)}
+    return found | RULES | SCHEDULE_FREE
+
+
+def _is_optimizer(name: str, value: Any) -> bool:
+    if not isinstance(value, (FunctionType, partial)) or name in _NEED_MORE:
+        return False
+    if name.startswith(("_", "scale_by_")):  # parts of optimizers
+        return False
+    return next(iter(inspect.signature(value).parameters), "") == "learning_rate"
 
 
 def scale_by_tree(factors: Any) -> optax.GradientTransformation:
@@ -139,67 +149,24 @@ def scale_by_path(multipliers: Sequence[tuple[str, float]]) -> optax.GradientTra
     return optax.GradientTransformation(init, update)
 
 
-def decay_mask(exclude: str) -> Callable[[Any], Any]:
+def decay_mask(exclude: str, exclude_1d: bool = False) -> Callable[[Any], Any]:
     """Returns a function from parameters to a tree of bool: whether weight decay applies.
 
     Args:
       exclude: regular expression that is searched in paths such as "stage1/block1/conv1/kernel";
-        parameters whose path matches do not decay. "" excludes none.
+        parameters whose path matches do not decay. "" excludes none; "(bias|scale)$" excludes the
+        biases, and the scales of norms.
+      exclude_1d: whether parameters of one axis do not decay either: biases, scales of norms,
+        layer scales. The axis of stacked blocks does not count.
     """
 
     def mask(params):
-        def decays(path, _) -> bool:
-            return not (exclude and re.search(exclude, parameter_name(path)))
+        def decays(path, param) -> bool:
+            name = parameter_name(path)
+            if exclude_1d and rank(name, param) <= 1:
+                return False
+            return not (exclude and re.search(exclude, name))
 
         return jax.tree_util.tree_map_with_path(decays, params)
 
     return mask
-
-
-def _factories() -> dict[str, Callable]:
-    own = {"diagonal_levenberg_marquardt": diagonal_levenberg_marquardt}
-    return own | {
-        name: factory
-        for name, factory in vars(optax).items()
-        if inspect.isfunction(factory) and "learning_rate" in inspect.signature(factory).parameters
-    }
-
-
-class CurvatureState(NamedTuple):
-    """Running mean of the squared gradient of each parameter, and the number of updates."""
-
-    curvature: optax.Params
-    count: jax.Array
-
-
-def diagonal_levenberg_marquardt(
-    learning_rate: optax.ScalarOrSchedule, mu: float = 0.02, memory: float = 0.002
-) -> optax.GradientTransformation:
-    """Scales each gradient by learning_rate / (mu + h), h the curvature of the parameter.
-
-    The method is that of LeCun et al. 1998, appendix C, which computes h by a second backward pass
-    over 500 images before each epoch. Here h is the running mean of the squared gradient over about
-    1 / `memory` = 500 images: at batch size 1 it is the diagonal of the Fisher matrix with the true
-    labels, which the paper's Gauss-Newton diagonal approximates too. Use it with batch size 1;
-    larger batches average the gradient before it is squared.
-
-    Args:
-      learning_rate: the global rate of the paper.
-      mu: keeps the step bounded where the curvature is small.
-      memory: weight of a new squared gradient in the running mean, in (0, 1].
-    """
-
-    def init(params) -> CurvatureState:
-        return CurvatureState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32))
-
-    def update(gradients, state: CurvatureState, params=None):
-        del params
-        rate = jnp.maximum(memory, 1 / (1 + state.count))  # a plain mean until the memory is full
-        curvature = jax.tree.map(lambda h, g: h + rate * (g**2 - h), state.curvature, gradients)
-        directions = jax.tree.map(lambda h, g: g / (mu + h), curvature, gradients)
-        return directions, CurvatureState(curvature, state.count + 1)
-
-    return optax.chain(
-        optax.GradientTransformation(init, cast(optax.TransformUpdateFn, update)),
-        optax.scale_by_learning_rate(learning_rate),
-    )

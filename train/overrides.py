@@ -10,7 +10,9 @@ from configs import base
 from configs.keys import flat
 
 # Sections whose keys a recipe need not have: they are arguments of what the recipe names.
-FREE = re.compile(r"((?:model|loss|optimizer|schedule)\.options)\.(\w+)")
+FREE = re.compile(
+    r"((?:model|loss|optimizer|schedule|ema)\.options|augment\.policy_options)\.(\w+)"
+)
 
 
 def take_out(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -58,7 +60,8 @@ def apply(config: ConfigDict, recipe: ConfigDict, taken: dict[str, Any]) -> None
     for key, value in taken.items():
         section, _, name = key.rpartition(".")
         if FREE.fullmatch(key):
-            options = config[section.partition(".")[0]].options
+            part, _, name_of_options = section.partition(".")
+            options = config[part][name_of_options]
             as_float = isinstance(options.get(name), float) and type(value) is int
             with options.unlocked(), options.ignore_type():
                 options[name] = float(value) if as_float else value

@@ -4,6 +4,7 @@ metrics.jsonl      one line per report: {"split": "train" | "eval", "step", "epo
                    count from the start of the run, without the time between processes
 events.out.*       the same for TensorBoard
 curves.png         the same as a picture
+confusion.png      which class is taken for which, by the last evaluation (`eval.confusion`)
 config.json        the recipe, all keys
 classes.json       names of the classes, in the order of labels
 environment.json   versions, devices and command line of each start
@@ -23,8 +24,9 @@ from tqdm import tqdm
 from train.console import say
 from train.durations import Intervals
 from train.errors import TrainError
-from train.settings import write_settings
-from train.step import NOT_SUMS, RAW, Metrics
+from train.metrics import reported
+from train.settings import class_names, write_settings
+from train.step import NOT_SUMS, RAW, TABLES, Metrics
 from train.workspace import disk_errors, write_atomically
 
 METRICS = "metrics.jsonl"
@@ -69,6 +71,8 @@ class Report:
         self._fetcher = ThreadPoolExecutor(1)
         self._pending: _Pending | None = None
         self._totals: dict[str, float] = {}  # since the last training line
+        self._figures = reported(config.eval.metrics).figures
+        self._draws_confusion, self._confusion = config.eval.confusion, None
         self._speedometer = Speedometer()
         self._started = 0.0
         self._began = time.monotonic()
@@ -162,8 +166,15 @@ class Report:
         Raises:
           TrainError: the loss is not finite.
         """
-        sums = {name: value.item() for name, value in jax.device_get(metrics).items()}
+        values = jax.device_get(metrics)
+        tables = {prefix: values.pop(f"{prefix}{TABLES}", {}) for prefix in ("", RAW)}
+        sums = {name: value.item() for name, value in values.items()}
         line = self._line("eval", step, sums) | {"examples": int(sums["examples"])}
+        for prefix, of_prefix in tables.items():
+            for name, figure in self._figures.items():
+                if of_prefix:
+                    line[f"{prefix}{name}"] = sums[f"{prefix}{name}"] = figure(of_prefix)
+        self._confusion = tables[""].get("confusion")
         if skipped:
             line["skipped"] = skipped
         for name in (sums.keys() & line.keys()) - {"loss", "examples"}:
@@ -180,6 +191,12 @@ class Report:
         """Writes the line of an evaluation."""
         self._write(line)
         self._print(_describe_evaluation(line))
+        if self._draws_confusion and self._writes and self._confusion is not None:
+            from train.use import confusion
+
+            names = class_names(self._workdir, len(self._confusion))
+            with disk_errors(self._workdir):
+                confusion.write(str(self._workdir / "confusion.png"), self._confusion, names)
         if time.monotonic() - self._drawn > CURVES_EVERY:
             self.draw()
 

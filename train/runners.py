@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from input_pipeline import loader, order
 from input_pipeline.example import Source
 from train import step
+from train.batch_norm import batches_of, reestimated
 from train.data import Data, check_labels
 from train.durations import Intervals
 from train.sharding import BATCH, REPLICATED, state_shardings
@@ -45,6 +46,10 @@ class Runner(Protocol):
         """
         ...
 
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """Returns the state that is evaluated: with `Task.batch_norm_images`, other statistics."""
+        ...
+
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """Evaluates every image of the split once; `check` is called between batches."""
         ...
@@ -63,7 +68,8 @@ class OnDeviceRunner:
         data: Data,
         batch_sizes: tuple[int, int],
     ):
-        self._seed, self._num_examples = task.seed, len(data.train)
+        self._task, self._seed, self._num_examples = task, task.seed, len(data.train)
+        self._placing = {"repeats": data.repeats, "replicas": data.replicas}
         self._batch_size, eval_batch_size = batch_sizes
         self._max_steps = intervals.max_steps_per_call
         self._replicated = NamedSharding(task.mesh, REPLICATED)
@@ -77,6 +83,7 @@ class OnDeviceRunner:
         self._empty_eval_metrics = partial(
             _zeros, partial(step.empty_eval_metrics, task), self._replicated
         )
+        self._teacher = _teacher(task, self._replicated)
         self._compile(task, shapes, eval_batch_size)
 
     def _compile(self, task: step.Task, shapes: step.TrainState, eval_batch_size: int) -> None:
@@ -90,10 +97,13 @@ class OnDeviceRunner:
         if not self.multi_step:
             train = jax.jit(
                 partial(_indexed_train_step, task),
-                in_shardings=(states, replicated, replicated, self._row),
+                in_shardings=(states, replicated, replicated, self._row, replicated),
                 out_shardings=(states, replicated),
                 donate_argnums=0,
-            ).lower(shapes, metrics, self.train_data, _shape((self._batch_size,), np.int32))
+            ).lower(
+                *(shapes, metrics, self.train_data, _shape((self._batch_size,), np.int32)),
+                _teacher_shapes(task),
+            )
         eval_shape = EVAL_BATCHES_PER_CALL, eval_batch_size
         evaluation = jax.jit(
             partial(step.eval_steps, task),
@@ -114,21 +124,32 @@ class OnDeviceRunner:
         if start == stop:
             return
         positions = start * self._batch_size, stop * self._batch_size
-        rows = order.indices(self._seed, *positions, self._num_examples).astype(np.int32)
-        rows = rows.reshape(stop - start, self._batch_size)
+        placing = self._placing | {"batch_size": self._batch_size}
+        rows = order.indices(self._seed, *positions, self._num_examples, **placing)
+        rows = rows.astype(np.int32).reshape(stop - start, self._batch_size)
         if self.multi_step:
             rows = _put(np.pad(rows, ((0, self._max_steps - len(rows)), (0, 0))), self._rows)
             count = _put(np.asarray(stop - start, np.int32), self._replicated)
-            state, metrics = self.train_program(state, self.train_data, rows, count)
+            state, metrics = self.train_program(state, self.train_data, rows, count, self._teacher)
             yield state, metrics, stop
             return
         metrics = _zeros(step.empty_metrics, self._replicated)
         throttle = _Throttle()
         for index, row in enumerate(rows):
             row = _put(row, self._row)
-            state, metrics = self.train_program(state, metrics, self.train_data, row)
+            state, metrics = self.train_program(state, metrics, self.train_data, row, self._teacher)
             throttle(metrics)
             yield state, metrics, start + index + 1
+
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """See `Runner.evaluated`."""
+        if not self._task.batch_norm_images:
+            return state
+        count = batches_of(self._task.batch_norm_images, self._batch_size, self._num_examples)
+        rows = order.indices(self._seed, 0, count * self._batch_size, self._num_examples)
+        rows = rows.astype(np.int32).reshape(count, self._batch_size)
+        batches = (step.take_batch(self.train_data, _put(row, self._row)) for row in rows)
+        return reestimated(self._task, state, batches)
 
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """See `Runner.evaluate`."""
@@ -155,15 +176,17 @@ class StreamingRunner:
         batch_sizes: tuple[int, int],
         workers: int,
     ):
-        self._seed, self._data, self._last_step = task.seed, data, intervals.total
+        self._task, self._seed, self._data = task, task.seed, data
+        self._last_step = intervals.total
         self._batch_size, self._eval_batch_size = batch_sizes
         self._workers = (os.cpu_count() or 1) if workers < 0 else workers
         self._shard = (jax.process_index(), jax.process_count())
         self._replicated = NamedSharding(task.mesh, REPLICATED)
         self._batch = NamedSharding(task.mesh, BATCH)
         self._batches, self._next_step = iter(()), None
+        self._teacher = _teacher(task, self._replicated)
         self.skipped = 0
-        eval_batch = _batch_shapes(task, self._eval_batch_size)
+        eval_batch = _batch_shapes(task.eval_shape or task.image_shape, self._eval_batch_size)
         eval_batch["mask"] = _shape((self._eval_batch_size,), np.float32)
         empty_eval_metrics = partial(step.empty_eval_metrics, task)
         self._empty_eval_metrics = partial(_zeros, empty_eval_metrics, self._replicated)
@@ -190,15 +213,35 @@ class StreamingRunner:
                 num_steps=self._last_step - start,
                 shard=self._shard,
                 workers=self._workers,
+                repeats=self._data.repeats,
+                replicas=self._data.replicas,
             )
         metrics = _zeros(step.empty_metrics, self._replicated)
         throttle = _Throttle()
         for index in range(start, stop):
             batch = self._to_device(next(self._batches), self._data.train)
-            state, metrics = self.train_program(state, metrics, batch)
+            state, metrics = self.train_program(state, metrics, batch, self._teacher)
             self._next_step = index + 1
             throttle(metrics)
             yield state, metrics, index + 1
+
+    def evaluated(self, state: step.TrainState) -> step.TrainState:
+        """See `Runner.evaluated`."""
+        if not self._task.batch_norm_images:
+            return state
+        count = batches_of(self._task.batch_norm_images, self._batch_size, len(self._data.train))
+        batches = loader.train_batches(
+            self._data.train,
+            self._data.train_transform,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            start_step=0,
+            num_steps=count,
+            shard=self._shard,
+            workers=self._workers,
+        )
+        on_device = (self._to_device(batch, self._data.train) for batch in batches)
+        return reestimated(self._task, state, on_device)
 
     def evaluate(self, state: step.TrainState, check: Check) -> step.Metrics:
         """See `Runner.evaluate`."""
@@ -236,10 +279,13 @@ def lower_train_step(
     replicated, batch = NamedSharding(task.mesh, REPLICATED), NamedSharding(task.mesh, BATCH)
     return jax.jit(
         partial(step.train_step_accumulating, task),
-        in_shardings=(states, replicated, batch),
+        in_shardings=(states, replicated, batch, replicated),
         out_shardings=(states, replicated),
         donate_argnums=0,
-    ).lower(shapes, jax.eval_shape(step.empty_metrics), _batch_shapes(task, batch_size))
+    ).lower(
+        *(shapes, jax.eval_shape(step.empty_metrics)),
+        *(_batch_shapes(task.image_shape, batch_size), _teacher_shapes(task)),
+    )
 
 
 def lower_train_steps(
@@ -255,14 +301,27 @@ def lower_train_steps(
     indices = NamedSharding(task.mesh, PartitionSpec(None, *BATCH))
     return jax.jit(
         partial(step.train_steps, task),
-        in_shardings=(states, replicated, indices, replicated),
+        in_shardings=(states, replicated, indices, replicated, replicated),
         out_shardings=(states, replicated),
         donate_argnums=0,
-    ).lower(shapes, data, _shape(rows, np.int32), _shape((), np.int32))
+    ).lower(shapes, data, _shape(rows, np.int32), _shape((), np.int32), _teacher_shapes(task))
 
 
-def _batch_shapes(task: step.Task, batch_size: int) -> dict:
-    image = _shape((batch_size, *task.image_shape), np.uint8)
+def _teacher(task: step.Task, sharding: NamedSharding) -> Any:
+    """The teacher's variables on the devices; None if there is no teacher."""
+    return task.teacher and jax.tree.map(
+        lambda array: _put(array, sharding), task.teacher.variables
+    )
+
+
+def _teacher_shapes(task: step.Task) -> Any:
+    return task.teacher and jax.tree.map(
+        lambda array: _shape(array.shape, array.dtype), task.teacher.variables
+    )
+
+
+def _batch_shapes(image_shape: tuple[int, ...], batch_size: int) -> dict:
+    image = _shape((batch_size, *image_shape), np.uint8)
     return {"image": image, "label": _shape((batch_size,), np.int32)}
 
 
@@ -278,8 +337,9 @@ class _Throttle:
             self._pending.popleft().block_until_ready()
 
 
-def _indexed_train_step(task: step.Task, state, metrics, data, indices):
-    return step.train_step_accumulating(task, state, metrics, step.take_batch(data, indices))
+def _indexed_train_step(task: step.Task, state, metrics, data, indices, teacher):
+    batch = step.take_batch(data, indices)
+    return step.train_step_accumulating(task, state, metrics, batch, teacher)
 
 
 def _has_slow_loop(lowered: jax.stages.Lowered) -> bool:
@@ -307,10 +367,14 @@ def _put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
 
 def _zeros(empty: Callable[[], step.Metrics], sharding: NamedSharding) -> step.Metrics:
     """The metrics of nothing on the devices, without running a program."""
-    values = {"nonfinite_step": -1}
+    values = {"nonfinite_step": -1}  # all others are 0
+
+    def full(value, shape):
+        return _put(np.full(shape.shape, value, shape.dtype), sharding)
+
     return {
-        name: _put(np.full((), values.get(name, 0), shape.dtype), sharding)
-        for name, shape in jax.eval_shape(empty).items()
+        name: jax.tree.map(partial(full, values.get(name, 0)), shapes)
+        for name, shapes in jax.eval_shape(empty).items()
     }
 
 

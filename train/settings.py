@@ -81,6 +81,14 @@ def write_classes(workdir: Path, names: Sequence[str]) -> None:
             write_atomically(workdir / CLASSES, text + "\n")
 
 
+def class_names(workdir: Path, count: int) -> list[str]:
+    """Returns a name for each of `count` classes: those of classes.json, or numbers."""
+    names = _read(workdir / CLASSES)
+    if isinstance(names, list) and len(names) == count:
+        return [str(name) for name in names]
+    return [str(number) for number in range(count)]
+
+
 def environment() -> dict[str, Any]:
     """Returns versions, devices and command line of this process."""
     return {

@@ -4,7 +4,7 @@ The mesh has two axes, `data` and `fsdp`. A batch is split over both. Parameters
 are split over `fsdp` by a rule on their shapes, so models need not know about sharding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -46,14 +46,22 @@ def make_mesh(data: int, fsdp: int, devices: Sequence | None = None) -> Mesh:
     return Mesh(np.array(devices[: data * fsdp]).reshape(data, fsdp), ("data", "fsdp"))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises TrainError unless the global batch size is a multiple of the number of devices."""
-    if batch_size < 1 or batch_size % mesh.size:
-        nearest = max(1, round(batch_size / mesh.size)) * mesh.size
+def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """Raises TrainError unless all devices get the same number of images, in each part of a batch.
+
+    Args:
+      batch_size: images in a step.
+      mesh: of the run.
+      parts: in which the gradient of a batch is computed, `optimizer.accumulate`.
+    """
+    unit = mesh.size * parts
+    if batch_size < 1 or batch_size % unit:
+        nearest = max(1, round(batch_size / unit)) * unit
+        in_parts = f" in {parts} parts (optimizer.accumulate)" if parts > 1 else ""
         raise TrainError(
-            f"batch_size={batch_size} does not divide over {mesh.size} devices: each must get the "
-            f"same number of images. The nearest that does is {nearest}; or use fewer devices with "
-            "mesh.data."
+            f"batch_size={batch_size} does not divide over {mesh.size} devices{in_parts}: each "
+            f"must get the same number of images. The nearest that does is {nearest}; or use fewer "
+            "devices with mesh.data."
         )
 
 
@@ -73,3 +81,17 @@ def split_largest_axis(shape: tuple[int, ...], num_shards: int) -> PartitionSpec
         return REPLICATED
     largest = max(axes, key=lambda axis: shape[axis])
     return PartitionSpec(*("fsdp" if axis == largest else None for axis in range(len(shape))))
+
+
+def on_each_device(function: Callable, mesh: Mesh | None) -> Callable:
+    """Returns a function of arrays [B, ...], run by each device on its part of the batch.
+
+    For functions that treat each element by itself, in a loop that could not be split otherwise.
+
+    Args:
+      function: of arrays whose first axes are the batch; so are its results.
+      mesh: over whose devices the batch is split; None for one device.
+    """
+    if mesh is None or mesh.size == 1:
+        return function
+    return jax.shard_map(function, mesh=mesh, in_specs=BATCH, out_specs=BATCH, check_vma=False)

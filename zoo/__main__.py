@@ -10,16 +10,21 @@ python -m zoo filters --weights=...
                                 the filters of its first layer
 python -m zoo fields NAME       receptive fields of its stages
 python -m zoo chart [PATTERN]   accuracy over multiply-adds
+python -m zoo charts [PATTERN]  and per parameter, tables of papers, ILSVRC; --measure=MODELS: time,
+                                memory and energy over batch size, on this machine
 """
 
 import argparse
+import ast
 import importlib
 import os
 import runpy
 import sys
+from typing import Any
 
-from zoo import registry, summary
+from zoo import registry, summary, tables
 from zoo.export import command
+from zoo.look import charts_command
 from zoo.look import command as look
 
 
@@ -56,13 +61,20 @@ def main(arguments: list[str] | None = None) -> None:
     listing.add_argument("pattern", nargs="?", default="*", help='a wildcard such as "resnet*"')
     layers = commands.add_parser("summary", help="one model layer by layer")
     layers.add_argument("name", help="a registered model")
-    layers.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    layers.add_argument("--format", choices=tables.FORMS, default="table", help="(table)")
+    layers.add_argument("--by", choices=("layer", "stage"), default="layer", help="rows (layer)")
+    layers.add_argument("--batch", type=int, default=1, help="images, for MACs and memory (1)")
+    layers.add_argument("--image_size", type=int, help="side of the images in pixels (its own)")
+    layers.epilog = "Any other attribute of the model: --num_classes=10 --drop_path=0.1 ..."
     command.add_arguments(commands.add_parser("export", help="a file that other programs run"))
     look.add_commands(commands)
+    charts_command.add_command(commands)
     for one in commands.choices.values():
         what = "Python file or module that registers a model of your own"
         one.add_argument("--import", dest="imports", default="", metavar="FILE.py", help=what)
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    if others and options.command != "summary":
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         if options.imports.endswith(".py"):
             runpy.run_path(options.imports)
@@ -74,15 +86,32 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(command.run(options))
     if options.command in ("look", "filters", "fields", "chart"):
         sys.exit(look.run(options))
+    if options.command == "charts":
+        sys.exit(charts_command.run(options))
     if options.command == "list":
         if not registry.list_models(options.pattern):
             parser.error(f"no model matches {options.pattern!r}; `python -m zoo list` shows all")
         print(table(options.pattern))
         return
     try:
-        print(summary.table(options.name, options.format))
-    except ValueError as error:
+        size = dict(by=options.by, batch=options.batch, image_size=options.image_size)
+        print(summary.table(options.name, options.format, **size, **_attributes(others)))
+    except (ValueError, TypeError) as error:
         parser.error(str(error))
+
+
+def _attributes(arguments: list[str]) -> dict[str, Any]:
+    """Attributes of a model from arguments such as --num_classes=10; what is no number is text."""
+    found = {}
+    for argument in arguments:
+        name, is_given, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not is_given:
+            raise ValueError(f"unrecognized argument {argument}: attributes are --NAME=VALUE")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def features(
       variables: Variables of the module; not given within a module.
       images: Images [B, H, W, C], normalised as `zoo.info(name)` says.
       at: Name or names of the outputs: "stem", "stage1", "stage2", ... ([B, H, W, C] each;
-        `zoo.info(name).stages` has their strides and channels), "embedding" (the head's input,
+        `zoo.info(name).stages` has their strides and channels), "head_map" (the last map before
+        pooling [B, H, W, C], of every convolutional network), "embedding" (the head's input,
         [B, C]), or what else the family's file sows. A name gives one array, several names a dict
         in their order, None a dict of all. "attention" gives a dict from the layer's path to its
         attention map [B, heads, queries, keys], whose rows sum to 1; only when it is named, as

@@ -27,8 +27,13 @@ def count_by_scope(function: Callable, *args) -> collections.Counter[str]:
 
     Flax opens a scope for each module, such as "ResNet/stage1_block1/conv1".
     """
+    return of_program(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def of_program(program: core.Jaxpr) -> collections.Counter[str]:
+    """Counts as `count_by_scope` does, in a program that was traced already."""
     counts = collections.Counter()
-    _count(jax.make_jaxpr(function)(*args).jaxpr, "", 1, counts)
+    _count(program, "", 1, counts)
     return counts
 
 

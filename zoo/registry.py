@@ -46,8 +46,32 @@ CIFAR = dict(
 
 # Fields of `Info` that its text leaves out where they say nothing.
 _OF_WEIGHTS = ("padding", "weights", "license", "label_set", "class_names", "num_classes")
+# Fields of `Info` that say how its accuracy was measured, with what holds for most: pass them to
+# `dataclasses.replace` with another accuracy.
+USUAL_PROTOCOL: dict[str, Any] = dict(crops=1, accuracy_size=None, distilled=False, pretraining="")
 
 Rules = Sequence[tuple[str, str]]
+
+
+class Protocol(NamedTuple):
+    """How an accuracy was measured, and on what the weights were trained: what can be compared.
+
+    Attributes:
+      crops: Number of crops of each image whose results are averaged.
+      pixels: Side of these crops in pixels.
+      distilled: Whether a larger network's outputs were learnt besides the labels.
+      pretraining: Data beyond the data set's own that the weights have seen, "" for none.
+    """
+
+    crops: int
+    pixels: int
+    distilled: bool
+    pretraining: str
+
+    def __str__(self) -> str:
+        text = f"{self.crops} crop{'s' if self.crops > 1 else ''} of {self.pixels} pixels"
+        text += ", distilled" if self.distilled else ""
+        return text + (f", pre-trained on {self.pretraining}" if self.pretraining else "")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -81,6 +105,11 @@ class Info:
       label_set: Set of the names of their classes, see `zoo.labels.names`.
       class_names: One name per class, in the order of the logits.
       num_classes: Number of classes of the weights, 0 without a classifier; None without weights.
+      crops: Number of crops of each image in the evaluation that gave this accuracy.
+      accuracy_size: Side of these crops in pixels, or None where it is `image_size`.
+      distilled: Whether the weights of this accuracy learnt from a larger network's outputs too.
+      pretraining: Further data that these weights were trained on, such as "ImageNet-21k", or "".
+      protocol: The last four together, a `Protocol`; None without an accuracy.
       num_params: Number of trainable parameters with the native number of classes.
       gmacs: Multiply-adds of one image at `image_size`, in 1e9.
       stages: Name, stride and channels of each stage, a tuple of `zoo.stages.Stage`.
@@ -110,6 +139,22 @@ class Info:
     label_set: str = ""
     class_names: tuple[str, ...] = ()
     num_classes: int | None = None
+    crops: int = 1
+    accuracy_size: int | None = None
+    distilled: bool = False
+    pretraining: str = ""
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """How the accuracy was measured; None without one.
+
+        >>> print(zoo.info("zfnet").protocol)
+        10 crops of 224 pixels
+        """
+        if self.top1 is None:
+            return None
+        pixels = self.accuracy_size or self.image_size
+        return Protocol(self.crops, pixels, self.distilled, self.pretraining)
 
     @property
     def num_params(self) -> int:
@@ -142,7 +187,10 @@ class Info:
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name not in _OF_WEIGHTS or getattr(self, field.name) != field.default
+            if field.name not in USUAL_PROTOCOL
         }
+        if self.protocol:
+            fields["protocol"] = str(self.protocol)
         if len(self.class_names) > 3:
             fields["class_names"] = (*self.class_names[:2], f"... {len(self.class_names):,} names")
         figures = dict(num_params=self.num_params, gmacs=round(self.gmacs, 4) or self.gmacs)

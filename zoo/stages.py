@@ -9,7 +9,8 @@ from flax import linen as nn
 
 from zoo.layers.image_size import any_size
 
-_STAGE = re.compile(r"(\w+_)?(stem|stage\d+)(_\w+)?")
+# Names of outputs: "stem", "stage1", and of networks with several branches "small_stage1".
+STAGE = re.compile(r"(\w+_)?(stem|stage\d+)(_\w+)?")
 # A multiple of all strides, patches and windows: this many more pixels give every stage exactly
 # this many divided by its stride more positions, however images are padded at their edges.
 _EXTRA_PIXELS = 64 * 3 * 7
@@ -60,7 +61,7 @@ def _shapes(model: nn.Module, image_size: int, channels: int) -> dict[str, tuple
         variables = model.init(key, images)
         _, state = model.apply(variables, images, mutable=["intermediates"])
         for name, values in state["intermediates"].items():
-            if _STAGE.fullmatch(name) and isinstance(values, tuple):
+            if STAGE.fullmatch(name) and isinstance(values, tuple):
                 shapes[name] = values[0].shape
 
     images = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)

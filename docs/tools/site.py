@@ -1,13 +1,16 @@
 """Parts of the site that are made when it is built, so that they cannot go stale.
 
 A page for each family, from the registry, the docstring of the family's file and the table in
-docs/models.md; the figures, from benchmarks/README.md; at the end of docs/errors.md all messages
-that stand in the source. mkdocs calls the functions whose names begin with `on_`.
+docs/models.md; the figures, from benchmarks/README.md; the tables and pictures of docs/lectures
+(book.py); at the end of docs/errors.md all messages that stand in the source. mkdocs calls the
+functions whose names begin with `on_`.
 """
 
 import ast
+import functools
 import html
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +31,16 @@ ROOMS = {
     "train/plan": "train/plan/*.py",
     "configs": "configs/*.py",
 }
+
+
+@functools.cache
+def book() -> Any:
+    """docs/tools/book.py, which makes the book of the lectures."""
+    spec = importlib.util.spec_from_file_location("docs_book", ROOT / "docs/tools/book.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def families() -> list[str]:
@@ -183,11 +196,13 @@ def on_config(config: Any) -> Any:
     """Adds the families to the navigation."""
     (models,) = (entry["Models"] for entry in config.nav if "Models" in entry)
     models += [{title(family): f"families/{family}.md"} for family in families()]
+    (chapters,) = (entry["Lectures"] for entry in config.nav if "Lectures" in entry)
+    chapters += [{words: f"lectures/{name}.md"} for name, words in book().CHAPTERS.items()]
     return config
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the families' pages, and the figures, which lie with the benchmarks."""
+    """Adds the families' pages, the pictures of the lectures, and the figures of benchmarks."""
     from mkdocs.structure.files import File
 
     figures = (ROOT / "benchmarks/README.md").read_text()
@@ -195,6 +210,9 @@ def on_files(files: Any, config: Any) -> Any:
     for family in families():
         page = family_page(family)
         files.append(File.generated(config, f"families/{family}.md", content=page))
+    for chapter in book().CHAPTERS:
+        for name, content in book().pictures(chapter):
+            files.append(File.generated(config, f"lectures/{name}", content=content))
     return files
 
 
@@ -207,6 +225,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             markdown,
             flags=re.MULTILINE,
         )
+    folder, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
+    if folder == "lectures":
+        return book().page(name)
     if MESSAGES in markdown:
         markdown = markdown.replace(MESSAGES, all_messages())
     return INCLUDED.sub(lambda name: f"```python\n{(ROOT / name[1]).read_text()}```", markdown)

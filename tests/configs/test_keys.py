@@ -75,3 +75,33 @@ def test_a_recipe_of_an_earlier_version_loads(tmp_path):
     with pytest.warns(FutureWarning):
         config = parse(["train", f"--config={recipe}"])
     assert json.loads(config.to_json())["loss"]["reject_class_logit"] == -4.0
+
+
+def test_a_shift_is_a_padded_crop():
+    """The first key whose new name has another key beside it."""
+    config = base.get_config()
+    with pytest.warns(FutureWarning, match="augment.shift is now augment.padding"):
+        config.augment.shift = 2
+    assert (config.augment.crop, config.augment.padding) == ("padded", 2)
+    before = {"augment.shift": 2, "augment.crop": "none"}
+    assert keys.current_keys(before) == {"augment.padding": 2, "augment.crop": "padded"}
+    before = {"augment.shift": 0, "augment.crop": "none"}
+    assert keys.current_keys(before) == {"augment.padding": 0, "augment.crop": "none"}
+
+
+def test_a_shift_after_another_crop_leaves_that():
+    config = base.get_config()
+    config.augment.crop = "random_resized"
+    with pytest.warns(FutureWarning):
+        config.augment.shift = 2
+    assert (config.augment.crop, config.augment.padding) == ("random_resized", 2)
+
+
+@LOAD_MODULE
+def test_a_shift_on_the_command_line():
+    with pytest.warns(FutureWarning, match="augment.padding"):
+        config = parse(
+            [*("train", "--config=resnet50", "--config.augment.crop=none")]
+            + ["--config.augment.shift=3"]
+        )
+    assert (config.augment.crop, config.augment.padding) == ("padded", 3)

@@ -137,3 +137,12 @@ def uninterrupted(make_run) -> Run:
     run = make_run()
     run.finish()
     return run
+
+
+@pytest.fixture
+def float64():
+    """Within it, arrays are of 64 bits unless they say otherwise."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield

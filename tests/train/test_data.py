@@ -71,6 +71,8 @@ def test_splits_with_the_same_classes_open(tmp_path):
             28,
             "28x28 pixels, which are enlarged to 224x224 for resnet18. .* resnet18_cifar",
         ),
+        ("resnet50", 32, "or set model.options.stem=cifar, or data.image_size"),
+        ("resnetv2_50", 32, "or set model.options.stem=cifar, or data.image_size"),
         ("vit_ti_16", 32, "For small images there is densenet"),
         ("resnet18", 128, ""),
         ("resnet18_cifar", 28, ""),

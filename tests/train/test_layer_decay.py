@@ -1,5 +1,7 @@
 """Learning rates by depth, against the authors' tables."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,35 +30,27 @@ def exponents(name, size=None, **options) -> dict[str, int]:
     }
 
 
-# facebookresearch/ConvNeXt, optim_factory.py, executed: layer of each parameter, decay 0.8.
-CONVNEXT = {
-    "stem_conv": 0,
-    "stem_norm": 0,
-    "stage1_block1": 1,
-    "stage1_block3": 1,
-    "stage2_downsample": 2,
-    "stage2_block2": 2,
-    "stage3_downsample": 3,
-    "stage3_block1": 3,
-    "stage3_block3": 3,
-    "stage3_block4": 4,
-    "stage3_block9": 5,
-    "stage3_block14": 7,
-    "stage3_block18": 8,
-    "stage3_block21": 9,
-    "stage3_block27": 11,
-    "stage4_downsample": 12,
-    "stage4_block1": 12,
-    "stage4_block3": 12,
-    "norm": 13,
-    "head": 13,
-}
+def convnext_part(name: str) -> str:
+    """The part of our ConvNeXt that has a parameter of the authors'."""
+    kind, stage, block, *_ = f"{name}...".split(".")
+    if kind == "downsample_layers":
+        if stage == "0":
+            return "stem_conv" if block == "0" else "stem_norm"
+        return f"stage{int(stage) + 1}_downsample"
+    return f"stage{int(stage) + 1}_block{int(block) + 1}" if kind == "stages" else kind
+
+
+def convnext(folder):
+    return {"small": json.loads((folder / "policy_ops.json").read_text())["layer_decay"]}
 
 
 @pytest.mark.quick
-def test_convnext():
-    found = exponents("convnext_small", 64)
-    assert {part: 13 - found[part] for part in CONVNEXT} == CONVNEXT
+@pytest.mark.recipe_goldens(case=convnext)
+def test_convnext(case):
+    tree = factors("convnext_small", case["decay"], 64)
+    for name, expected in case["names"].items():
+        for factor in jax.tree.leaves(tree[convnext_part(name)]):
+            assert float(np.max(factor)) == pytest.approx(expected["scale"], rel=1e-6), name
 
 
 @pytest.mark.quick

@@ -29,8 +29,9 @@ from train.durations import Intervals
 from train.errors import TrainError
 from train.loop import train_and_evaluate
 from train.model_file import ModelFile
-from train.optimizers import make_optimizer, make_schedule
+from train.optimizers import make_optimizer
 from train.report import Report
+from train.schedules import make_schedule
 from train.settings import check_settings, write_settings
 from train.sharding import make_mesh
 from train.use import comparison
@@ -290,7 +291,8 @@ def test_a_model_may_be_named_as_a_function(recipe):
         ("loss.name", "nowhere:f", "loss.name: nowhere:f: there is no module nowhere"),
         ("optimizer.name", "json:nothing", "optimizer.name: json:nothing: there is no function"),
         ("schedule.name", "cosin", "schedule.name='cosin' is not known: .*cosine"),
-        ("eval.metrics", ("accuracy",), "eval.metrics=.* names of functions in parentheses"),
+        ("eval.metrics", ("acuracy",), "eval.metrics: .acuracy. is not known; there are accuracy"),
+        ("eval.metrics", "f1", "eval.metrics=.f1.: .* names of metrics in parentheses"),
         ("eval.metrics", ("json:dumps", "json:dumps"), "two functions of the name dumps"),
         ("eval.callbacks", ("json:nothing",), "eval.callbacks: .*no function nothing"),
         ("augment.operations", ("no.py:f",), "augment.operations: There is no file .*no.py"),

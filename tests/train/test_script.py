@@ -37,6 +37,7 @@ def test_it_is_installed_by_that_name():
         ("train", "python -m train --config"),
         ("plan", "--topology"),
         ("predict", "--weights=NAME"),
+        ("explore", "page.html"),
         ("prepare", "--manual_dir"),
         ("list", "all models"),
         ("summary", "model layer by layer"),

@@ -1,5 +1,6 @@
 """The steps on a tiny network with everything: BatchNorm, dropout and an auxiliary head."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from train import losses, step
+from train.averages import Average
 from train.build import initial_state, state_shapes
 from train.errors import TrainError
 from train.sharding import BATCH, make_mesh, state_shardings
@@ -47,11 +49,10 @@ def make_task(mesh=None, dropout=0.0, learning_rate=0.1, **settings):
         model=Tiny(dropout),
         optimizer=optax.sgd(schedule, momentum=0.9),
         schedule=schedule,
-        augment=lambda key, images: to_float(images),
         normalize=to_float,
         image_shape=(8, 8, 3),
         mesh=mesh or make_mesh(1, 1),
-        **settings,
+        **{"augment": lambda key, images: to_float(images)} | settings,
     )
 
 
@@ -141,7 +142,7 @@ def test_per_device_works_with_split_parameters():
 
 
 def test_a_state_starts_alike_in_one_program_and_one_by_one():
-    task = make_task(make_mesh(1, 1, jax.devices()[:1]), ema_decay=0.9)
+    task = make_task(make_mesh(1, 1, jax.devices()[:1]), average=Average(0.9))
     eager = initial_state(task, state_shapes(task))
     together = jax.jit(functools.partial(step.init_state, task))()
     for a, b in zip(*map(jax.tree.leaves, (eager, together)), strict=True):
@@ -171,7 +172,7 @@ def test_unknown_batch_norm_is_refused():
 
 
 def test_the_average_of_the_parameters_is_evaluated():
-    task = make_task(ema_decay=0.9)
+    task = make_task(average=Average(0.9))
     state = initial_state(task, state_shapes(task))
     expected = jax.device_get(state.params)
     train = jax.jit(functools.partial(step.train_step, task))
@@ -186,6 +187,24 @@ def test_the_average_of_the_parameters_is_evaluated():
     sums = evaluated(task, state, batch)
     plain = evaluated(make_task(), state.replace(params=state.ema_params), batch)
     assert sums["loss"] == plain["loss"]
+
+
+def test_averages_of_statistics_and_the_wait_for_the_first():
+    rule = Average(0.5, "torchvision", every=2, batch_stats=True)
+    task = make_task(average=rule)
+    state = initial_state(task, state_shapes(task))
+    train = jax.jit(functools.partial(step.train_step, task))
+    states = []
+    for _ in range(4):
+        state, _ = train(state, BATCH_OF_16)
+        states.append(state)
+    for name in ("params", "batch_stats"):
+        evaluated = [getattr(each, f"eval_{name}") for each in states]
+        raw = [getattr(each, name) for each in states]
+        assert_close(evaluated[0], raw[0])  # there is no average yet
+        assert_close(evaluated[1], raw[1])  # a copy
+        assert_close(evaluated[2], raw[1])
+        assert_close(evaluated[3], jax.tree.map(lambda a, b: (a + b) / 2, raw[1], raw[3]))
 
 
 def test_padding_counts_nothing():
@@ -227,3 +246,63 @@ def test_many_steps_in_one_call_are_the_same_as_one_by_one():
         state, total = one_step(state, total, batch)
     assert_close(jax.device_get(together), jax.device_get(state))
     assert_close(jax.device_get(sums), jax.device_get(total))
+
+
+def test_mixed_targets_reach_the_loss_and_their_larger_share_is_counted():
+    """What the loss is given are targets [B, K], also where each device has a part of the batch."""
+    first = jnp.asarray(BATCH_OF_16["label"])
+    targets = 0.7 * jax.nn.one_hot(first, CLASSES) + 0.3 * jax.nn.one_hot(first[::-1], CLASSES)
+
+    def mix(key, images, labels, number):
+        return images, targets
+
+    def soft(logits, targets):
+        return optax.softmax_cross_entropy(logits, targets)
+
+    mixed = make_task(mix=mix, loss=soft)
+    _, history = run(mixed)
+    _, plain = run(make_task())
+    assert history[0]["loss"] != pytest.approx(plain[0]["loss"], rel=1e-3)
+    assert history[0]["top1"] == plain[0]["top1"]  # of the same weights, before the first step
+    mesh = make_mesh(4, 2)
+    _, sharded = run(make_task(mesh, mix=mix, loss=soft, batch_norm="global"))
+    assert sharded[2]["loss"] == pytest.approx(history[2]["loss"], rel=1e-4)
+
+
+def test_views_reach_the_loss_one_after_the_other():
+    """Two views that are equal have equal logits; the metrics are those of the first."""
+
+    def augment(key, images):
+        return jnp.stack([to_float(images), 0 * to_float(images)], axis=1)
+
+    def loss(logits, labels):
+        assert logits.shape == (32, CLASSES)
+        second = logits[16:]
+        return losses.cross_entropy(logits[:16], labels) + jnp.abs(second - second[:1]).sum(1)
+
+    task = make_task(augment=augment, loss=loss)
+    _, history = run(task, steps=1)
+    assert history[0]["examples"] == 16
+    assert 1.5 < history[0]["loss"] / 16 < 2.5  # the second views are all zeros
+
+
+class Scheduled(nn.Module):
+    """A model that is told the progress of the run; its logits are only that."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False, progress=1.0):
+        bias = self.param("bias", nn.initializers.zeros, (CLASSES,))
+        return jnp.broadcast_to(progress * jnp.eye(CLASSES)[0] + bias, (len(images), CLASSES))
+
+
+@pytest.mark.parametrize("batch_norm", ["global", "per_device"])
+def test_a_model_is_told_how_much_of_the_run_is_done(batch_norm):
+    """0 in the first step, (steps - 1) / steps in the last, and 1 if the run has become longer."""
+    task = make_task(make_mesh(2, 1), learning_rate=0.0, batch_norm=batch_norm, total_steps=4)
+    task = dataclasses.replace(task, model=Scheduled())
+    _, lines = run(task, steps=6)
+    of_class_0 = (BATCH_OF_16["label"] == 0).mean()
+    for number, line in enumerate(lines):
+        progress = min(number / 4, 1.0)
+        expected = np.log(np.exp(progress) + CLASSES - 1) - of_class_0 * progress
+        assert line["loss"] / line["examples"] == pytest.approx(expected, rel=1e-5)

@@ -2,10 +2,12 @@
 
 import csv
 import pathlib
+import re
 
 import pytest
 
 import zoo
+from zoo.weights import table
 
 # Published weights of torchvision and timm with the preprocessing that their libraries state.
 with (pathlib.Path(__file__).parent / "weights.csv").open() as file:
@@ -49,3 +51,37 @@ def test_a_model_equals_itself_made_again(name):
     """So that it can be an argument of jit that is compiled once."""
     assert zoo.create(name) == zoo.create(name)
     assert hash(zoo.create(name)) == hash(zoo.create(name))
+
+
+def test_the_protocol_of_an_accuracy():
+    assert str(zoo.info("zfnet").protocol) == "10 crops of 224 pixels"
+    assert str(zoo.info("resnet200").protocol) == "1 crop of 320 pixels"
+    assert str(zoo.info("cait_s36").protocol) == "1 crop of 384 pixels, distilled"
+    assert "protocol='1 crop of 224 pixels, pre-trained on ImageNet-21k'" in repr(
+        zoo.info("vit_ti_16")
+    )
+    assert zoo.info("lenet5").protocol is None and "protocol" not in repr(zoo.info("lenet5"))
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_the_protocol_is_what_the_source_says(name):
+    info = zoo.info(name)
+    source = info.accuracy_source
+    if info.protocol is None:
+        return
+    assert (info.crops == 10) == ("10-crop" in source)
+    assert info.distilled == bool(re.search(r"distilled|token labels|_dist", source + name))
+    assert bool(info.pretraining) == bool(re.search("in2[12]k_ft|SWAG", source))
+    assert ("320 pixels" in source) == (info.protocol.pixels == 320 != info.image_size)
+
+
+def test_the_protocol_of_weights_is_their_own():
+    rows = table.rows()
+    plain = rows["torchvision/resnet18:IMAGENET1K_V1"].info.protocol
+    assert str(plain) == "1 crop of 224 pixels"
+    assert rows["timm/resnet18.fb_swsl_ig1b_ft_in1k"].info.pretraining == "Instagram-1B"
+    assert rows["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"].info.pretraining == "ImageNet-21k"
+    assert rows["torchvision/vit_b_16:IMAGENET1K_SWAG_E2E_V1"].info.pretraining == "Instagram-3.6B"
+    assert rows["timm/convnext_tiny.in12k_ft_in1k"].info.pretraining == "ImageNet-12k"
+    distilled = {row.model for row in rows.values() if row.info.distilled}
+    assert distilled >= {"cait_s24", "deit_s_distilled", "lvvit_s"} and "deit_s" not in distilled

@@ -79,6 +79,22 @@ UNTRAINED = {
     "regionvit": r"stage4_block2/attention/bias_table$",
     "t2t_vit": r"(.*/|)(pos_embed|random_vectors)$",
 }
+# Families that end in tokens or vectors; all others end in a map, which is pooled or flattened.
+WITHOUT_HEAD_MAP = {
+    *(
+        "cait",
+        "crossvit",
+        "cvt",
+        "deit",
+        "localvit",
+        "lvvit",
+        "mlp",
+        "pvt",
+        "t2t_vit",
+        "tnt",
+        "vit",
+    ),
+}
 # Of these the quick ones to compile, for what has to be computed. (The goldens compile one model of
 # every family.)
 COMPUTED = {
@@ -197,7 +213,16 @@ def test_features_and_embedding(initialised):
 
     features, embedding = outputs(variables, images)
     assert {"stage1", "stage2", "embedding"} <= set(features)
+    assert_head_map(name, features)
     np.testing.assert_allclose(embedding, features["embedding"], rtol=1e-5, atol=1e-5)
+
+
+def assert_head_map(name: str, features: dict) -> None:
+    """Every convolutional network has the last map before pooling, and what pools any map too."""
+    if zoo.info(name).family not in WITHOUT_HEAD_MAP:
+        assert features["head_map"].ndim == 4 and features["head_map"].shape[0] == 2
+    else:
+        assert "head_map" not in features
 
 
 OTHERS = [name for name in zoo.list_models() if name not in DEFAULT | COMPUTED]
@@ -239,6 +264,7 @@ def test_the_shapes_of_features(name):
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     features = jax.eval_shape(functools.partial(zoo.features, model), variables, images)
     assert {"stage1", "stage2", "embedding"} <= set(features)
+    assert_head_map(name, features)
     headless = zoo.create(name, num_classes=0)
     embedding, wanted = jax.eval_shape(headless.init_with_output, jax.random.key(0), images)
     assert embedding.shape == features["embedding"].shape

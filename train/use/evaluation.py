@@ -10,8 +10,8 @@ import numpy as np
 from input_pipeline.example import DataError, Source, UnreadableImage
 from train.errors import TrainError
 from train.use.decoding import decoded
-from train.use.views import views_of
-from zoo import labels, pictures
+from train.use.views import AVERAGES, VIEWS, average, shown
+from zoo import labels
 from zoo.weights.pretrained import PretrainedModel
 
 
@@ -23,13 +23,16 @@ class Protocol:
       views: one of `views.VIEWS`.
       scales: lengths in pixels to which the shorter side is resized, all of which are used; () for
         that of the model's preprocessing.
-      average: whether "probabilities" or "logits" of the views are averaged. AlexNet, VGG and
-        ResNet average probabilities.
+      average: what of the views is averaged, one of `views.AVERAGES`. AlexNet, VGG and ResNet
+        average "probabilities".
+      positions: what of the positions of a network that slides over a whole image ("dense") is
+        averaged, likewise; "logits" as by Simonyan and Zisserman.
     """
 
     views: str = "center"
     scales: tuple[int, ...] = ()
     average: str = "probabilities"
+    positions: str = "logits"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,27 +67,35 @@ class Classifier:
     def __init__(self, trained: PretrainedModel, protocol: Protocol):
         self.trained, self.protocol = trained, protocol
         self.preprocessing = trained.preprocessing
-        try:
-            self._views = views_of(protocol.views)
-        except ValueError as error:
-            raise TrainError(str(error)) from error
-        dense_layers = [name for name in trained.variables["params"] if name.startswith("fc")]
-        if protocol.views == "dense" and dense_layers:
+        self._check()
+        preprocessing, model = self.preprocessing, trained.model
+        if protocol.views == "dense" and _slides(model):
+            model = model.clone(fully_convolutional=True)
+
+        def logits(variables, pixels):
+            return model.apply(variables, preprocessing.normalize(pixels))
+
+        self._variables, self._run = jax.device_put(trained.variables), jax.jit(logits)
+
+    def _check(self) -> None:
+        """Raises TrainError if the protocol is not known, or does not fit the model."""
+        protocol, size = self.protocol, self.preprocessing.image_size
+        for key, known in (("views", VIEWS), ("average", AVERAGES), ("positions", AVERAGES)):
+            if getattr(protocol, key) not in known:
+                raise TrainError(
+                    f"{key}={getattr(protocol, key)!r} is not known: choose {', '.join(known)}."
+                )
+        dense_layers = [x for x in self.trained.variables["params"] if x.startswith("fc")]
+        if protocol.views == "dense" and dense_layers and not _slides(self.trained.model):
             raise TrainError(
-                f"views=dense shows whole images, and {trained.info.name} takes maps of one size: "
-                f"{dense_layers[0]} follows without global pooling. Use views=ten_crop."
+                f"views=dense shows whole images, and {self.trained.info.name} takes maps of one "
+                f"size: {dense_layers[0]} follows without global pooling. Use views=ten_crop."
             )
-        preprocessing, size = self.preprocessing, self.preprocessing.image_size
         if protocol.views != "dense" and min(protocol.scales, default=size) < size:
             raise TrainError(
                 f"scales={min(protocol.scales)}: crops have {size} pixels, and so must the shorter "
                 "side of the image, at least; views=dense shows smaller images whole."
             )
-
-        def logits(variables, pixels):
-            return trained.model.apply(variables, preprocessing.normalize(pixels))
-
-        self._variables, self._run = jax.device_put(trained.variables), jax.jit(logits)
 
     def decode(self, image: Any) -> list[np.ndarray]:
         """Returns the views of an image: uint8 [H, W, C] each, of one size but for "dense".
@@ -92,17 +103,10 @@ class Classifier:
         Raises:
           ValueError: it is not an image.
         """
-        if self.protocol.views == "center" and not self.protocol.scales:
-            return [self.preprocessing.resize(image)]
-        size, crop = self.preprocessing.image_size, self.preprocessing.crop
-        if not self.protocol.scales and crop is None:  # the model sees whole images, as squares
-            return self._views(self.preprocessing.resize(image), size)
-        scales = self.protocol.scales or (round(size / (crop or 1)),)
-        resized = (self._resized(image, scale) for scale in scales)
-        return [view for pixels in resized for view in self._views(pixels, size)]
+        return shown(image, self.preprocessing, self.protocol.views, self.protocol.scales)
 
-    def probabilities(self, batch: Sequence[list[np.ndarray]], batch_size: int) -> np.ndarray:
-        """Returns float64 [N, K] for the views of N images.
+    def scores(self, batch: Sequence[list[np.ndarray]], batch_size: int = 1) -> np.ndarray:
+        """Returns the average of the views, float64 [N, K]: logits, or logarithms of probabilities.
 
         Args:
           batch: the views of each image.
@@ -110,30 +114,51 @@ class Classifier:
         """
         count, views = len(batch), len(batch[0])
         if self.protocol.views == "dense":  # a program for each size of image
-            logits = np.stack([self._logits(view[None])[0] for shown in batch for view in shown])
+            logits = np.stack([self._of_image(view) for shown_ in batch for view in shown_])
         else:
-            pixels = np.stack([view for shown in batch for view in shown])
-            pixels = np.pad(pixels, ((0, (batch_size - count) * views), *[(0, 0)] * 3))
+            pixels = np.stack([view for shown_ in batch for view in shown_])
+            missing = max(0, batch_size - count) * views
+            pixels = np.pad(pixels, ((0, missing), *[(0, 0)] * 3))
             logits = self._logits(pixels)[: count * views]
-        logits = logits.reshape(count, views, -1)
-        if self.protocol.average == "logits":
-            return softmax(logits.mean(1))
-        return softmax(logits).mean(1)
+        return average(logits.reshape(count, views, -1), self.protocol.average)
+
+    def probabilities(self, batch: Sequence[list[np.ndarray]], batch_size: int = 1) -> np.ndarray:
+        """Returns float64 [N, K] for the views of N images, see `scores`."""
+        return softmax(self.scores(batch, batch_size))
+
+    def _of_image(self, view: np.ndarray) -> np.ndarray:
+        """The logits of a whole image, [K]: the average over the positions of a sliding network."""
+        logits = self._logits(view[None])
+        if logits.ndim == 2:
+            return logits[0]
+        return average(logits.reshape(-1, logits.shape[-1]), self.protocol.positions)
 
     def _logits(self, pixels: np.ndarray) -> np.ndarray:
         return np.asarray(self._run(self._variables, pixels)).astype(np.float64)
 
-    def _resized(self, image: Any, shorter: int) -> np.ndarray:
-        """The whole image with a shorter side of that length, uint8 [H, W, C]."""
-        preprocessing = self.preprocessing
-        mode = pictures.MODES[preprocessing.channels]
-        turn = preprocessing.exif_orientation
-        picture, (width, height), _ = pictures.open_picture(image, mode, lambda *_: 1, turn)
-        sides = shorter * width // min(width, height), shorter * height // min(width, height)
-        if sides[0] * sides[1] > pictures.MAX_PIXELS:
-            raise ValueError(f"an image of {width} x {height} pixels is too large at {shorter}")
-        picture = picture.resize(sides, pictures.resampling(preprocessing.interpolation))
-        return np.asarray(picture).reshape(sides[1], sides[0], preprocessing.channels)
+
+def _slides(model: Any) -> bool:
+    """Whether the layers of a network's head can slide over maps of any size."""
+    return hasattr(model, "fully_convolutional")
+
+
+def probabilities(
+    members: Sequence[tuple[Classifier, float]],
+    batch: Sequence[Sequence[list[np.ndarray]]],
+    batch_size: int = 1,
+) -> np.ndarray:
+    """Returns the weighted mean of the probabilities of several models, float64 [N, K].
+
+    Args:
+      members: classifiers and their weights, of any sum; one for a single model.
+      batch: for each image and each member, the views that `Classifier.decode` gives.
+      batch_size: images to which the batch is filled up, so that one program serves all.
+    """
+    total = sum(weight for _, weight in members)
+    return sum(
+        weight / total * member.probabilities([views[i] for views in batch], batch_size)
+        for i, (member, weight) in enumerate(members)
+    )  # type: ignore[return-value] # there is one member, at least
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -185,23 +210,20 @@ def evaluate(
             right = [int(to_model[example.label])] if example.label >= 0 else []
             if real_labels is not None:
                 right = list(real_labels.get(_stem(example.name), ()))
-            shown = [member.decode(example.image) for member, _ in members] if right else []
+            views = [member.decode(example.image) for member, _ in members] if right else []
         except (UnreadableImage, ValueError, OSError) as error:
             if source.on_unreadable == "stop":
                 raise UnreadableImage(f"{name}: {error}") from error
             return None
-        return (right, shown) if right else None
+        return (right, views) if right else None
 
-    sums, total = np.zeros(4), sum(weight for _, weight in members)
+    sums = np.zeros(4)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     for _, made in progress(decoded(batches, decode, threads), len(batches)):
         found = [item for item in made if item is not None]
         if not found:
             continue
-        mean = np.zeros((len(found), num_classes))
-        for i, (member, weight) in enumerate(members):
-            shown = [views[i] for _, views in found]
-            mean += weight / total * member.probabilities(shown, batch_size)
+        mean = probabilities(members, [views for _, views in found], batch_size)
         mean, right = np.where(allowed, mean, 0), [right for right, _ in found]
         sums += _sums(mean, right)
         np.add.at(confusion, ([of_image[0] for of_image in right], mean.argmax(-1)), 1)

@@ -1,6 +1,8 @@
 """ONNX files: a model's program in ONNX's operations, float32, for any batch size."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,14 @@ def write(path: Path, program: Program) -> None:
         onnx.checker.check_model(model, full_check=True)
         write_bytes(path, model.SerializeToString())
         return
-    data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)  # onnx would append to it
-    onnx.save_model(model, path, save_as_external_data=True, location=data.name)
-    onnx.checker.check_model(path, full_check=True)
+    # Both files are written and checked beside their places, and then take them.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        data = path.name + ".data"
+        onnx.save_model(model, written, save_as_external_data=True, location=data)
+        onnx.checker.check_model(written, full_check=True)
+        os.replace(written.with_name(data), path.with_name(data))
+        os.replace(written, path)
 
 
 def convert(program: Program) -> Any:

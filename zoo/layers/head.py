@@ -10,6 +10,7 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
+from zoo.layers.pool import flatten, global_average_pool
 
 lecun_normal = initializers.lecun_normal()
 
@@ -21,6 +22,24 @@ def logits_layer(num_classes: int, dtype: Any, *, name: str = "head", **settings
     is too coarse to train with. `settings` are further arguments of `Dense`.
     """
     return Dense(num_classes, dtype=jnp.promote_types(dtype, jnp.float32), name=name, **settings)
+
+
+def pool_head_map(module: nn.Module, x: jax.Array) -> jax.Array:
+    """Global average pooling, [B, H, W, C] -> [B, C]; call it inside a compact module.
+
+    It sows `x` as "head_map", the last map before pooling: the map of a class activation map.
+    """
+    module.sow("intermediates", "head_map", x)
+    return global_average_pool(x)
+
+
+def flatten_head_map(module: nn.Module, x: jax.Array) -> jax.Array:
+    """What fully connected layers take of a map, [B, H, W, C] -> [B, C * H * W], channels first.
+
+    It sows `x` as "head_map", as `pool_head_map` does; call it inside a compact module.
+    """
+    module.sow("intermediates", "head_map", x)
+    return flatten(x)
 
 
 def classify(
@@ -66,13 +85,13 @@ def classify_maps(
 
     The head is a 1x1 convolution with ReLU that makes a map of each class, and a logit is the mean
     of its map (Lin et al. 2013, arXiv:1312.4400, section 3.2), so that no layer is fully connected.
-    The embedding is the average of `x`. The other arguments are those of `classify`.
+    The embedding is the average of `x`; "head_map" are the maps whose averages are the result. The
+    other arguments are those of `classify`.
     """
-    embedding = jnp.mean(x, axis=(1, 2))
-    module.sow("intermediates", "embedding", embedding)
+    module.sow("intermediates", "embedding", jnp.mean(x, axis=(1, 2)))
     if not num_classes:
-        return embedding
+        return pool_head_map(module, x)
     x = dropout(x) if dropout else x
     logits_dtype = jnp.promote_types(dtype, jnp.float32)
     head = Conv(num_classes, (1, 1), dtype=logits_dtype, kernel_init=kernel_init, name="head")
-    return jnp.mean(nn.relu(head(x)), axis=(1, 2))
+    return pool_head_map(module, nn.relu(head(x)))

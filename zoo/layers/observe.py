@@ -15,15 +15,19 @@ class Step(NamedTuple):
 
     Attributes:
       kind: Name of the function, such as "max_pool".
-      output: What it returned, [B, H, W, C].
+      output: What it returned, [B, H, W, C], or [B, C] without positions.
       window: Side of its window in pixels, 0 if it has none.
       strides: Stride of the window.
+      padding: "SAME" or the number of pixels on every side of the input.
+      input_size: Height and width of the input.
     """
 
     kind: str
     output: jax.Array
     window: int
     strides: int
+    padding: str | int
+    input_size: tuple[int, ...]
 
 
 _observer: contextvars.ContextVar[Callable[[Step], object] | None] = contextvars.ContextVar(
@@ -41,8 +45,10 @@ def observable(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         if observer := _observer.get():
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
-            window, strides = (given.arguments.get(key, 0) for key in ("window", "strides"))
-            observer(Step(function.__name__, output, window, strides))
+            keys = ("window", "strides", "padding")
+            window, strides, padding = (given.arguments.get(key, 0) for key in keys)
+            size = given.args[0].shape[1:3]
+            observer(Step(function.__name__, output, window, strides, padding, size))
         return output
 
     return shown

@@ -14,12 +14,25 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.look.program import Program, Relu
+from zoo.look.class_activation import grad_cam, grad_cam_plus_plus, layer_cam, score_cam
+from zoo.look.program import Program, Relu, logit, logit_of, map_of
 
-
-def logit(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Returns the logit of each image's class: [B, K], int [B] -> [B]."""
-    return jnp.take_along_axis(logits, jnp.asarray(targets)[:, None], axis=1)[:, 0]
+__all__ = [
+    "deconvnet",
+    "effective_field",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "gradient",
+    "guided_backprop",
+    "integrated_gradients",
+    "layer_cam",
+    "logit",
+    "occlusion",
+    "saliency",
+    "score_cam",
+    "smooth_grad",
+    "unit_picture",
+]
 
 
 def gradient(
@@ -130,7 +143,7 @@ def integrated_gradients(
 
     points = jnp.asarray(nodes, images.dtype), jnp.asarray(weights, images.dtype)
     values = way * jax.lax.map(of_point, points).sum(0)
-    logits = [_logit(model, variables, x, targets) for x in (images, start)]
+    logits = [logit_of(model, variables, x, targets) for x in (images, start)]
     return Integrated(values, logits[0] - logits[1] - values.sum((1, 2, 3)))
 
 
@@ -201,7 +214,7 @@ def unit_picture(
     if rule not in rules:
         raise ValueError(f"rule={rule!r} is not known: choose one of {', '.join(rules)}.")
     program = Program(model, variables, images, [at])
-    _map_of(program.shapes, at, model)
+    map_of(program.shapes, at, model)
     if rules[rule]:
         _check_relus(program, model)
 
@@ -214,6 +227,24 @@ def unit_picture(
 
     picture, (position, value) = jax.grad(strongest, has_aux=True)(images)
     return Unit(picture, position, value)
+
+
+def effective_field(model: nn.Module, variables: Any, images: jax.Array, at: str) -> jax.Array:
+    """Returns how much each pixel moves the middle of an output: its effective receptive field.
+
+    The absolute gradient of all channels at h // 2, w // 2, summed over images and colours, [H, W].
+    Luo et al. 2016, arXiv:1701.04128, whose field is what is above 4.55 % of the maximum.
+
+    Raises:
+      ValueError: The network has no such output.
+    """
+    program = Program(model, variables, images, [at])
+    shape = map_of(program.shapes, at, model).shape
+
+    def middle(images: jax.Array) -> jax.Array:
+        return program(variables, images)[1][at][:, shape[1] // 2, shape[2] // 2].sum()
+
+    return jnp.abs(jax.grad(middle)(images)).sum((0, 3))
 
 
 def occlusion(
@@ -246,111 +277,20 @@ def occlusion(
     height, width = images.shape[1:3]
     rows, columns = (_starts(side, window, stride) for side in (height, width))
     corners = jnp.array([(row, column) for row in rows for column in columns])
-    whole = _logit(model, variables, images, targets)
+    whole = logit_of(model, variables, images, targets)
 
     def cover(sums: tuple, corner: jax.Array) -> tuple[tuple, None]:
         y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
         inside = (y >= corner[0]) & (y < corner[0] + window)
         inside &= (x >= corner[1]) & (x < corner[1] + window)
         covered = jnp.where(inside[None, :, :, None], jnp.asarray(fill, images.dtype), images)
-        fall = whole - _logit(model, variables, covered, targets)
+        fall = whole - logit_of(model, variables, covered, targets)
         falls, counts = sums
         return (falls + fall[:, None, None] * inside[None], counts + inside), None
 
     zeros = jnp.zeros((images.shape[0], height, width), whole.dtype), jnp.zeros((height, width))
     (falls, counts), _ = jax.lax.scan(cover, zeros, corners)
     return falls / counts.astype(falls.dtype)[None]
-
-
-def grad_cam(
-    model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array, at: str
-) -> jax.Array:
-    """Returns Grad-CAM's map of a stage, [B, h, w], without the ReLU at its end.
-
-    The sum over channels of the output times the mean of its gradient. For the last stage of a
-    network that ends in a global mean and one dense layer it is the class activation map of Zhou et
-    al. 2016 (arXiv:1512.04150) divided by h * w. Selvaraju et al. 2017, arXiv:1610.02391.
-
-    Raises:
-      ValueError: The network has no such output, or its logits do not depend on it.
-    """
-    output, slope = _output_and_gradient(model, variables, images, targets, at)
-    return (output * slope.mean((1, 2), keepdims=True)).sum(-1)
-
-
-def grad_cam_plus_plus(
-    model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array, at: str
-) -> jax.Array:
-    """Returns Grad-CAM++'s map of a stage, [B, h, w], from the logit itself.
-
-    Chattopadhay et al. 2018, arXiv:1710.11063, in the form that is in use: with G the gradient,
-    alpha = G^2 / (2 G^2 + sum(A) G^3 + 1e-6), and weights that are sums of alpha max(G, 0).
-
-    Raises:
-      ValueError: As `grad_cam`.
-    """
-    output, slope = _output_and_gradient(model, variables, images, targets, at)
-    total = output.sum((1, 2), keepdims=True)
-    alpha = jnp.where(slope != 0, slope**2 / (2 * slope**2 + total * slope**3 + 1e-6), 0)
-    weights = (jax.nn.relu(slope) * alpha).sum((1, 2), keepdims=True)
-    return (output * weights).sum(-1)
-
-
-def layer_cam(
-    model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array, at: str
-) -> jax.Array:
-    """Returns Layer-CAM's map of a stage, [B, h, w]: each position weighed by its own gradient.
-
-    Jiang et al. 2021, IEEE Transactions on Image Processing 30.
-
-    Raises:
-      ValueError: As `grad_cam`.
-    """
-    output, slope = _output_and_gradient(model, variables, images, targets, at)
-    return (output * jax.nn.relu(slope)).sum(-1)
-
-
-class Scored(NamedTuple):
-    """Score-CAM's map.
-
-    Attributes:
-      map: [B, h, w].
-      scores: Logit of the image behind the mask of each channel, [B, C].
-    """
-
-    map: jax.Array
-    scores: jax.Array
-
-
-def score_cam(
-    model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array, at: str
-) -> Scored:
-    """Returns Score-CAM's map of a stage; it needs no gradient, but a run for each channel.
-
-    Each channel, stretched over the image with its corners aligned and scaled to [0, 1], is a mask
-    of the image; the logits of the masked images, by a softmax over the channels, weigh them. Wang
-    et al. 2020, arXiv:1910.01279.
-
-    Raises:
-      ValueError: The network has no such output.
-    """
-    program = Program(model, variables, images, [at])
-    output = _map_of(program(variables, images)[1], at, model)
-    rows, columns = (_aligned(images.shape[axis], output.shape[axis]) for axis in (1, 2))
-    masks = jnp.einsum("yh,xw,bhwc->cbyx", rows, columns, output)
-    low, high = (f(masks, axis=(2, 3), keepdims=True) for f in (jnp.min, jnp.max))
-    masks = (masks - low) / (high - low + 1e-8)
-    scores = jax.lax.map(
-        lambda mask: _logit(model, variables, images * mask[..., None], targets), masks
-    )
-    weights = jax.nn.softmax(scores, axis=0)  # [C, B]
-    return Scored(jnp.einsum("cb,bhwc->bhw", weights, output), scores.T)
-
-
-def _logit(model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array) -> jax.Array:
-    """The logit of each image's class, [B]."""
-    logits: Any = model.apply(variables, images)
-    return logit(logits, targets)
 
 
 def _with_rule(
@@ -372,39 +312,6 @@ def _check_relus(program: Program, model: nn.Module) -> None:
             f"{type(model).__name__} has no ReLU, so this would be the plain gradient: the rule is "
             "about ReLUs, and GELU, SiLU and ReLU6 have none."
         )
-
-
-def _output_and_gradient(
-    model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array, at: str
-) -> tuple[jax.Array, jax.Array]:
-    """An output [B, h, w, C], and the gradient of the logits by it."""
-    program = Program(model, variables, images, [at])
-    shape = _map_of(program.shapes, at, model)
-
-    def logits(added: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits, outputs = program(variables, images, {at: added})
-        return logit(logits, targets).sum(), outputs[at]
-
-    slope, output = jax.grad(logits, has_aux=True)(jnp.zeros(shape.shape, shape.dtype))
-    return output, slope
-
-
-def _map_of(outputs: Any, at: str, model: nn.Module) -> Any:
-    """The output of that name, or its shape.
-
-    Raises:
-      ValueError: It has no positions.
-    """
-    if len(outputs[at].shape) != 4:
-        name, shape = type(model).__name__, outputs[at].shape
-        raise ValueError(f"{at} of {name} is no map [B, h, w, C]: its shape is {shape}.")
-    return outputs[at]
-
-
-def _aligned(long: int, short: int) -> np.ndarray:
-    """[long, short]: rows interpolate linearly between points, from the first to the last."""
-    position = np.linspace(0, short - 1, long)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(short)))
 
 
 def _starts(side: int, window: int, stride: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Pictures of networks: filters of the first layer, maps over an image, accuracy against cost."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,9 @@ def first_filters(variables: Mapping[str, Any]) -> np.ndarray:
     ]
     if not of_images:
         raise ValueError("The network has no convolution of 1 or 3 channels.")
-    largest = max(of_images, key=lambda kernel: kernel.shape[0])  # a 3x3 stem beside a 1x1 shortcut
+    # Those of three channels are of images; kernels of one may be those of depthwise convolutions.
+    coloured = [kernel for kernel in of_images if kernel.shape[2] == 3] or of_images
+    largest = max(coloured, key=lambda kernel: kernel.shape[0])  # a 3x3 stem beside a 1x1 shortcut
     pictures = largest.transpose(3, 0, 1, 2)  # [N, h, w, C]
     low, high = (f(pictures, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
     pictures = (pictures - low) / np.maximum(high - low, 1e-12)
@@ -71,7 +74,7 @@ def draw_map(pixels: np.ndarray, heat: np.ndarray, title: str, path: Path) -> No
       title: Text above.
       path: File of the picture.
     """
-    figure, axes = _figure(1, 2, (9, 4.8))
+    figure, axes = figure_of(1, 2, (9, 4.8))
     heat = np.asarray(heat, np.float32)
     if heat.max() > 0:
         heat = np.maximum(heat, 0)
@@ -81,7 +84,7 @@ def draw_map(pixels: np.ndarray, heat: np.ndarray, title: str, path: Path) -> No
         axis.axis("off")
     axes[1].imshow(heat, extent=extent, cmap="jet", alpha=0.5, interpolation="bilinear")
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_chart(infos: Sequence[registry.Info], path: Path) -> None:
@@ -91,7 +94,7 @@ def draw_chart(infos: Sequence[registry.Info], path: Path) -> None:
       infos: Models whose `top1` is known.
       path: File of the picture.
     """
-    figure, axis = _figure(1, 1, (11, 7))
+    figure, axis = figure_of(1, 1, (11, 7))
     families = sorted({info.family for info in infos})
     for number, family in enumerate(families):
         of_family = [info for info in infos if info.family == family]
@@ -111,7 +114,7 @@ def draw_chart(infos: Sequence[registry.Info], path: Path) -> None:
         legend = axis.legend(fontsize=7, ncols=2, loc="lower right")
         for handle in legend.legend_handles:
             handle.set_sizes([30])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_pixels(pixels: np.ndarray, path: Path) -> None:
@@ -127,7 +130,8 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def figure_of(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Returns a figure of (width, height) inches, and its axes; no display is needed."""
     import matplotlib
 
     matplotlib.use("Agg")  # no display is needed
@@ -136,7 +140,19 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
     return pyplot.subplots(rows, columns, figsize=size, layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def svg_bytes(figure: Any) -> bytes:
+    """Returns a figure as an SVG file, the same whenever it is drawn, and closes it."""
+    from matplotlib import pyplot, rc_context
+
+    file = io.BytesIO()
+    with rc_context({"svg.hashsalt": "flax-zoo"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return file.getvalue()
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure, which appears whole or not at all; the ending says the format."""
     from matplotlib import pyplot
 
     temporary = path.with_name(f".{path.name}.tmp")

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
-from flax import traverse_util
 from jax.extend import core
+
+from zoo.look.layers import LOGITS, activation, layers
+from zoo.look.trace import trace
 
 Relu = Callable[[jax.Array], jax.Array]
 # Operations that call one program with all of their inputs.
@@ -25,35 +28,38 @@ class Program:
       variables: Its variables, or their shapes.
       images: Images [B, H, W, C], or their shape.
       at: Names of outputs, as for `zoo.features`, whose values are wanted or changed; "attention"
-        stands for all maps of attention.
+        stands for all maps of attention, in the order in which they are computed. The name of any
+        layer, such as "stage1_block1/conv1", and "logits" will do as well.
 
     Attributes:
       relus: Number of ReLUs in it.
-      shapes: Shapes of the outputs by their names.
+      shapes: Shapes of the outputs in `at` by their names.
+      sown: Shapes of all outputs by their names.
+      layers: Layers by their names, see `zoo.look.layers`.
 
     Raises:
       ValueError: The network has no output of a name.
     """
 
     def __init__(self, model: nn.Module, variables: Any, images: Any, at: Sequence[str] = ()):
-        collections = ["intermediates", *(["attention"] if "attention" in at else [])]
-
-        def run(variables, images):
-            logits, state = model.apply(variables, images, mutable=collections)
-            return logits, _sown(state)
-
-        traced, (_, sown) = jax.make_jaxpr(run, return_shape=True)(variables, images)
-        self._jaxpr, self._consts = traced.jaxpr, traced.consts
+        traced = trace(model, variables, images, attention="attention" in at)
+        self._jaxpr, self._consts, sown = traced.jaxpr, traced.consts, traced.shapes
+        steps = (variable for step in self._jaxpr.eqns for variable in step.outvars)
+        order = {variable: number for number, variable in enumerate(steps)}
         maps = [name for name in sown if name.startswith("attention/")]
+        maps.sort(key=lambda name: order[traced.sown[name]])
         names = [each for name in at for each in (maps if name == "attention" else [name])]
-        if unknown := [name for name in names if name not in sown]:
+        self.layers = layers(traced, variables)
+        of_layers = {name: layer.variable for name, layer in self.layers.items()}
+        variables_of = of_layers | {LOGITS: self._jaxpr.outvars[0]} | traced.sown
+        if unknown := [name for name in names if name not in variables_of]:
             raise ValueError(
                 f"{type(model).__name__} has no output {', '.join(unknown)}; it has "
-                f"{', '.join(name for name in sown if name not in maps)}."
+                f"{', '.join(name for name in sown if name not in maps)}, and its layers."
             )
-        variables_of = dict(zip(sorted(sown), self._jaxpr.outvars[1:], strict=True))
         self._taps = {name: variables_of[name] for name in names}
-        self.shapes = {name: sown[name] for name in names}
+        self.sown = sown
+        self.shapes: dict[str, Any] = {name: x.aval for name, x in self._taps.items()}
         self.relus = sum(1 for _ in _relus(self._jaxpr))
 
     def __call__(
@@ -78,11 +84,27 @@ class Program:
         return known(self._jaxpr.outvars[0]), outputs
 
 
-def _sown(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What a network has sown, by name; maps of attention as "attention/PATH"."""
-    sown = {name: x[0] for name, x in state["intermediates"].items() if isinstance(x, tuple)}
-    maps: dict[str, Any] = traverse_util.flatten_dict(state.get("attention", {}), sep="/")
-    return sown | {f"attention/{path.removesuffix('/map')}": x[0] for path, x in maps.items()}
+def logit(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the logit of each image's class: [B, K], int [B] -> [B]."""
+    return jnp.take_along_axis(logits, jnp.asarray(targets)[:, None], axis=1)[:, 0]
+
+
+def logit_of(model: nn.Module, variables: Any, images: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the logit of each image's class, [B]."""
+    logits: Any = model.apply(variables, images)
+    return logit(logits, targets)
+
+
+def map_of(outputs: Any, at: str, model: nn.Module) -> Any:
+    """Returns the output of that name, or its shape.
+
+    Raises:
+      ValueError: It has no positions.
+    """
+    if len(outputs[at].shape) != 4:
+        name, shape = type(model).__name__, outputs[at].shape
+        raise ValueError(f"{at} of {name} is no map [B, h, w, C]: its shape is {shape}.")
+    return outputs[at]
 
 
 def _run(
@@ -132,10 +154,7 @@ def _relus(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
 
 def _is_relu(equation: core.JaxprEqn) -> bool:
     """Whether this is jax.nn.relu, whose rule for gradients belongs to one function `relu`."""
-    if equation.primitive.name != "custom_jvp_call":
-        return False
-    inner = equation.params["call_jaxpr"].jaxpr.eqns
-    return len(inner) == 1 and inner[0].params.get("name") == "relu"
+    return equation.primitive.name == "custom_jvp_call" and activation(equation) == "relu"
 
 
 def _called(equation: core.JaxprEqn) -> tuple[core.Jaxpr, Sequence[Any]] | None:

@@ -7,7 +7,7 @@ pooling skip all but the largest, and padding cuts fields at the border off.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,8 @@ from jax.extend import core
 
 from zoo.features import features
 from zoo.kernels import platform
+from zoo.look.layers import Layer
+from zoo.look.trace import Trace
 
 
 class ReceptiveField(NamedTuple):
@@ -62,13 +64,46 @@ def receptive_fields(
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
         outputs = functools.partial(features, model, at=tuple(at) or None)
         program, shapes = jax.make_jaxpr(outputs, return_shape=True)(variables, images)
-    seen = [None] * (len(program.jaxpr.invars) - 1) + [_Seen(2, 1.0, 1.0, 0.0)]
-    found = _follow(program.jaxpr, seen)
-    fields = dict(zip(sorted(shapes), found, strict=True))  # as JAX flattens a dict
+    positions = {name: number for number, name in enumerate(sorted(shapes))}  # as in a dict of JAX
+    return fields_of(program.jaxpr, {name: positions[name] for name in shapes})
+
+
+def fields_of(program: core.Jaxpr, outputs: Mapping[str, int]) -> dict[str, ReceptiveField]:
+    """Returns the receptive fields of outputs of a program; those that are no maps are left out.
+
+    Args:
+      program: Program whose last input are images, of JAX's own operations
+        (`platform.tracing(platform.NATIVE)`).
+      outputs: Positions of its outputs by the names that the result has.
+
+    Raises:
+      ValueError: It has an operation between positions whose field is not known.
+    """
+    found = _follow(program, [None] * (len(program.invars) - 1) + [_Seen(2, 1.0, 1.0, 0.0)])
     return {
         name: ReceptiveField(*map(_whole, (field.size, field.stride, field.start)))
-        for name, shape in shapes.items()
-        if len(shape.shape) == 4 and (field := fields[name]) is not None
+        for name, number in outputs.items()
+        if len(_shape_of(program.outvars[number])) == 4 and (field := found[number]) is not None
+    }
+
+
+def layer_fields(traced: Trace, found: Mapping[str, Layer]) -> dict[str, ReceptiveField]:
+    """Returns the receptive fields of the layers that are maps, by their names.
+
+    Args:
+      traced: A network, traced in the form for accelerators: `platform.tracing(platform.NATIVE)`.
+      found: Its layers.
+
+    Raises:
+      ValueError: As `receptive_fields`.
+    """
+    program = traced.jaxpr.replace(outvars=[layer.variable for layer in found.values()])
+    seen = [None] * (len(program.invars) - 1) + [_Seen(2, 1.0, 1.0, 0.0)]
+    fields = zip(found.values(), _follow(program, seen), strict=True)
+    return {
+        layer.name: ReceptiveField(*map(_whole, field[1:]))
+        for layer, field in fields
+        if field is not None and len(layer.shape) == 4
     }
 
 

@@ -19,11 +19,11 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.head import classify
+from zoo.layers.head import classify, flatten_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, flatten, max_pool
 from zoo.registry import CAFFE, Family
 
 normal_001 = initializers.normal(0.01)  # section 5
@@ -67,7 +67,7 @@ class AlexNet(nn.Module):
         self.sow("intermediates", "stage5", x)
 
         # Head
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 9216], channels first
+        x = flatten_head_map(self, x)  # [B, 9216], channels first
         for name in ("fc6", "fc7"):
             x = dense(4096, dtype=self.dtype, bias_init=nn.initializers.ones, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
@@ -109,8 +109,9 @@ class AlexNetOneTower(nn.Module):
         self.sow("intermediates", "stage5", x)
 
         # Head
+        self.sow("intermediates", "head_map", x)
         x = adaptive_average_pool(x, 6)
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 9216], channels first
+        x = flatten(x)  # [B, 9216], channels first
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))

@@ -24,7 +24,7 @@ from flax import linen as nn
 from zoo.layers.attention import attend, merge_heads, sow_map, split_heads, split_qkv
 from zoo.layers.blocks import run_blocks, run_stage, stage_ends
 from zoo.layers.dense import Dense, einsum
-from zoo.layers.drop_path import DropPath
+from zoo.layers.drop_path import DropPath, rule_drop_path_rates
 from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
@@ -178,7 +178,7 @@ class CaiT(nn.Module):
 
         # Blocks of the patches, whose quarters are the stages, and of the class token
         patch_block = partial(block, TalkingHeads)
-        rates = [self.drop_path] * self.depth
+        (rates,) = rule_drop_path_rates("constant", self.drop_path, (self.depth,))
         flags: dict[str, Any] = dict(scan=self.scan, remat=self.remat)
         outputs = run_blocks([patch_block], x, rates, train=train, **flags)
         for i, end in enumerate(stage_ends(self.depth), 1):
@@ -198,6 +198,7 @@ family = Family(
         paper="Going deeper with Image Transformers, arXiv:2103.17239",
         year=2021,
         accuracy_source="timm results-imagenet.csv, weights fb_dist_in1k (distilled)",
+        distilled=True,
         interpolation="bicubic",
         crop=1.0,
     ),

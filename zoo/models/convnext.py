@@ -18,7 +18,7 @@ from flax import linen as nn
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
@@ -115,7 +115,7 @@ class ConvNeXt(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, dims[3]]
 
         # Head
-        x = norm(name="norm")(jnp.mean(x, axis=(1, 2)))  # [B, dims[3]]
+        x = norm(name="norm")(pool_head_map(self, x))  # [B, dims[3]]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 
@@ -158,6 +158,7 @@ def convnext_large(**kwargs) -> ConvNeXt:
     top1=86.970,
     top5=98.204,
     accuracy_source="timm, convnext_xlarge.fb_in22k_ft_in1k at 224",
+    pretraining="ImageNet-22k",
     interpolation="bicubic",
 )
 def convnext_xlarge(**kwargs) -> ConvNeXt:

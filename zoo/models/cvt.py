@@ -118,7 +118,8 @@ class CvT(nn.Module):
       num_classes: Number of classes; 0 removes the head and returns the class token [B, C].
       dropout: Dropout rate before the blocks, after attention and in the MLPs.
       drop_path: Stochastic depth rate of the last block, growing linearly from 0 in the first of
-        the last stage; the other stages have none.
+        the last stage, the other stages having none; or one rate for each stage, such as the
+        paper's (0.0, 0.0, 0.1).
       scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
         zoo.layers.blocks.
       remat: Whether to rematerialize block activations in the backward pass.
@@ -131,7 +132,7 @@ class CvT(nn.Module):
     num_heads: Sequence[int] = (1, 3, 6)
     num_classes: int = 1000
     dropout: float = 0.0
-    drop_path: float = 0.0
+    drop_path: float | Sequence[float] = 0.0
     scan: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -140,6 +141,9 @@ class CvT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
+        drop_path = self.drop_path
+        if isinstance(drop_path, float | int):
+            drop_path = [0.0] * (len(self.depths) - 1) + [drop_path]
 
         # Stages: overlapping patches, a class token in the last, blocks
         x = images
@@ -157,7 +161,7 @@ class CvT(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             block = partial(Block, self.num_heads[i - 1], (grid[0], grid[1]), dropout=self.dropout)
             block = partial(block, dtype=self.dtype)
-            rates = drop_path_rates(self.drop_path if is_last else 0.0, depth)
+            rates = drop_path_rates(drop_path[i - 1], depth)
             tokens = run([block], x, rates, prefix=f"stage{i}_")
             x = tokens[:, int(is_last) :].reshape(batch, *grid, width)
             self.sow("intermediates", f"stage{i}", x)

@@ -129,19 +129,25 @@ def deit_b(**kwargs) -> ViT:
     return ViT(16, 768, 12, 12, **kwargs)
 
 
-@family.variant(reference="timm deit_tiny_distilled_patch16_224", top1=74.538, top5=91.898)
+@family.variant(
+    reference="timm deit_tiny_distilled_patch16_224", top1=74.538, top5=91.898, distilled=True
+)
 def deit_ti_distilled(**kwargs) -> DistilledViT:
     """5,910,800 parameters, 1.26 G multiply-adds, 74.5 % top-1."""
     return DistilledViT(192, 12, 3, **kwargs)
 
 
-@family.variant(reference="timm deit_small_distilled_patch16_224", top1=81.204, top5=95.378)
+@family.variant(
+    reference="timm deit_small_distilled_patch16_224", top1=81.204, top5=95.378, distilled=True
+)
 def deit_s_distilled(**kwargs) -> DistilledViT:
     """22,436,432 parameters, 4.62 G multiply-adds, 81.2 % top-1."""
     return DistilledViT(384, 12, 6, **kwargs)
 
 
-@family.variant(reference="timm deit_base_distilled_patch16_224", top1=83.384, top5=96.492)
+@family.variant(
+    reference="timm deit_base_distilled_patch16_224", top1=83.384, top5=96.492, distilled=True
+)
 def deit_b_distilled(**kwargs) -> DistilledViT:
     """87,338,192 parameters, 17.66 G multiply-adds, 83.4 % top-1."""
     return DistilledViT(768, 12, 12, **kwargs)

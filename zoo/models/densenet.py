@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.image_size import require_at_least
 from zoo.layers.initializers import kaiming_fan_in, torch_default
@@ -114,7 +114,7 @@ class DenseNet(nn.Module):
                 x = average_pool(x, 2, 2)  # [B, H/2, W/2, features]
 
         # Head
-        x = jnp.mean(nn.relu(norm(name="final_norm")(x)), axis=(1, 2))
+        x = pool_head_map(self, nn.relu(norm(name="final_norm")(x)))
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

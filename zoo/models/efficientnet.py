@@ -20,8 +20,8 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import square_conv
-from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.drop_path import DropPath, rule_drop_path_rates
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.layers.width import scaled
@@ -174,8 +174,7 @@ class EfficientNet(nn.Module):
         # Stages
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
         depths = [stage.depth for stage in self.stages]
-        last = self.drop_path * (1 - 1 / sum(depths))
-        rates = stage_drop_path_rates(last, depths)
+        rates = rule_drop_path_rates("efficientnet", self.drop_path, depths)
         for i, (stage, stage_rates) in enumerate(zip(self.stages, rates, strict=True), 1):
             first, others = partial(block, stage, stage.strides), partial(block, stage, 1)
             x = run([others], x, stage_rates, first=first, prefix=f"stage{i}_")
@@ -184,7 +183,7 @@ class EfficientNet(nn.Module):
         # Head
         x = conv(self.head_features, 1, name="head_conv")(x)
         x = act(norm(name="head_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))  # [B, head_features]
+        x = pool_head_map(self, x)  # [B, head_features]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 

@@ -26,10 +26,10 @@ from zoo.layers.branches import branch
 from zoo.layers.conv import Conv, same_symmetric, window
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.dense import Dense
-from zoo.layers.head import classify, logits_layer
+from zoo.layers.head import classify, logits_layer, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, average_pool, flatten, max_pool
 from zoo.registry import CAFFE, Family
 
 xavier = initializers.variance_scaling(1.0, "fan_in", "uniform")  # of the Caffe model
@@ -134,7 +134,7 @@ class AuxiliaryHead(nn.Module):
             x = average_pool(x, 5, 3)  # [B, 4, 4, C]
         x = adaptive_average_pool(x, 4)
         x = self.conv(128, 1, name="conv")(x)
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 2048], channels first
+        x = flatten(x)  # [B, 2048], channels first
         x = nn.relu(Dense(1024, dtype=self.dtype, kernel_init=xavier, name="fc")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return logits_layer(self.num_classes, self.dtype, kernel_init=xavier)(x)
@@ -206,7 +206,7 @@ class GoogLeNet(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+        x = pool_head_map(self, x)  # [B, 1024]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=xavier, dropout=dropout)
 

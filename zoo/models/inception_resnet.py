@@ -24,7 +24,7 @@ from flax import linen as nn
 from zoo.layers.branches import Branches, average, branch, inception_stem
 from zoo.layers.conv import Conv
 from zoo.layers.conv_norm import ConvNorm, conv_init
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.joins import residual_sum
 from zoo.layers.pool import max_pool
@@ -198,7 +198,7 @@ class InceptionResNet(nn.Module):
         # Head
         if self.final_width:
             x = conv(self.final_width, 1, name="final_conv")(x)
-        x = jnp.mean(x, axis=(1, 2))  # [B, 1792] or [B, 1536]
+        x = pool_head_map(self, x)  # [B, 1792] or [B, 1536]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 

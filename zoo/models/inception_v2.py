@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from zoo.layers.branches import average, branch, run_modules
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.pool import max_pool
 from zoo.layers.squeeze_excite import SqueezeExcite
@@ -120,7 +120,7 @@ class InceptionV2(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+        x = pool_head_map(self, x)  # [B, 1024]
         return classify(self, x, self.num_classes, self.dtype)
 
 

@@ -20,9 +20,9 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.branches import average, branch, fork, inception_stem, run_modules
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.head import classify, logits_layer
+from zoo.layers.head import classify, logits_layer, pool_head_map
 from zoo.layers.image_input import takes_images
-from zoo.layers.pool import adaptive_average_pool, average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, average_pool, global_average_pool, max_pool
 from zoo.registry import Family
 
 dense_init = initializers.truncated_normal(0.1)
@@ -107,7 +107,7 @@ class AuxiliaryHead(nn.Module):
         x = average_pool(x, 5, 3) if fits else adaptive_average_pool(x, 5)  # [B, 5, 5, C]
         x = self.conv(128, 1, name="conv1")(x)
         x = self.conv(768, 5, 1, "valid", name="conv2")(x)  # [B, 1, 1, 768]
-        x = jnp.mean(x, axis=(1, 2))
+        x = global_average_pool(x)
         return logits_layer(self.num_classes, self.dtype, kernel_init=aux_init)(x)
 
 
@@ -153,7 +153,7 @@ class InceptionV3(nn.Module):
                 self.sow("intermediates", "aux", aux)
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
+        x = pool_head_map(self, x)  # [B, 2048]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(
             self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from zoo.layers.branches import average, branch, fork, inception_stem, run_modules
 from zoo.layers.conv_norm import ConvNorm
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.pool import max_pool
 from zoo.registry import Family
@@ -124,7 +124,7 @@ class InceptionV4(nn.Module):
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 1536]
+        x = pool_head_map(self, x)  # [B, 1536]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 

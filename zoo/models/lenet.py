@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from zoo.layers.conv import Conv, conv
 from zoo.layers.dense import Dense
-from zoo.layers.head import classify
+from zoo.layers.head import classify, flatten_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.pool import max_pool
 from zoo.layers.sharding import reshape_batch
@@ -72,7 +72,7 @@ class LeNet5(nn.Module):
         self.sow("intermediates", "stage2", x)
 
         # Head
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 400], channels first
+        x = flatten_head_map(self, x)  # [B, 400], channels first
         x = nn.relu(Dense(120, dtype=self.dtype, name="fc1")(x))
         x = nn.relu(Dense(84, dtype=self.dtype, name="fc2")(x))
         return classify(self, x, self.num_classes, self.dtype)
@@ -110,7 +110,7 @@ class OriginalLeNet5(nn.Module):
         )(x)  # [B, 1, 1, 120]
 
         # Head
-        x = squash(x).reshape(x.shape[0], -1)
+        x = flatten_head_map(self, squash(x))  # [B, 120]
         x = squash(Dense(84, dtype=self.dtype, kernel_init=uniform_by_fan_in, name="f6")(x))
         self.sow("intermediates", "embedding", x)
         if not self.num_classes:

@@ -134,6 +134,7 @@ family = Family(
         "arXiv:2104.10858",
         year=2021,
         accuracy_source="the authors' README (trained on token labels made by NFNet-F6)",
+        distilled=True,
         interpolation="bicubic",
         crop=0.9,
     ),

@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.width import scaled
@@ -100,7 +100,7 @@ class MobileNetV1(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 1024 * width]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))
+        x = pool_head_map(self, x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 

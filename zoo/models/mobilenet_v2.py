@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.width import scaled
@@ -106,7 +106,7 @@ class MobileNetV2(nn.Module):
         # Head
         x = conv(scaled(1280, max(1.0, self.width)), (1, 1), name="final_conv")(x)
         x = nn.relu6(norm(name="final_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))  # [B, 1280]
+        x = pool_head_map(self, x)  # [B, 1280]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(
             self, x, self.num_classes, self.dtype, kernel_init=dense_init, dropout=dropout

@@ -15,7 +15,8 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.head import classify
+from zoo.layers.drop_path import DropPath, rule_drop_path_rates
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.squeeze_excite import SqueezeExcite
@@ -89,9 +90,10 @@ class InvertedResidual(nn.Module):
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     dtype: Any
+    drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = x
         if self.expanded != x.shape[-1]:
             y = self.conv(self.expanded, (1, 1), name="expand_conv")(y)
@@ -105,7 +107,7 @@ class InvertedResidual(nn.Module):
             y = squeeze(scaled(self.expanded // 4), name="squeeze_excite")(y)
         y = self.conv(self.features, (1, 1), name="project_conv")(y)
         y = self.norm(name="project_norm")(y)
-        return x + y if x.shape == y.shape else y
+        return x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
 
 
 class MobileNetV3(nn.Module):
@@ -117,6 +119,7 @@ class MobileNetV3(nn.Module):
       width: Width multiplier: factor of the features of every layer, rounded to multiples of 8.
       num_classes: Number of classes; 0 removes the head and returns the features before it [B, C].
       dropout: Dropout rate before the head.
+      drop_path: Stochastic depth rate; block i of n, counted from 0, has `drop_path * i / n`.
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
@@ -125,6 +128,7 @@ class MobileNetV3(nn.Module):
     width: float = 1.0
     num_classes: int = 1000
     dropout: float = 0.2
+    drop_path: float = 0.0
     dtype: Any = jnp.float32
 
     @takes_images()
@@ -146,18 +150,22 @@ class MobileNetV3(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
+        depths = [len(stage.expanded) for stage in self.stages]
+        all_rates = rule_drop_path_rates("efficientnet", self.drop_path, depths)
         for i, (features, first_strides, *kind, expanded) in enumerate(self.stages, 1):
-            for j, expanded_width in enumerate(expanded, 1):
+            for j, (expanded_width, rate) in enumerate(
+                zip(expanded, all_rates[i - 1], strict=True), 1
+            ):
                 strides = first_strides if j == 1 else 1
                 block = partial(InvertedResidual, scaled(features, self.width), strides, *kind)
                 block = partial(block, scaled(expanded_width, self.width), conv, norm, self.dtype)
-                x = block(name=f"stage{i}_block{j}")(x)
+                x = block(drop_path=rate, name=f"stage{i}_block{j}")(x, train=train)
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 160 * width]
 
         # Head
         x = conv(6 * x.shape[-1], (1, 1), name="final_conv")(x)  # [B, H/32, W/32, 960 * width]
         x = nn.hard_swish(norm(name="final_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))
+        x = pool_head_map(self, x)
         x = dense(scaled(self.embedding_width, self.width), dtype=self.dtype, name="fc")(x)
         x = nn.hard_swish(x)
         dropout = nn.Dropout(self.dropout, deterministic=not train)

@@ -5,10 +5,16 @@ arXiv:1707.07012, Figure 4: NASNet-A (4 @ 1056) and (6 @ 4032). Reference: pretr
 `nasnetamobile` and timm `nasnetalarge`, ports of networks trained in TensorFlow, hence the padding:
 where sides differ, one pixel more at the end.
 
-Differences from the paper, as in the references: no auxiliary classifier and no scheduled drop
-path. In timm's port average pooling with strides counts the padding, and so does `nasnet_large`;
-pretrainedmodels' separable convolutions with strides crop what they compute, `nasnet_mobile`'s too,
-so that it does the reference's work, 0.8 % more than the paper's 564 M.
+Scheduled drop path (0.3 in the paper's large network, whose figure is the probability of keeping)
+drops results of the operations of a cell, at a rate that grows with the number of the cell and with
+the progress of training, from 0 to 1:
+
+    model.apply(variables, images, train=True, progress=step / steps, rngs={"dropout": key})
+
+Differences from the paper, as in the references: no auxiliary classifier. In timm's port average
+pooling with strides counts the padding, and so does `nasnet_large`; pretrainedmodels' separable
+convolutions with strides crop what they compute, `nasnet_mobile`'s too, so that it does the
+reference's work, 0.8 % more than the paper's 564 M.
 """
 
 from collections.abc import Callable
@@ -22,7 +28,8 @@ from jax import lax
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.drop_path import DropPath, rule_drop_path_rates
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.pool import average_pool, max_pool
@@ -137,6 +144,7 @@ class Cell(nn.Module):
 
     `x` is the output of the last cell, `previous` that of the cell before it; where it is larger
     than `x` it is reduced to the size of `x`. The first cell has None, and takes `x` for both.
+    Every operation but identities is dropped with probability `drop_path`.
     """
 
     spec: CellSpec
@@ -146,6 +154,8 @@ class Cell(nn.Module):
     crop: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    drop_path: float | jax.Array
+    train: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, previous: jax.Array | None) -> jax.Array:
@@ -174,19 +184,20 @@ def apply_operation(
     """
     x, strides = states[index], cell.strides if index < 2 else 1
     layers: dict[str, Any] = dict(conv=cell.conv, norm=cell.norm)
-    if isinstance(operation, int):
-        separable = partial(StackedSeparableConv, cell.features, operation, strides, cell.crop)
-        return separable(**layers, name=name)(x)
+    if operation == "identity":
+        projection = partial(Projection, cell.features, strides, **layers, name=name)
+        return x if strides == 1 else projection()(nn.relu(x))
     if operation == "average":
         counted = cell.count_padding and strides > 1
-        return average_pool(x, 3, strides, "SAME", counted=counted)
-    if operation == "max":
+        x = average_pool(x, 3, strides, "SAME", counted=counted)
+    elif operation == "max":
         x = max_pool(x, 3, strides, "SAME")
         fits = x.shape[-1] == cell.features
-        return x if fits else Projection(cell.features, 1, **layers, name=name)(x)
-    return (
-        x if strides == 1 else Projection(cell.features, strides, **layers, name=name)(nn.relu(x))
-    )
+        x = x if fits else Projection(cell.features, 1, **layers, name=name)(x)
+    else:
+        separable = partial(StackedSeparableConv, cell.features, operation, strides, cell.crop)
+        x = separable(**layers, name=name)(x)
+    return DropPath(cell.drop_path)(x, train=cell.train)
 
 
 class NASNet(nn.Module):
@@ -207,6 +218,8 @@ class NASNet(nn.Module):
         `StackedSeparableConv`; changes the work, not the numbers.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
       dropout: Dropout rate before the classifier.
+      drop_path: Scheduled drop path: the rate in the last cell at the end of training. Cell c of n
+        has c / n of it, and this grows with the `progress` of training, from 0 to 1.
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
@@ -220,16 +233,26 @@ class NASNet(nn.Module):
     crop: bool = False
     num_classes: int = 1000
     dropout: float = 0.5
+    drop_path: float = 0.0
     dtype: Any = jnp.float32
 
     @takes_images(at_least=32)
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, progress: float | jax.Array = 1.0
+    ) -> jax.Array:
         conv = partial(Conv, use_bias=False, kernel_init=conv_init, dtype=self.dtype)
         batch_norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-3, dtype=self.dtype)
         norm = partial(batch_norm, use_running_average=not train)
-        cell = partial(Cell, count_padding=self.count_padding, crop=self.crop, conv=conv, norm=norm)
         reduction = self.reduction or self.normal
+        cells = 2 + 3 * self.depth + (2 if self.reduction else 0)
+        (rates,) = rule_drop_path_rates("stochastic_depth", self.drop_path, (cells,))
+        rate_of_next = iter([rate * progress if rate else 0.0 for rate in rates])
+
+        def cell(spec: CellSpec, features: int, strides: int, name: str) -> Cell:
+            settings: dict[str, Any] = dict(conv=conv, norm=norm, train=train, name=name)
+            settings["drop_path"] = next(rate_of_next)
+            return Cell(spec, features, strides, self.count_padding, self.crop, **settings)
 
         # Stem
         previous = conv(self.stem_features, (3, 3), 2, padding="VALID", name="stem_conv")(images)
@@ -252,7 +275,7 @@ class NASNet(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, ...]
 
         # Head
-        x = jnp.mean(nn.relu(x), axis=(1, 2))
+        x = pool_head_map(self, nn.relu(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 

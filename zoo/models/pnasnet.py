@@ -3,7 +3,8 @@
 Progressive Neural Architecture Search, Liu et al. 2017, arXiv:1712.00559, Figure 1: PNASNet-5
 (4, 216). Reference: timm `pnasnet5large`, a port of the network trained in TensorFlow.
 
-Differences from the paper, as in the reference: no auxiliary classifier, no scheduled drop path.
+Differences from the paper, as in the reference: no auxiliary classifier. Scheduled drop path (0.4
+in the authors' code) is that of `zoo.models.nasnet`.
 """
 
 from zoo.models.nasnet import CellSpec, NASNet, timm_names

@@ -22,7 +22,7 @@ from flax import linen as nn
 from zoo.layers.branches import Branches, branch, inception_stem, run_modules
 from zoo.layers.conv import Conv, same_symmetric, window
 from zoo.layers.conv_norm import ConvNorm, conv_init
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.joins import residual_sum
 from zoo.layers.pool import max_pool
@@ -192,7 +192,7 @@ class PolyNet(nn.Module):
         self.sow("intermediates", "stage3", x)
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
+        x = pool_head_map(self, x)  # [B, 2048]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(self, x, self.num_classes, self.dtype, dropout=dropout)
 

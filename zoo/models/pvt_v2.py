@@ -20,7 +20,7 @@ from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.image_size import require_at_least
 from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
@@ -170,7 +170,7 @@ class PVTv2(nn.Module):
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, C]
+        x = pool_head_map(self, x)  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 

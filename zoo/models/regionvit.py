@@ -27,7 +27,7 @@ from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp, gelu
 from zoo.layers.position import trunc_normal
@@ -221,7 +221,7 @@ class RegionViT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(regional)
-        x = jnp.mean(x, axis=(1, 2))  # [B, 8 * width]
+        x = pool_head_map(self, x)  # [B, 8 * width]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def local_tokens(self, images: jax.Array) -> jax.Array:

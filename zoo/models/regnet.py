@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.joins import residual_sum
@@ -139,7 +139,7 @@ class RegNet(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # [B, H / 2**(i+1), W / 2**(i+1), width]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, width]
+        x = pool_head_map(self, x)  # [B, width]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=dense_init)
 
 

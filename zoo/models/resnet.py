@@ -20,8 +20,9 @@ from flax import linen as nn
 
 from zoo.layers.blocks import run_stage
 from zoo.layers.conv import square_conv
-from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.drop_block import DropBlock
+from zoo.layers.drop_path import DropPath, rule_drop_path_rates
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
@@ -42,6 +43,7 @@ class BasicBlock(nn.Module):
     norm: Callable[..., nn.Module]
     residual: bool = True
     drop_path: float = 0.0
+    drop: Callable[..., nn.Module] = DropPath
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -49,7 +51,7 @@ class BasicBlock(nn.Module):
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
-        y = DropPath(self.drop_path)(y, train=train)
+        y = self.drop(self.drop_path)(y, train=train)
         if not self.residual:
             return nn.relu(y)
         if x.shape != y.shape:
@@ -63,6 +65,7 @@ class Bottleneck(nn.Module):
 
     The 3x3 convolution has `groups` groups of `group_width / 64 * features` features each. Where
     the shape changes, the shortcut is a projection (option B); without `residual` there is none.
+    `drop_block` makes a DropBlock, applied after every normalisation and to the shortcut.
     """
 
     features: int
@@ -71,25 +74,30 @@ class Bottleneck(nn.Module):
     norm: Callable[..., nn.Module]
     residual: bool = True
     drop_path: float = 0.0
+    drop: Callable[..., nn.Module] = DropPath
     groups: int = 1
     group_width: int = 64
+    drop_block: Callable[..., nn.Module] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        def drop_block(x: jax.Array) -> jax.Array:
+            return self.drop_block()(x, train=train) if self.drop_block else x
+
         inner = self.groups * (self.features * self.group_width // 64)
         y = self.conv(inner, 1, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = drop_block(nn.relu(self.norm(name="norm1")(y)))
         y = self.conv(inner, 3, self.strides, self.groups, name="conv2")(y)
-        y = nn.relu(self.norm(name="norm2")(y))
+        y = drop_block(nn.relu(self.norm(name="norm2")(y)))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
-        y = self.norm(name="norm3")(y)
-        y = DropPath(self.drop_path)(y, train=train)
+        y = drop_block(self.norm(name="norm3")(y))
+        y = self.drop(self.drop_path)(y, train=train)
         if not self.residual:
             return nn.relu(y)
         if x.shape != y.shape:
             x = self.conv(y.shape[-1], 1, self.strides, name="shortcut_conv")(x)
             x = self.norm(name="shortcut_norm")(x)
-        return residual_sum(x, y)
+        return residual_sum(drop_block(x), y)
 
 
 @cache  # one object for each pair, so that a model equals itself made again
@@ -108,7 +116,12 @@ class ResNet(nn.Module):
       residual: Whether blocks have shortcuts; False gives the plain network.
       stem: "imagenet", a 7x7 convolution of stride 2 and maximum pooling, or "cifar" for images of
         32 pixels, a 3x3 convolution alone.
-      drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
+      drop_path: Stochastic depth rate of the last block; those before it have less.
+      drop_path_rule: How much less, see zoo.layers.drop_path: "stochastic_depth" (block l of L has
+        l / L of it), "linear" (timm's), "mini_batch" (the paper's own) or another.
+      drop_block: DropBlock rate in the last stage of bottlenecks at the end of training, a quarter
+        of it in the stage before it. It grows with the `progress` of training, from 0 to 1.
+      drop_block_size: Side of DropBlock's squares in pixels.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
       scan: Whether to compile equal blocks once, as a scan over stacked parameters; see
         zoo.layers.blocks. All but a stage's first block are equal.
@@ -122,6 +135,9 @@ class ResNet(nn.Module):
     residual: bool = True
     stem: str = "imagenet"
     drop_path: float = 0.0
+    drop_path_rule: str = "stochastic_depth"
+    drop_block: float = 0.0
+    drop_block_size: int = 7
     num_classes: int = 1000
     scan: bool = False
     remat: bool = False
@@ -129,10 +145,13 @@ class ResNet(nn.Module):
 
     @takes_images()
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, progress: float | jax.Array = 1.0
+    ) -> jax.Array:
         conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        block = partial(self.block, conv=conv, norm=norm, residual=self.residual)
+        drop = partial(DropPath, mini_batch=self.drop_path_rule == "mini_batch")
+        block = partial(self.block, conv=conv, norm=norm, residual=self.residual, drop=drop)
 
         # Stem
         if self.stem not in ("imagenet", "cifar"):
@@ -145,17 +164,20 @@ class ResNet(nn.Module):
 
         # Stages
         run = partial(run_stage, train=train, scan=self.scan, remat=self.remat)
-        first_rate = self.drop_path / sum(self.depths)
-        all_rates = stage_drop_path_rates(self.drop_path, self.depths, first_rate)
+        all_rates = rule_drop_path_rates(self.drop_path_rule, self.drop_path, self.depths)
+        last = len(self.depths)
         for i, rates in enumerate(all_rates, 1):
-            features = 64 * self.widen * 2 ** (i - 1)
-            first = partial(block, features, strides=1 if i == 1 else 2)
-            others = partial(block, features, strides=1)
+            features, settings = 64 * self.widen * 2 ** (i - 1), {}
+            if self.drop_block and i >= last - 1:
+                rate = self.drop_block * progress / 4 ** (last - i)
+                settings["drop_block"] = partial(DropBlock, rate, self.drop_block_size)
+            first = partial(block, features, strides=1 if i == 1 else 2, **settings)
+            others = partial(block, features, strides=1, **settings)
             x = run([others], x, rates, first=first, prefix=f"stage{i}_")
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        x = pool_head_map(self, x)  # [B, 512 or 2048]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
@@ -207,6 +229,7 @@ def resnet152(**kwargs) -> ResNet:
     top5=94.0,
     accuracy_source="arXiv:1603.05027, Table 5: 21.8 / 6.0 % error of the original unit, "
     "320 pixels",
+    accuracy_size=320,
 )
 def resnet200(**kwargs) -> ResNet:
     """64,673,832 parameters, 15.01 G multiply-adds, 78.2 % top-1."""
@@ -236,7 +259,7 @@ def wrn_68_3(**kwargs) -> ResNet:
 
 @family.variant(**CIFAR, accuracy_source="")
 def resnet18_cifar(**kwargs) -> ResNet:
-    """11,173,962 parameters, 0.556 G multiply-adds: what is called ResNet-18 on CIFAR.
+    """11,173,962 parameters, 0.56 G multiply-adds: what is called ResNet-18 on CIFAR.
 
     It is not in the paper, whose networks for CIFAR are `resnet20_cifar` and others; it spread with
     github.com/kuangliu/pytorch-cifar.
@@ -250,13 +273,13 @@ def resnet34_cifar(**kwargs) -> ResNet:
     return ResNet((3, 4, 6, 3), BasicBlock, **{"stem": "cifar", "num_classes": 10} | kwargs)
 
 
-@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop")
+@family.variant(top1=72.06, accuracy_source="paper, Table 2: 27.94 % error, 10-crop", crops=10)
 def plain18(**kwargs) -> ResNet:
     """11,515,688 parameters: ResNet-18 without shortcuts."""
     return ResNet((2, 2, 2, 2), BasicBlock, residual=False, **kwargs)
 
 
-@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop")
+@family.variant(top1=71.46, accuracy_source="paper, Table 2: 28.54 % error, 10-crop", crops=10)
 def plain34(**kwargs) -> ResNet:
     """21,623,848 parameters: ResNet-34 without shortcuts; deeper than plain18, and worse."""
     return ResNet((3, 4, 6, 3), BasicBlock, residual=False, **kwargs)

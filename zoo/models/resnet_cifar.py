@@ -17,6 +17,9 @@ Reference: github.com/akamaster/pytorch_resnet_cifar10, `resnet20` ... `resnet12
 F is the block's branch and g = sigmoid(W x + bias) a 1x1 convolution. Where a block changes the
 shape, x has been brought into it by option A: every second pixel, and channels of zeros.
 
+`squeeze_excite=True` gates each branch by its channels, as the SE-ResNets of Hu et al. 2017
+(arXiv:1709.01507, section 6.3 on CIFAR).
+
 Differences from the paper: the zeros of option A are half before and half after the channels, as in
 the reference. The second paper does not say how W of a gate treats a change of shape: here it has
 the strides and features of its block.
@@ -31,11 +34,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import square_conv
-from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.drop_path import DropPath, rule_drop_path_rates
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
+from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CIFAR, Family
 
 SHORTCUTS = (
@@ -57,6 +61,7 @@ class Block(nn.Module):
     Attributes:
       shortcut: Name of the shortcut, one of the table above, or "none" for the plain network.
       gate_bias: Initial value of the gates' bias.
+      squeeze_excite: Whether the branch ends with squeeze-and-excitation.
     """
 
     features: int
@@ -66,6 +71,8 @@ class Block(nn.Module):
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     drop_path: float = 0.0
+    drop: Callable[..., nn.Module] = DropPath
+    squeeze_excite: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -73,7 +80,9 @@ class Block(nn.Module):
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
-        y = DropPath(self.drop_path)(y, train=train)
+        if self.squeeze_excite:
+            y = SqueezeExcite(max(1, self.features // 16), dtype=y.dtype, name="se")(y)
+        y = self.drop(self.drop_path)(y, train=train)
 
         if self.shortcut == "none":
             return nn.relu(y)
@@ -104,7 +113,10 @@ class ResNetCifar(nn.Module):
       residual: Whether blocks have shortcuts; False gives the plain network.
       shortcut: Name of the shortcut, one of the table above.
       gate_bias: Initial value of the gates' bias.
-      drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
+      drop_path: Stochastic depth rate of the last block; those before it have less.
+      drop_path_rule: How much less, see zoo.layers.drop_path: "stochastic_depth" (block l of L has
+        l / L of it), "mini_batch" (the paper's own) or another.
+      squeeze_excite: Whether branches end with squeeze-and-excitation, with a bottleneck of C / 16.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
@@ -114,6 +126,8 @@ class ResNetCifar(nn.Module):
     shortcut: str = "identity"
     gate_bias: float = -6.0
     drop_path: float = 0.0
+    drop_path_rule: str = "stochastic_depth"
+    squeeze_excite: bool = False
     num_classes: int = 10
     dtype: Any = jnp.float32
 
@@ -128,7 +142,10 @@ class ResNetCifar(nn.Module):
         conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         shortcut = self.shortcut if self.residual else "none"
-        block = partial(Block, shortcut=shortcut, gate_bias=self.gate_bias, conv=conv, norm=norm)
+        drop = partial(DropPath, mini_batch=self.drop_path_rule == "mini_batch")
+        layers: dict[str, Any] = dict(conv=conv, norm=norm, drop=drop)
+        layers |= dict(gate_bias=self.gate_bias, squeeze_excite=self.squeeze_excite)
+        block = partial(Block, shortcut=shortcut, **layers)
 
         # Stem
         x = conv(16, 3, name="stem_conv")(images)  # [B, H, W, 16]
@@ -136,8 +153,7 @@ class ResNetCifar(nn.Module):
         self.sow("intermediates", "stem", x)
 
         # Stages
-        first_rate = self.drop_path / (3 * blocks)
-        rates = stage_drop_path_rates(self.drop_path, (blocks, blocks, blocks), first_rate)
+        rates = rule_drop_path_rates(self.drop_path_rule, self.drop_path, 3 * (blocks,))
         for i, stage_rates in enumerate(rates, 1):
             for j, rate in enumerate(stage_rates, 1):
                 features, strides = 16 * 2 ** (i - 1), 2 if i > 1 and j == 1 else 1
@@ -146,7 +162,7 @@ class ResNetCifar(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/4, W/4, 64]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 64]
+        x = pool_head_map(self, x)  # [B, 64]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

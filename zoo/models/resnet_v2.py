@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import square_conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.pool import max_pool
@@ -132,7 +132,7 @@ class ResNetV2(nn.Module):
 
         # Head
         x = nn.relu(norm(name="head_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        x = pool_head_map(self, x)  # [B, 512 or 2048]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 
@@ -187,6 +187,7 @@ def preresnet101(**kwargs) -> ResNetV2:
     top1=78.9,
     top5=94.5,
     accuracy_source="paper, Table 5: 21.1 / 5.5 % error, 320 pixels",
+    accuracy_size=320,
 )
 def preresnet152(**kwargs) -> ResNetV2:
     """60,185,256 parameters, 11.28 G multiply-adds, 78.9 % top-1."""
@@ -198,6 +199,7 @@ def preresnet152(**kwargs) -> ResNetV2:
     top1=79.3,
     top5=94.7,
     accuracy_source="paper, Table 5: 20.7 / 5.3 % error, 320 pixels",
+    accuracy_size=320,
 )
 def preresnet200(**kwargs) -> ResNetV2:
     """64,666,280 parameters, 14.78 G multiply-adds, 79.3 % top-1."""

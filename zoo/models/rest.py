@@ -19,7 +19,7 @@ from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense, einsum
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import trunc_normal
@@ -178,7 +178,7 @@ class ResT(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-5, self.dtype, name="norm")(x)
-        x = jnp.mean(x, axis=(1, 2))  # [B, C]
+        x = pool_head_map(self, x)  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def pixel_attention(self, x: jax.Array, name: str) -> jax.Array:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import square_conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
@@ -136,7 +136,7 @@ class SENet(nn.Module):
             self.sow("intermediates", f"stage{i + 1}", x)  # last: [B, H/32, W/32, 512 or 2048]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))  # [B, 512 or 2048]
+        x = pool_head_map(self, x)  # [B, 512 or 2048]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 

@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_in
 from zoo.layers.joins import residual_sum
@@ -129,7 +129,7 @@ class ShuffleNetV1(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 4 * scale * width]
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))
+        x = pool_head_map(self, x)
         head = partial(classify, kernel_init=dense_init, use_bias=False)
         return head(self, x, self.num_classes, self.dtype)
 

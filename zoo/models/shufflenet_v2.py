@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.pool import max_pool
@@ -70,12 +70,14 @@ class ShuffleNetV2(nn.Module):
       widths: Number of features of each of the three stages.
       final_width: Number of features of the last convolution.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
+      dropout: Dropout rate before the head; 0.2 in the authors' code of the network of width 2.
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
     widths: Sequence[int]
     final_width: int = 1024
     num_classes: int = 1000
+    dropout: float = 0.0
     dtype: Any = jnp.float32
 
     @takes_images()
@@ -100,8 +102,11 @@ class ShuffleNetV2(nn.Module):
         # Head
         x = conv(self.final_width, (1, 1), name="final_conv")(x)  # [B, H/32, W/32, final_width]
         x = nn.relu(norm(name="final_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))
-        return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
+        x = pool_head_map(self, x)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        return classify(
+            self, x, self.num_classes, self.dtype, kernel_init=torch_default, dropout=dropout
+        )
 
 
 family = Family(

@@ -22,7 +22,7 @@ from zoo.layers.blocks import run_stage
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.mlp import Mlp
 from zoo.layers.position import resample_bias_table, trunc_normal
@@ -252,7 +252,7 @@ class Swin(nn.Module):
             self.sow("intermediates", f"stage{i}", x)  # last: [B, H/32, W/32, 8 * width]
 
         # Head
-        x = jnp.mean(norm(name="norm")(x), axis=(1, 2))  # [B, 8 * width]
+        x = pool_head_map(self, norm(name="norm")(x))  # [B, 8 * width]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
 

@@ -19,7 +19,7 @@ from flax import linen as nn
 from zoo.layers.attention import SelfAttention
 from zoo.layers.conv import Conv
 from zoo.layers.drop_path import DropPath, stage_drop_path_rates
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_in, kaiming_fan_out
 from zoo.layers.mlp import Mlp
@@ -144,7 +144,7 @@ class Twins(nn.Module):
 
         # Head
         x = nn.LayerNorm(1e-6, self.dtype, name="norm")(x)
-        x = jnp.mean(x, axis=(1, 2))  # [B, C]
+        x = pool_head_map(self, x)  # [B, C]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=trunc_normal)
 
     def position_encoding(self, x: jax.Array, stage: int) -> jax.Array:

@@ -4,8 +4,9 @@ Very Deep Convolutional Networks for Large-Scale Image Recognition, Simonyan and
 arXiv:1409.1556, Table 1. Reference: torchvision `vgg11` ... `vgg19_bn`.
 
 Differences from the paper: images of other sizes than 224 are pooled to 7x7 before the classifier,
-as torchvision does; the variants with BatchNorm are torchvision's. Weights start as torchvision's
-do (He normal), so that deep configurations train without starting from configuration A.
+as torchvision does, unless the head is `fully_convolutional`; the variants with BatchNorm are
+torchvision's. Weights start as torchvision's do (He normal), so that deep configurations train
+without starting from configuration A.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from zoo.layers.head import classify
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out
 from zoo.layers.lrn import local_response_norm
-from zoo.layers.pool import adaptive_average_pool, max_pool
+from zoo.layers.pool import adaptive_average_pool, flatten, max_pool
+from zoo.layers.windows import sliding_windows
 from zoo.registry import Family
 
 dense_init = initializers.normal(0.01)
@@ -41,6 +43,10 @@ class VGG(nn.Module):
       batch_norm: Whether BatchNorm follows every convolution.
       num_classes: Number of classes; 0 removes the head and returns the features of fc7 [B, 4096].
       dropout: Dropout rate after fc6 and fc7.
+      fully_convolutional: Whether the three layers of the head slide over the maps, as convolutions
+        of 7x7, 1x1 and 1x1 pixels (section 3.2 of the paper): the logits are then those of each
+        position, [B, H/32 - 6, W/32 - 6, num_classes], of images from 224 pixels up. The parameters
+        are the same.
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
 
@@ -50,6 +56,7 @@ class VGG(nn.Module):
     batch_norm: bool = False
     num_classes: int = 1000
     dropout: float = 0.5
+    fully_convolutional: bool = False
     dtype: Any = jnp.float32
 
     @takes_images(at_least=32)
@@ -74,8 +81,12 @@ class VGG(nn.Module):
             self.sow("intermediates", f"stage{i}", x)
 
         # Head
-        x = adaptive_average_pool(x, 7)  # [B, 7, 7, 512]
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 25088], channels first
+        self.sow("intermediates", "head_map", x)
+        if self.fully_convolutional:
+            x = sliding_windows(x, 7)  # [B, H/32 - 6, W/32 - 6, 25088], channels first
+        else:
+            x = adaptive_average_pool(x, 7)  # [B, 7, 7, 512]
+            x = flatten(x)  # [B, 25088], channels first
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -104,7 +115,10 @@ def vgg11(**kwargs) -> VGG:
 
 
 @family.variant(
-    top1=70.3, top5=89.5, accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale"
+    top1=70.3,
+    top5=89.5,
+    accuracy_source="paper, Table 3: 29.7 / 10.5 % error, one scale",
+    accuracy_size=256,
 )
 def vgg11_lrn(**kwargs) -> VGG:
     """Configuration A-LRN: 132,863,336 parameters, 7.61 G multiply-adds."""
@@ -117,7 +131,12 @@ def vgg13(**kwargs) -> VGG:
     return VGG(B, **kwargs)
 
 
-@family.variant(top1=71.9, top5=90.6, accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256")
+@family.variant(
+    top1=71.9,
+    top5=90.6,
+    accuracy_source="paper, Table 3: 28.1 / 9.4 % error, Q = 256",
+    accuracy_size=256,
+)
 def vgg16_c(**kwargs) -> VGG:
     """Configuration C: 133,638,952 parameters, 11.77 G multiply-adds."""
     return VGG(C, pointwise=True, **kwargs)

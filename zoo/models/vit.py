@@ -97,7 +97,7 @@ family = Family(
     resampling=((r"pos_embed$", resample_tokens),),
 )
 half = (0.5, 0.5, 0.5)
-AUGREG = dict(mean=half, std=half, interpolation="bicubic", crop=0.9)
+AUGREG = dict(mean=half, std=half, interpolation="bicubic", crop=0.9, pretraining="ImageNet-21k")
 
 
 @family.variant(
@@ -151,11 +151,12 @@ def vit_l_32(**kwargs) -> ViT:
     top1=85.708,
     top5=97.730,
     accuracy_source="torchvision, weights IMAGENET1K_SWAG_LINEAR_V1",
+    pretraining="Instagram-3.6B",
     interpolation="bicubic",
     crop=1.0,
 )
 def vit_h_14(**kwargs) -> ViT:
-    """632,045,800 parameters, 167.29 G multiply-adds, 85.7 % top-1 (trunk pre-trained, frozen)."""
+    """632,045,800 parameters, 167.30 G multiply-adds, 85.7 % top-1 (trunk pre-trained, frozen)."""
     return ViT(14, 1280, 32, 16, **kwargs)
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import square_conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.registry import CIFAR, Family
@@ -87,7 +87,7 @@ class WideResNet(nn.Module):
 
         # Head
         x = nn.relu(norm(name="head_norm")(x))
-        x = jnp.mean(x, axis=(1, 2))  # [B, 64 * width]
+        x = pool_head_map(self, x)  # [B, 64 * width]
         return classify(self, x, self.num_classes, self.dtype, kernel_init=torch_default)
 
 

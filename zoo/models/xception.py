@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.layers.conv import Conv
-from zoo.layers.head import classify
+from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import kaiming_fan_out, torch_default
 from zoo.layers.pool import max_pool
@@ -113,7 +113,7 @@ class Xception(nn.Module):
         self.sow("intermediates", "stage4", x)
 
         # Head
-        x = jnp.mean(x, axis=(1, 2))
+        x = pool_head_map(self, x)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         return classify(
             self, x, self.num_classes, self.dtype, kernel_init=torch_default, dropout=dropout

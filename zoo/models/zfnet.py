@@ -17,7 +17,7 @@ from flax import linen as nn
 from zoo.layers import initializers
 from zoo.layers.conv import Conv
 from zoo.layers.dense import Dense
-from zoo.layers.head import classify
+from zoo.layers.head import classify, flatten_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.lrn import local_response_norm
 from zoo.layers.pool import max_pool
@@ -60,7 +60,7 @@ class ZFNet(nn.Module):
         self.sow("intermediates", "stage3", x)
 
         # Head
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [B, 9216], channels first
+        x = flatten_head_map(self, x)  # [B, 9216], channels first
         for name in ("fc6", "fc7"):
             x = nn.relu(dense(4096, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -81,6 +81,7 @@ family = Family(
     top1=61.6,
     top5=83.5,
     accuracy_source="paper, Table 2: 38.4 / 16.5 % error, 10-crop",
+    crops=10,
 )
 def zfnet(**kwargs) -> ZFNet:
     """62,357,608 parameters, 1.17 G multiply-adds, 61.6 % top-1."""
@@ -92,6 +93,7 @@ def zfnet(**kwargs) -> ZFNet:
     top1=62.5,
     top5=84.0,
     accuracy_source="paper, Table 2: 37.5 / 16.0 % error, 10-crop",
+    crops=10,
 )
 def zfnet_big(**kwargs) -> ZFNet:
     """107,627,624 parameters, 2.48 G multiply-adds, 62.5 % top-1."""

@@ -109,7 +109,12 @@ def _published(row: table.Weights, options: read_folder.Options) -> PretrainedMo
 def _from_file(path: Path, model: str, name: str, options: read_folder.Options) -> PretrainedModel:
     """Returns the model called `model` with the weights of a file."""
     info = dataclasses.replace(
-        registry.info(model), weights=name, top1=None, top5=None, accuracy_source=""
+        registry.info(model),
+        **registry.USUAL_PROTOCOL,
+        weights=name,
+        top1=None,
+        top5=None,
+        accuracy_source="",
     )
     for row in table.rows().values():  # a published file by its name and digits
         if row.model == model and row.digest and row.address.endswith(f"/{path.name}"):

@@ -296,6 +296,7 @@ def _assemble(
         registry.info(values["model"]),
         **{field: getattr(preprocessing, field) for field in PREPROCESSING},
         **percent,
+        **registry.USUAL_PROTOCOL,
         accuracy_source="the last evaluation of the run" if percent["top1"] is not None else "",
         weights=name,
         class_names=names,

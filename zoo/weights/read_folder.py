@@ -99,10 +99,22 @@ def _of_ours(values: Mapping, ours: Mapping) -> tuple[registry.Info, dict, Prepr
         registry.info(ours["model"]),
         **{key: getattr(preprocessing, key) for key in pretrained.PREPROCESSING},
         **{key: ours[key] for key in FIGURES},
+        **_protocol(ours.get("protocol", {})),
         class_names=_class_names(values),
         num_classes=values["num_classes"],
     )
     return info, pretrained.to_tuples(ours["overrides"]), preprocessing
+
+
+def _protocol(values: Mapping) -> dict[str, Any]:
+    """Returns how the accuracy was measured; folders of before it was written have the usual."""
+    kinds = {"crops": int, "accuracy_size": int | None, "distilled": bool, "pretraining": str}
+    protocol = {**registry.USUAL_PROTOCOL, **values}
+    if protocol.keys() != kinds.keys() or not all(
+        isinstance(value, kinds[key]) for key, value in protocol.items()
+    ):
+        raise ValueError(f"its accuracy was measured in a way that is not known: {dict(values)}")
+    return protocol
 
 
 def _of_timm(values: Mapping) -> tuple[registry.Info, dict, Preprocessing]:
@@ -138,6 +150,7 @@ def _of_timm(values: Mapping) -> tuple[registry.Info, dict, Preprocessing]:
         top1=None,
         top5=None,
         accuracy_source="",
+        **registry.USUAL_PROTOCOL,
         license=str(config.get("license") or ""),
         class_names=_class_names(values),
         num_classes=classes,

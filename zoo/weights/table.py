@@ -6,6 +6,7 @@ import difflib
 import fnmatch
 import functools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,19 @@ from zoo import registry
 FILE = Path(__file__).parent / "table.csv"
 # First parts of the names in the table.
 KINDS = ("timm", "torchvision", "authors")
+# Data of pre-training by the words for it in names.
+PRETRAINING = {
+    "laion2b": "LAION-2B",
+    "laiona": "LAION-Aesthetic",
+    "in12k_ft": "ImageNet-12k",
+    "in21k_ft": "ImageNet-21k",
+    "in22k_ft": "ImageNet-22k",
+    "ig1b": "Instagram-1B",
+    "yfcc100m": "YFCC100M",
+    "swag": "Instagram-3.6B",
+}
+# Weights that learnt from another network's outputs: its logits, or LV-ViT's labels of tokens.
+_DISTILLED = re.compile(r"_dist_|_distilled_|zihangjiang")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +88,15 @@ class Weights:
             license=self.license,
             num_classes=self.classes,
             label_set=self.label_set,
+            **registry.USUAL_PROTOCOL
+            | {"distilled": bool(_DISTILLED.search(self.name)), "pretraining": self.pretraining},
         )
+
+    @property
+    def pretraining(self) -> str:
+        """Data beyond the data set's own that the weights have seen, by their name; "" for none."""
+        name = self.name.lower()
+        return next((data for word, data in PRETRAINING.items() if word in name), "")
 
 
 @functools.cache

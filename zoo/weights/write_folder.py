@@ -19,7 +19,7 @@ from zoo.weights.pretrained import PretrainedModel
 from zoo.weights.read_folder import FIGURES
 
 # Attributes of models that change neither weights nor logits of an evaluation.
-_OF_PROGRAM = {"dtype", "dropout", "drop_path", "scan", "remat"}
+_OF_PROGRAM = {"dtype", "dropout", "drop_path", "drop_block", "drop_block_size", "scan", "remat"}
 
 
 def save(
@@ -117,6 +117,7 @@ def _config(model, known, preprocessing, classes, names, timm, overrides) -> dic
         "preprocessing": dataclasses.asdict(preprocessing),
     }
     ours |= {key: getattr(known, key) for key in FIGURES}
+    ours["protocol"] = {key: getattr(known, key) for key in registry.USUAL_PROTOCOL}
     return {
         "architecture": timm or model,
         "num_classes": classes,

@@ -102,9 +102,11 @@ def test_crops_are_torchvisions():
     corners = [(0, 0), (0, 96), (32, 0), (32, 96), (16, 48)]
     assert [divmod(int(crop[0, 0, 0]), 320) for crop in crops[:5]] == corners
     assert all(crop.shape == (224, 224, 1) for crop in crops)
-    assert all((a == b[:, ::-1]).all() for a, b in zip(crops[:5], crops[5:], strict=True))
+    mirror = views.ten_crops(image[:, ::-1], 224)
+    assert all((a == b).all() for a, b in zip(crops, mirror[5:] + mirror[:5], strict=True))
+    assert (crops[5] == crops[1][:, ::-1]).all()  # top left of the mirror
     assert divmod(int(views.center_crop(image, 223)[0, 0, 0]), 320) == (16, 48)  # 16.5, 48.5
-    with pytest.raises(ValueError, match="choose center, flip, ten_crop, dense"):
+    with pytest.raises(ValueError, match="choose center, flip, ten_crop, ten_crop_square, g"):
         views.views_of("all")
 
 

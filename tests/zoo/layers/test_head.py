@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from zoo.layers.head import classify, classify_maps, logits_layer
+from zoo.layers.head import (
+    classify,
+    classify_maps,
+    flatten_head_map,
+    logits_layer,
+    pool_head_map,
+)
 from zoo.layers.initializers import torch_default
 
 MAPS = np.random.RandomState(0).standard_normal((2, 3, 3, 4)).astype(np.float32)
@@ -23,6 +29,24 @@ class Net(nn.Module):
         return classify(self, x.mean((1, 2)), self.num_classes, self.dtype, **settings)
 
 
+@pytest.mark.parametrize(
+    ("take", "expected"),
+    [
+        (pool_head_map, MAPS.mean((1, 2))),
+        (flatten_head_map, MAPS.transpose(0, 3, 1, 2).reshape(2, 36)),
+    ],
+)
+def test_the_map_that_is_pooled_is_sown(take, expected):
+    class Head(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return take(self, x)
+
+    vector, state = Head().apply({}, MAPS, mutable=["intermediates"])
+    np.testing.assert_allclose(vector, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(state["intermediates"]["head_map"][0], MAPS)
+
+
 @pytest.mark.parametrize("maps", [False, True])
 def test_logits_and_the_embedding_that_is_sown(maps):
     logits, variables = Net(5, maps).init_with_output(jax.random.key(0), MAPS)
@@ -30,6 +54,9 @@ def test_logits_and_the_embedding_that_is_sown(maps):
     _, state = Net(5, maps).apply(variables, MAPS, mutable=["intermediates"])
     (embedding,) = state["intermediates"]["embedding"]
     np.testing.assert_allclose(embedding, MAPS.mean((1, 2)), rtol=1e-5, atol=1e-6)
+    if maps:  # of each class one, whose mean is the logit
+        (head_map,) = state["intermediates"]["head_map"]
+        np.testing.assert_allclose(head_map.mean((1, 2)), logits, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("maps", [False, True])

@@ -1,46 +1,47 @@
 """Attributions equal those of public references, in float64: goldens."""
 
-import functools
-import json
 import re
 from pathlib import Path
 
-import goldens as parity
 import jax
 import jax.numpy as jnp
+import looking
 import numpy as np
 import pytest
 
 import zoo
 from zoo.look import attribution
 
-FOLDER = Path(__file__).parent / "goldens"
-RECORDS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("attribution_*.json")}
 # In the default run; the others behind `-m full`.
-QUICK = [("attribution_squeezenet1_1", key) for key in ("guided_backprop", "gradcam_stage3")]
-QUICK += [("attribution_resnet18", key) for key in ("gradient", "gradcam_plus_plus_stage4")]
-CASES = [
-    pytest.param(record, key, marks=[] if (record, key) in QUICK else pytest.mark.full)
-    for record, content in RECORDS.items()
-    for key in content["results"]
-]
+QUICK = ("squeezenet1_1-guided_backprop", "squeezenet1_1-gradcam_stage3", "resnet18-gradient")
+QUICK += ("resnet18-gradcam_plus_plus_stage4",)
+
+
+def cases(folder: Path) -> dict[str, tuple]:
+    """Record and key of each result."""
+    return {
+        f"{name}-{key}": (record, key)
+        for name, record in looking.records(folder, "attribution").items()
+        for key in record["results"]
+    }
+
+
+def some(folder: Path) -> dict[str, tuple]:
+    found = cases(folder)
+    return {name: found[name] for name in QUICK if name in found}
+
+
+def others(folder: Path) -> dict[str, tuple]:
+    return {name: case for name, case in cases(folder).items() if name not in QUICK}
+
+
 SIMPLE = ("gradient", "saliency", "guided_backprop", "deconvnet")
 
 
-@functools.lru_cache(maxsize=1)
-def network(record: str):
-    """The model, its weights, the images and their classes, in float64."""
-    content = RECORDS[record]
-    name = content["model"]
-    model = zoo.create(name, dtype=jnp.float64)
-    variables = zoo.load_torch(name, parity.state_dict(parity.load(name)))
-    size = content["image_size"]
-    images = np.random.RandomState(0).standard_normal((2, size, size, 3))
-    return model, variables, jnp.asarray(images), jnp.asarray(content["targets"])
-
-
-def computed(record: str, key: str):
-    case = model, variables, images, targets = network(record)
+def computed(record: dict, key: str):
+    model, variables = looking.network(record["model"])
+    images, targets = looking.images(record["image_size"]), jnp.asarray(record["targets"])
+    case = model, variables, images, targets
     if key in SIMPLE:
         return jax.jit(getattr(attribution, key), static_argnums=0)(*case)
     if key == "logits_at_targets":
@@ -70,23 +71,22 @@ def computed(record: str, key: str):
     return None
 
 
-@pytest.mark.parametrize(("record", "key"), CASES)
-def test_equals_the_reference(record, key):
+def check(record: dict, key: str) -> None:
     with jax.enable_x64(True):
         found = computed(record, key)
     assert found is not None, f"{key} is not known"
-    golden = RECORDS[record]["results"][key]
-    found = np.asarray(found)
-    assert list(found.shape) == golden["shape"]
-    flat, tolerance = found.ravel(), 1e-6 * golden["std"]
-    np.testing.assert_allclose(
-        flat[: len(golden["first"])], golden["first"], atol=tolerance, rtol=0
-    )
-    np.testing.assert_allclose(flat[golden["probe_at"]], golden["probe"], atol=tolerance, rtol=0)
-    for figure, value in dict(
-        mean=flat.mean(), std=flat.std(), max=flat.max(), min=flat.min()
-    ).items():
-        assert value == pytest.approx(golden[figure], abs=tolerance), figure
+    looking.assert_equals(found, record["results"][key])
+
+
+@pytest.mark.look_goldens(case=some)
+def test_equals_the_reference(case):
+    check(*case)
+
+
+@pytest.mark.full
+@pytest.mark.look_goldens(case=others)
+def test_all_equal_the_reference(case):
+    check(*case)
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,24 @@ import json
 import math
 from pathlib import Path
 
+import goldens
 import pytest
 
 import zoo
 from zoo.look import receptive_fields
 
-GOLDEN = json.loads((Path(__file__).parent / "goldens" / "receptive_fields.json").read_text())
+
+def cases(folder: Path) -> dict[str, tuple]:
+    golden = json.loads((folder / "receptive_fields.json").read_text())
+    return {name: (goldens.OURS.get(name, name), stages) for name, stages in golden.items()}
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_equals_the_measured_footprint(name):
+@pytest.mark.look_goldens(case=cases)
+def test_equals_the_measured_footprint(case):
+    name, stages = case
     info = zoo.info(name)
     found = receptive_fields(zoo.create(name), info.image_size, info.channels)
-    for stage, expected in GOLDEN[name].items():
+    for stage, expected in stages.items():
         assert found[stage] == (expected["size"], expected["stride"], expected["start"]), stage
 
 

@@ -66,3 +66,18 @@ def test_three_3x3_convolutions_see_what_one_7x7_sees():
     np.testing.assert_array_equal(seen, window)
     weights = summary.layers("vgg16")[5:7]  # two of stage 3: 256 -> 256
     assert sum(layer.num_params - 256 for layer in weights) * 3 // 2 == 27 * 256**2 < 49 * 256**2
+
+
+def test_a_sliding_head_has_the_same_parameters():
+    shapes = [
+        jax.eval_shape(
+            zoo.create("vgg11", fully_convolutional=sliding).init,
+            jax.eval_shape(lambda: jax.random.key(0)),
+            jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32),
+        )
+        for sliding in (False, True)
+    ]
+    assert shapes[0] == shapes[1]
+    images = jax.ShapeDtypeStruct((2, 256, 288, 3), jnp.float32)
+    model = zoo.create("vgg11", fully_convolutional=True)
+    assert jax.eval_shape(model.apply, shapes[0], images).shape == (2, 2, 3, 1000)

@@ -37,7 +37,8 @@ def small():
 def folder(small, tmp_path_factory):
     """A model of three classes that timm has."""
     place = tmp_path_factory.mktemp("folders") / "flowers"
-    info = dataclasses.replace(zoo.info(SMALL), license="mit", top1=90.0, accuracy_source="mine")
+    facts = dict(license="mit", top1=90.0, accuracy_source="mine", crops=10, pretraining="mine")
+    info = dataclasses.replace(zoo.info(SMALL), **facts)
     names = ["daisy", "rose", "tulip"]
     zoo.save(place, SMALL, small, info=info, class_names=names, num_classes=3)
     return place
@@ -71,6 +72,7 @@ def test_it_is_read_back(folder, small, tmp_path):
     info = loaded.info
     assert loaded.class_names == info.class_names == ("daisy", "rose", "tulip")
     assert (info.top1, info.accuracy_source, info.license) == (90, "mine", "mit")
+    assert str(info.protocol) == "10 crops of 224 pixels, pre-trained on mine"
     assert (info.weights, info.num_classes) == (f"local-dir:{folder}", 3)
     assert loaded.preprocessing == Preprocessing.from_info(zoo.info(SMALL))
     zoo.save(tmp_path, loaded)  # what was loaded, without any more
@@ -224,6 +226,8 @@ def changed(config, path, value):
         ("flax_zoo/preprocessing/image_size", 10**9),
         ("flax_zoo/preprocessing/image_size", 8192),
         ("flax_zoo/preprocessing/mean", "abc"),
+        ("flax_zoo/protocol", {"crops": "ten"}),
+        ("flax_zoo/protocol", {"views": 10}),
         ("flax_zoo/names", 3),
         ("flax_zoo/names", "flax-zoo"),
         ("flax_zoo", 7),

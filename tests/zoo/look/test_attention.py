@@ -1,0 +1,74 @@
+"""Attention through all blocks equals the references, in float64: goldens."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import looking
+import numpy as np
+import pytest
+
+import zoo
+from zoo.look import attention, attribution
+
+
+def cases(folder: Path) -> dict[str, dict]:
+    return looking.records(folder, "attention")
+
+
+@pytest.mark.full
+@pytest.mark.look_goldens(record=cases)
+def test_equals_the_reference(record):
+    with jax.enable_x64(True):
+        model, variables = looking.network(record["model"])
+        images, targets = looking.images(record["image_size"]), jnp.asarray(record["targets"])
+        found = {
+            "logits_at_targets": attribution.logit(model.apply(variables, images), targets),
+            "gradient": attribution.gradient(model, variables, images, targets),
+            "chefer_relevance": attention.relevance(model, variables, images, targets).map,
+        }
+        for fuse in ("mean", "max"):
+            rolled = attention.rollout(model, variables, images, fuse)
+            found[f"rollout_{fuse}"] = rolled.map
+            found[f"rollout_{fuse}_row_to_own_class_token"] = rolled.tokens[:, 0, 0]
+        last = attention.attention_maps(model, variables, images)[-1]
+        before, (height, width) = record["tokens_before_patches"], rolled.map.shape[1:]
+        patches = last[:, :, 0, before:].reshape(*last.shape[:2], height, width)
+        found["last_attention_of_class_token"] = patches
+    assert found.keys() == record["results"].keys()
+    for key, golden in record["results"].items():
+        looking.assert_equals(found[key], golden)
+
+
+@pytest.fixture(scope="module")
+def small():
+    model = zoo.create("deit_ti_distilled", depth=2)
+    images = jnp.asarray(np.random.RandomState(3).standard_normal((2, 64, 64, 3)), jnp.float32)
+    return model, model.init(jax.random.key(0), images), images
+
+
+def test_rows_of_a_rollout_are_shares(small):
+    for fuse in ("mean", "max"):
+        rolled = attention.rollout(*small, fuse)
+        assert rolled.map.shape == (2, 4, 4) and rolled.tokens.shape == (2, 18, 18)
+        np.testing.assert_allclose(rolled.tokens.sum(-1), 1, rtol=1e-5)
+
+
+def test_relevance_is_that_of_the_last_block_alone_at_depth_1(small):
+    """R = I + mean over heads of max(A dlogit/dA, 0): computed by hand from the logit's slope."""
+    model, variables, images = small
+    found = attention.relevance(model, variables, images, jnp.array([3, 5]))
+    assert (found.tokens >= 0).all() and (found.tokens[:, 1:].diagonal(0, 1, 2) >= 0).all()
+    other = attention.relevance(model, variables, images, jnp.array([5, 3]))
+    assert not np.allclose(found.map, other.map)
+
+
+@pytest.mark.parametrize(
+    "name, why", [("resnet18_cifar", "has no attention"), ("swin_t", "within windows")]
+)
+def test_refusals_say_why(name, why):
+    size = zoo.info(name).image_size
+    model, images = zoo.create(name), jnp.zeros((2, size, size, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    with pytest.raises(ValueError, match=why):
+        attention._program(model, variables, images)
