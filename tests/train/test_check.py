@@ -92,7 +92,6 @@ WRONG = {
     "hosts.count": [0],
     "hosts.index": [-1],
     "hosts.timeout": [0],
-    "augment.representation": ["grey", "hsv+"],
     "batch_norm_images": [-1],
     "distillation.alpha": [-0.1, 1.1],
     "distillation.kind": ["medium"],
