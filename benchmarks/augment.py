@@ -289,52 +289,6 @@ def mix_of_v2(images: Any) -> Any:
     return v2.RandomChoice(mixes)(images, torch.arange(BATCH))
 
 
-def policy_of_ours(name: str, interpolation: str) -> Callable[[], Callable]:
-    """A policy of (key, images)."""
-
-    def make() -> Callable:
-        from input_pipeline.augment.policies import make_policy
-
-        return make_policy(name, interpolation=interpolation)
-
-    return make
-
-
-def deit_of_ours() -> Callable:
-    """DeiT's augmentation without mixing, from decoded images to the model's input."""
-    from input_pipeline import augment
-    from input_pipeline.augment.erasing import random_erasing
-    from input_pipeline.augment.policies import make_policy
-
-    policy = make_policy("rand-m9-mstd0.5-inc1", interpolation="bicubic")
-
-    def transform(key: Any, images: Any) -> Any:
-        keys = augment.image_keys(key, images.shape[0])
-        crop_keys, flip_keys, policy_keys, erase_keys = (augment.fold_in(keys, n) for n in range(4))
-        images = augment.random_resized_crop(crop_keys, images, SIZE, interpolation="bicubic")
-        images = policy(policy_keys, augment.random_flip(flip_keys, images))
-        return random_erasing(erase_keys, augment.normalize(images, MEAN, STD), probability=0.25)
-
-    return transform
-
-
-def deit_of_v2() -> Callable:
-    """The nearest that there is: tensors have no bicubic rotation."""
-    import torch
-    from torchvision.transforms import v2
-
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(SIZE, interpolation=v2.InterpolationMode.BICUBIC),
-            v2.RandomHorizontalFlip(),
-            v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
-            v2.RandomErasing(0.25, value="random"),
-        ]
-    )
-
-
 def normalize_of_v2() -> Callable:
     """To float32 on the scale 0 to 1, and normalised."""
     import torch
@@ -466,19 +420,6 @@ ROWS: dict[str, tuple[Callable[[], Callable], Callable[[], Callable]]] = {
     "gaussian noise": (of_ours("gaussian_noise"), of_v2(("GaussianNoise", {}))),
     "erasing": (erasing_of_ours, of_v2(("RandomErasing", {"p": 1.0}))),
     "normalize": (of_ours("normalize", mean=MEAN, std=STD), normalize_of_v2),
-    "RandAugment": (
-        policy_of_ours("randaugment", "nearest"),
-        of_v2(("RandAugment", {})),
-    ),
-    "RandAugment bilinear": (
-        policy_of_ours("randaugment", "bilinear"),
-        of_v2(("RandAugment", {"interpolation": "bilinear"})),
-    ),
-    "TrivialAugmentWide": (
-        policy_of_ours("trivial_augment_wide", "nearest"),
-        of_v2(("TrivialAugmentWide", {})),
-    ),
-    "DeiT": (deit_of_ours, deit_of_v2),
     "RandAugment": (policy_of_ours("randaugment"), of_v2(("RandAugment", SAMPLED))),
     "AutoAugment": (policy_of_ours("autoaugment"), of_v2(("AutoAugment", SAMPLED))),
     "TrivialAugment": (
