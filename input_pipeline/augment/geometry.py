@@ -105,6 +105,7 @@ def transform(
     fill: Fill = None,
     backend: str = "tensor",
     size: tuple[int, int] | None = None,
+    between: str = "xy",
 ) -> jax.Array:
     """Resamples each image by a matrix from positions of the result to those of the source.
 
@@ -114,6 +115,7 @@ def transform(
         measured from the centres.
       interpolation, fill, backend: as in `rotate`.
       size: (height, width) of the result; None: the image's.
+      between: axes on which sources may lie between pixels, see `sampling.sample`.
 
     Returns:
       uint8 [B, height, width, C].
@@ -132,7 +134,7 @@ def transform(
     if entries.shape[1] == 3:
         source_x, source_y = source_x / row(2), source_y / row(2)
     source_x, source_y = source_x + (width / 2 - 0.5), source_y + (height / 2 - 0.5)
-    return sample(images, source_x, source_y, interpolation, fill, backend)
+    return sample(images, source_x, source_y, interpolation, fill, backend, between)
 
 
 def perspective(

@@ -3,17 +3,14 @@
 `key` is one key or keys [B]; images are uint8 [B, H, W, C]. Ranges and defaults are torchvision's.
 """
 
-import functools
-import math
-import statistics
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from input_pipeline.augment import color, filters, histogram
 from input_pipeline.augment.combine import fold_in, image_keys, random_apply, switch, uniform
+from input_pipeline.augment.noise import normal_noise
 from input_pipeline.augment.pixels import rounded
 
 Range = float | Sequence[float]
@@ -171,23 +168,8 @@ def gaussian_noise(
     key: jax.Array, images: jax.Array, mean: float = 0.0, sigma: float = 0.1
 ) -> jax.Array:
     """Adds normal noise to each value; `mean` and `sigma` are on the scale 0 to 1."""
-    keys = image_keys(key, images.shape[0])
-    count = math.prod(images.shape[1:])
-    bits = jax.vmap(lambda key: jax.random.bits(key, (-(-count // 2),)))(keys)
-    # Two values of 16 bits in each word, and their quantiles of a table: more of a normal
-    # distribution does not show in 256 levels, and inverting it takes several times as long.
-    halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], 1)[:, :count].astype(jnp.int32)
-    noise = jnp.asarray(_normal_quantiles()).at[halves].get(mode="promise_in_bounds")
-    noise = 255 * (mean + sigma * noise.reshape(images.shape))
-    return rounded(images.astype(jnp.float32) + noise)
-
-
-@functools.cache
-def _normal_quantiles() -> np.ndarray:
-    """The standard normal distribution in 2 ** 16 equally likely values."""
-    quantile = statistics.NormalDist().inv_cdf
-    upper = [quantile((n + 0.5) / 2**16) for n in range(2**15, 2**16)]
-    return np.asarray([-value for value in reversed(upper)] + upper, np.float32)
+    noise = normal_noise(image_keys(key, images.shape[0]), images.shape[1:])
+    return rounded(images.astype(jnp.float32) + 255 * (mean + sigma * noise))
 
 
 def _maybe(
