@@ -225,7 +225,8 @@ def _about(
     x, y = (0.0, 0.0) if center is None else (center[0] - width / 2, center[1] - height / 2)
     a, b, c, d = (linear[..., i, j] for i in range(2) for j in range(2))
     moved_x, moved_y = x + jnp.asarray(translate[0]), y + jnp.asarray(translate[1])
-    return _matrix(a, b, x - a * moved_x - b * moved_y, c, d, y - c * moved_x - d * moved_y)
+    offsets = (x - a * moved_x - b * moved_y, y - c * moved_x - d * moved_y)
+    return _matrix(a, b, jnp.asarray(offsets[0]), c, d, jnp.asarray(offsets[1]))
 
 
 def _expanded(angle: float, height: int, width: int) -> tuple[int, int]:

@@ -106,7 +106,7 @@ def apply_ops(
     of_op: list[int] = []
     kinds: list[int] = []  # which of AFFINE, for the matrix
     for op in ops:
-        name, _, own = op.partition(":") if isinstance(op, str) else (op, "", "")
+        name, _, own = op.partition(":") if isinstance(op, str) else ("", "", "")
         kinds.append(list(AFFINE).index(name) if name in AFFINE else 0)
         if name in AFFINE:
             kind = own or interpolation
@@ -116,10 +116,10 @@ def apply_ops(
                 branches.append(_resampled(*way, fill, backend))
             of_op.append(affine[way])
             continue
-        if isinstance(name, str) and name not in others:
+        if isinstance(op, str) and name not in others:
             raise ValueError(f"There is no operation {op!r}: choose of {', '.join(OPS)}.")
         of_op.append(len(branches))
-        branches.append(_with_argument(others[name] if isinstance(name, str) else name))
+        branches.append(_with_argument(others[name] if isinstance(op, str) else op))
     index = jnp.clip(index, 0, len(ops) - 1)
     return switch(jnp.asarray(of_op)[index], branches, images, argument, jnp.asarray(kinds)[index])
 

@@ -69,8 +69,9 @@ def random_resized_crop(
       ratio: the crop's width / height is log-uniform between these.
       interpolation, antialias: those of `resize`.
     """
-    box = random_box(image_keys(key, images.shape[0]), *images.shape[1:3], scale, ratio)
-    return resized_crop(images, *box, _pair(size), interpolation, antialias)
+    batch, rows, columns, _ = images.shape
+    top, left, height, width = random_box(image_keys(key, batch), rows, columns, scale, ratio)
+    return resized_crop(images, top, left, height, width, _pair(size), interpolation, antialias)
 
 
 def random_box(

@@ -1,5 +1,8 @@
 """Images read at given positions: what all geometric operations end in."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -111,7 +114,7 @@ def _nearest(words: jax.Array, x: jax.Array, y: jax.Array, backend: str):
 def _bilinear(words: jax.Array, x: jax.Array, y: jax.Array, between: str):
     height, width = words.shape[2:]
     rows, columns = _taps(y, height, "y" in between), _taps(x, width, "x" in between)
-    inside = sum(weight for _, weight in rows) * sum(weight for _, weight in columns)
+    inside = _total(rows) * _total(columns)
 
     def read(group: int, channels: int) -> list[jax.Array]:
         values = [jnp.zeros((), jnp.float32)] * channels
@@ -122,6 +125,10 @@ def _bilinear(words: jax.Array, x: jax.Array, y: jax.Array, between: str):
         return values
 
     return read, inside
+
+
+def _total(taps: Taps) -> jax.Array:
+    return functools.reduce(jnp.add, (weight for _, weight in taps))
 
 
 def _taps(position: jax.Array, size: int, between: bool) -> Taps:
@@ -143,9 +150,11 @@ def _taps(position: jax.Array, size: int, between: bool) -> Taps:
 def _pillow(words: jax.Array, x: jax.Array, y: jax.Array, interpolation: str, between: str):
     height, width = words.shape[2:]
     inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+    x, y = (p if a in between else jnp.round(p) for p, a in ((x, "x"), (y, "y")))
     left, top = jnp.floor(x), jnp.floor(y)
     dx, dy = x - left, y - top
-    curve, offsets = (_line, (0, 1)) if interpolation == "bilinear" else (_cubic, (-1, 0, 1, 2))
+    curve: Callable[..., jax.Array] = _line if interpolation == "bilinear" else _cubic
+    offsets = (0, 1) if interpolation == "bilinear" else (-1, 0, 1, 2)
 
     def along(values: list[jax.Array], fraction: jax.Array) -> jax.Array:
         return curve(*values, fraction) if len(values) > 1 else values[0]
