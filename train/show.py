@@ -2,7 +2,8 @@
 
 Draws a contact sheet of what a recipe does to images of its training split: in each row an image as
 evaluation sees it, and the model's input in several draws of the training augmentation, by the
-functions that training calls. Normalization is undone for the picture.
+functions that training calls; mixup and cutmix mix the images of a column. Normalization is undone
+for the picture.
 """
 
 import sys
@@ -14,6 +15,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from input_pipeline import loader, show
+from input_pipeline.example import known_label
+from train.augmentation import Mix, make_mixing
 from train.data import Data
 from zoo import representation
 
@@ -59,8 +62,11 @@ def pictures(config: ConfigDict, data: Data, images: int, draws: int) -> list[li
     # Images from the whole split, as files are often sorted by class.
     examples = [data.train[int(n)] for n in np.linspace(0, len(data.train) - 1, count)]
     key = jax.random.key(config.seed)
-    columns = [np.stack([data.eval_transform(example, None) for example in examples])]
-    augment = jax.jit(data.augment)
+    originals = np.stack([data.eval_transform(example, None) for example in examples])
+    if data.eval_shape[:-3]:  # several views, of which the middle one will do
+        originals = originals[:, data.eval_shape[0] // 2]
+    columns, labels = [originals], np.stack([known_label(example) for example in examples])
+    augment, mix = jax.jit(data.augment), _mixing(config, data, count)
     for draw in range(draws):
         batch = np.stack(
             [
@@ -68,16 +74,27 @@ def pictures(config: ConfigDict, data: Data, images: int, draws: int) -> list[li
                 for n, example in enumerate(examples)
             ]
         )
-        inputs = np.asarray(augment(jax.random.fold_in(key, draw), batch), np.float32)
-        columns.append(as_pixels(data, inputs))
+        own_key = jax.random.fold_in(key, draw)
+        inputs = augment(own_key, batch)
+        if mix:
+            inputs, _ = mix(jax.random.fold_in(own_key, 5), inputs, labels, 0)
+        shown = as_pixels(data, np.asarray(inputs, np.float32))
+        columns += [shown] if shown.ndim == 4 else list(shown.swapaxes(0, 1))
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+def _mixing(config: ConfigDict, data: Data, count: int) -> Mix | None:
+    """Mixup and cutmix of the recipe, among `count` images."""
+    config = config.copy_and_resolve_references()
+    config.batch_size, config.mix.group = count, 0
+    return make_mixing(config, data.num_classes, data.examples_per_epoch)
+
+
 def as_pixels(data: Data, inputs: np.ndarray) -> np.ndarray:
-    """Undoes the normalization of the model's input [B, H, W, C].
+    """Undoes the normalization of the model's input [..., H, W, C].
 
     Returns:
-      uint8 [B, H, W, 1 or 3]: of a representation with other channels the first three, or one.
+      uint8 [..., H, W, 1 or 3]: of a representation with other channels the first three, or one.
     """
     start = data.preprocessing
     names = start.representation

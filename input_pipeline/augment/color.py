@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from input_pipeline.augment.hsv import shift_hue, shift_hue_uint8
-from input_pipeline.augment.pixels import blend, check_backend, look_up, per_image, truncated
+from input_pipeline.augment.pixels import (
+    blend,
+    check_backend,
+    from_channels,
+    look_up,
+    per_image,
+    truncated,
+)
 
 
 def gray_values(images: jax.Array, backend: str = "tensor") -> jax.Array:
@@ -56,8 +63,10 @@ def adjust_contrast(
 
     Pillow's mean is rounded to a whole number.
     """
-    gray = gray_values(images, backend)
-    mean = jnp.mean(gray, (1, 2, 3), keepdims=True)
+    # A sum of integers, as XLA may add them in any order, several at once. It fits into 32 bits up
+    # to eight million pixels.
+    gray = gray_values(images, backend).astype(jnp.int32)
+    mean = gray.sum((1, 2, 3), keepdims=True) / (images.shape[1] * images.shape[2])
     return blend(images, jnp.floor(mean + 0.5) if backend == "pillow" else mean, contrast_factor)
 
 
@@ -67,7 +76,11 @@ def adjust_saturation(
     """Blends with grey: 0 is grey, 1 the image; above 1 it extrapolates."""
     if images.shape[-1] == 1:
         return images
-    return blend(images, gray_values(images, backend), saturation_factor)
+    gray, factor = gray_values(images, backend)[..., 0], per_image(saturation_factor, 3)
+    channels = [images[..., n].astype(jnp.float32) for n in range(3)]
+    return from_channels(
+        [jnp.clip(channel * factor + (1 - factor) * gray, 0, 255) for channel in channels]
+    )
 
 
 def adjust_hue(images: jax.Array, hue_factor: ArrayLike, backend: str = "tensor") -> jax.Array:

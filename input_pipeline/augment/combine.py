@@ -4,6 +4,7 @@ A transform is a function (key, images) -> images, whose draws for an image come
 own key alone: `key` is one key, of which each image gets a part, or keys [B].
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from input_pipeline.augment.pixels import stored
+
+SMALL = 4096  # draws of an image that are stored
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -34,7 +38,8 @@ def uniform(
     keys: jax.Array, low: ArrayLike = 0.0, high: ArrayLike = 1.0, shape: tuple[int, ...] = ()
 ) -> jax.Array:
     """A uniform draw [B, *shape] from [low, high) for each of the keys [B]."""
-    return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=low, maxval=high))(keys)
+    draws = jax.vmap(lambda key: jax.random.uniform(key, shape, minval=low, maxval=high))(keys)
+    return stored(draws) if math.prod(shape) <= SMALL else draws
 
 
 def integers(
@@ -43,7 +48,8 @@ def integers(
     """A whole number [B, *shape] from [low, high) for each of the keys [B]; the ends may be [B]."""
     batch = keys.shape[0]
     ends = [jnp.broadcast_to(jnp.asarray(end, jnp.int32), (batch,)) for end in (low, high)]
-    return jax.vmap(lambda key, low, high: jax.random.randint(key, shape, low, high))(keys, *ends)
+    draw = jax.vmap(lambda key, low, high: jax.random.randint(key, shape, low, high))
+    return stored(draw(keys, *ends))
 
 
 def switch(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from input_pipeline.augment.combine import fold_in, image_keys, switch, uniform
 from input_pipeline.augment.crop import erase as erase_boxes
 from input_pipeline.augment.draws import whole_number
+from input_pipeline.augment.noise import normal_noise
 
 MODES = ("pixel", "color", "constant")
 ATTEMPTS = 10  # to find a box that fits
@@ -123,4 +124,4 @@ def _noise(keys: jax.Array, images: jax.Array, mode: str) -> jax.Array:
     if mode == "constant":
         return jnp.zeros((1, 1, 1, channels), images.dtype)
     shape = (height, width, channels) if mode == "pixel" else (1, 1, channels)
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys).astype(images.dtype)
+    return normal_noise(keys, shape).astype(images.dtype)

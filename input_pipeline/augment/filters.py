@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from input_pipeline.augment.pixels import blend, per_image, rounded
+from input_pipeline.augment.pixels import blend, one_by_one, per_image, rounded
 
 
 def adjust_sharpness(images: jax.Array, sharpness_factor: ArrayLike) -> jax.Array:
@@ -100,13 +100,25 @@ def gaussian_window(length: int, sigma: ArrayLike) -> jax.Array:
 
 
 def windowed(values: jax.Array, weights: jax.Array, axis: int, mode: str) -> jax.Array:
-    """Weighted sums over a window along an axis; weights [B or 1, length], one row an image."""
+    """Weighted sums over a window along axis 1 or 2 of [B, H, W, C].
+
+    Args:
+      values: [B, H, W, C].
+      weights: [B or 1, length], of each image.
+      axis: 1 or 2.
+      mode: of `jax.numpy.pad`: what stands outside.
+    """
     length, size = weights.shape[1], values.shape[axis]
     padding = [(0, 0)] * 4
     padding[axis] = ((length - 1) // 2, (length - 1) // 2)
-    padded = jnp.pad(values, padding, mode=mode)  # pyright: ignore[reportArgumentType]
-    total = jnp.zeros_like(values)
-    for offset in range(length):
-        window = lax.slice_in_dim(padded, offset, offset + size, axis=axis)
-        total += weights[:, offset].reshape(-1, 1, 1, 1) * window
-    return total
+
+    def sums(values: jax.Array, weights: jax.Array) -> jax.Array:
+        padded = jnp.pad(values, padding, mode=mode)  # pyright: ignore[reportArgumentType]
+        total = jnp.zeros_like(values)
+        for offset in range(length):
+            window = lax.slice_in_dim(padded, offset, offset + size, axis=axis)
+            total += weights[:, offset].reshape(-1, 1, 1, 1) * window
+        return total
+
+    # One by one, as else a window along rows would compute its window along columns many times.
+    return one_by_one(sums, values, jnp.broadcast_to(weights, (values.shape[0], length)))

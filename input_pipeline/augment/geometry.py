@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from input_pipeline.augment.pixels import Fill
+from input_pipeline.augment.pixels import Fill, stored
 from input_pipeline.augment.sampling import sample
 
 Pair = tuple[ArrayLike, ArrayLike] | Sequence[float]
@@ -105,6 +105,7 @@ def transform(
     fill: Fill = None,
     backend: str = "tensor",
     size: tuple[int, int] | None = None,
+    between: str = "xy",
 ) -> jax.Array:
     """Resamples each image by a matrix from positions of the result to those of the source.
 
@@ -114,13 +115,14 @@ def transform(
         measured from the centres.
       interpolation, fill, backend: as in `rotate`.
       size: (height, width) of the result; None: the image's.
+      between: axes on which sources may lie between pixels, see `sampling.sample`.
 
     Returns:
       uint8 [B, height, width, C].
     """
     height, width = images.shape[1:3]
     rows, columns = size or (height, width)
-    entries = jnp.atleast_3d(matrix) if matrix.ndim == 3 else matrix[None]
+    entries = stored(matrix if matrix.ndim == 3 else matrix[None])
     x = (jnp.arange(columns, dtype=jnp.float32) + 0.5 - columns / 2).reshape(1, 1, -1)
     y = (jnp.arange(rows, dtype=jnp.float32) + 0.5 - rows / 2).reshape(1, -1, 1)
 
@@ -132,7 +134,7 @@ def transform(
     if entries.shape[1] == 3:
         source_x, source_y = source_x / row(2), source_y / row(2)
     source_x, source_y = source_x + (width / 2 - 0.5), source_y + (height / 2 - 0.5)
-    return sample(images, source_x, source_y, interpolation, fill, backend)
+    return sample(images, source_x, source_y, interpolation, fill, backend, between)
 
 
 def perspective(
@@ -223,7 +225,8 @@ def _about(
     x, y = (0.0, 0.0) if center is None else (center[0] - width / 2, center[1] - height / 2)
     a, b, c, d = (linear[..., i, j] for i in range(2) for j in range(2))
     moved_x, moved_y = x + jnp.asarray(translate[0]), y + jnp.asarray(translate[1])
-    return _matrix(a, b, x - a * moved_x - b * moved_y, c, d, y - c * moved_x - d * moved_y)
+    offsets = (x - a * moved_x - b * moved_y, y - c * moved_x - d * moved_y)
+    return _matrix(a, b, jnp.asarray(offsets[0]), c, d, jnp.asarray(offsets[1]))
 
 
 def _expanded(angle: float, height: int, width: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from input_pipeline.augment.pixels import look_up, truncated
+from input_pipeline.augment.pixels import look_up, one_by_one, truncated
 
 
 def autocontrast(images: jax.Array) -> jax.Array:
@@ -40,11 +40,11 @@ def equalize(images: jax.Array) -> jax.Array:
 
 def histogram(images: jax.Array) -> jax.Array:
     """How often each value stands in each channel: uint8 [B, H, W, C] -> int32 [B, 256, C]."""
-    batch, _, _, channels = images.shape
-    index = images.astype(jnp.int32) * channels + jnp.arange(channels).reshape(1, 1, 1, -1)
+    batch, height, width, channels = images.shape
+    planes = jnp.moveaxis(images, -1, 1).reshape(batch * channels, height * width)
 
-    def count(index: jax.Array) -> jax.Array:
-        zeros = jnp.zeros(256 * channels, jnp.int32)
-        return zeros.at[index].add(1, mode="promise_in_bounds")
+    def count(planes: jax.Array) -> jax.Array:
+        zeros = jnp.zeros(256, jnp.int32)
+        return jax.vmap(lambda p: zeros.at[p].add(1, mode="promise_in_bounds"))(planes)
 
-    return jax.vmap(count)(index.reshape(batch, -1)).reshape(batch, 256, channels)
+    return one_by_one(count, planes).reshape(batch, channels, 256).swapaxes(1, 2)

@@ -1,4 +1,4 @@
-"""Hue, saturation and value: in float32 as torchvision has them on tensors, in uint8 as Pillow."""
+"""Turning the hue: in float32 as torchvision does it on tensors, in uint8 as Pillow."""
 
 import functools
 
@@ -7,45 +7,32 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from input_pipeline.augment.pixels import per_image
-
-Channels = tuple[jax.Array, jax.Array, jax.Array]
-
-
-def rgb_to_hsv(images: jax.Array) -> Channels:
-    """Hue in [0, 1), saturation in [0, 1] and value of images [B, H, W, 3], each [B, H, W]."""
-    red, green, blue = (images[..., n] for n in range(3))
-    value = jnp.maximum(jnp.maximum(red, green), blue)
-    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
-    saturation = chroma / jnp.where(chroma == 0, 1, value)
-    distances = [(value - c) / jnp.where(chroma == 0, 1, chroma) for c in (red, green, blue)]
-    sixths = jnp.where(
-        value == red,
-        distances[2] - distances[1],
-        jnp.where(value == green, 2 + distances[0] - distances[2], 4 + distances[1] - distances[0]),
-    )
-    hue = sixths / 6
-    return jnp.where(hue < 0, hue + 1, hue), saturation, value
-
-
-def hsv_to_rgb(hue: jax.Array, saturation: jax.Array, value: jax.Array) -> jax.Array:
-    """The inverse: hue in any turn, saturation in [0, 1], value; each [B, H, W] -> [B, H, W, 3]."""
-
-    def channel(offset: int) -> jax.Array:
-        k = jnp.mod(6 * hue + offset, 6)
-        return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-
-    return jnp.stack([channel(offset) for offset in (5, 3, 1)], -1)
+from input_pipeline.augment.pixels import from_channels, per_image
 
 
 def shift_hue(images: jax.Array, turns: ArrayLike) -> jax.Array:
-    """uint8 [B, H, W, 3] through float32 HSV and back, times 255.999, truncated."""
-    hue, saturation, value = rgb_to_hsv(images.astype(jnp.float32) / 255)
-    shifted = hsv_to_rgb(hue + per_image(turns, 3), saturation, value)
-    return (255.999 * jnp.clip(shifted, 0, 1)).astype(jnp.uint8)
+    """uint8 [B, H, W, 3] through HSV in float32 and back, times 255.999 / 255, truncated."""
+    red, green, blue = (images[..., n].astype(jnp.float32) for n in range(3))
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+    share = 1 / jnp.where(chroma == 0, 1, chroma)
+    sixths = jnp.where(
+        value == red,
+        (green - blue) * share,
+        jnp.where(value == green, 2 + (blue - red) * share, 4 + (red - green) * share),
+    )
+    sixths += 6 * per_image(turns, 3)
+
+    def channel(offset: int) -> jax.Array:
+        place = sixths + offset
+        place -= 6 * jnp.floor(place * (1 / 6))  # mod takes ten times as long
+        distance = jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+        return jnp.clip((value - chroma * distance) * (255.999 / 255), 0, 255)
+
+    return from_channels([channel(offset) for offset in (5, 3, 1)])
 
 
-def rgb_to_hsv_uint8(images: jax.Array) -> Channels:
+def rgb_to_hsv_uint8(images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Pillow's conversion of uint8 [B, H, W, 3]: hue, saturation and value in uint8 [B, H, W]."""
     red, green, blue = (images[..., n].astype(jnp.int32) for n in range(3))
     value = jnp.maximum(jnp.maximum(red, green), blue)
@@ -94,23 +81,25 @@ def _hue_table() -> np.ndarray:
 def shift_hue_uint8(images: jax.Array, turns: ArrayLike) -> jax.Array:
     """As Pillow does it: in uint8, where hue is added modulo 256."""
     hue, saturation, value = (c.astype(jnp.float32) for c in rgb_to_hsv_uint8(images))
-    hue = jnp.mod(hue + jnp.trunc(per_image(turns, 3) * 255), 256) * 6 / 255
+    hue += jnp.trunc(per_image(turns, 3) * 255)
+    hue = (hue - 256 * jnp.floor(hue / 256)) * 6 / 255
     saturation = saturation / 255
     sector = jnp.floor(hue)
     part = hue - sector
     low, falling, rising = (
         jnp.floor(value * (1 - saturation * factor) + 0.5) for factor in (1, part, 1 - part)
     )
-    sector = jnp.mod(sector, 6).astype(jnp.int32)[..., None]
-    choices = [
-        (value, rising, low),
-        (falling, value, low),
-        (low, value, rising),
-        (low, falling, value),
-        (rising, low, value),
-        (value, low, falling),
+    channels = [
+        (value, falling, low, low, rising, value),
+        (rising, value, value, falling, low, low),
+        (low, low, rising, value, value, falling),
     ]
-    colors = jnp.stack(choices[0], -1)
-    for number, choice in enumerate(choices[1:], 1):
-        colors = jnp.where(sector == number, jnp.stack(choice, -1), colors)
-    return colors.astype(jnp.uint8)
+    sector = jnp.where(sector == 6, 0, sector)
+    return from_channels(
+        [
+            functools.reduce(
+                lambda rest, n: jnp.where(sector == n, of_sector[n], rest), range(5), of_sector[5]
+            )
+            for of_sector in channels
+        ]
+    )

@@ -18,8 +18,8 @@ Operation = Callable[[jax.Array, jax.Array], jax.Array]
 
 BLUR_WINDOW = 23  # pixels, of the tensor backend's blur: SimCLR's at 224 pixels
 
-# The affine operations, with what their argument is; see `apply_ops`.
-AFFINE = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+# The affine operations, and on which axes their sources lie between pixels.
+AFFINE = {"shear_x": "x", "shear_y": "y", "translate_x": "x", "translate_y": "y", "rotate": "xy"}
 
 
 def _operations(backend: str) -> dict[str, Operation]:
@@ -102,23 +102,24 @@ def apply_ops(
     """
     others = _operations(backend)
     branches: list[Callable[..., jax.Array]] = []
-    affine: dict[str, int] = {}  # branch of each interpolation: one pass for all operations
+    affine: dict[tuple[str, str], int] = {}  # branches of resampling, which operations share
     of_op: list[int] = []
     kinds: list[int] = []  # which of AFFINE, for the matrix
     for op in ops:
-        name, _, own = op.partition(":") if isinstance(op, str) else (op, "", "")
-        kinds.append(AFFINE.index(name) if name in AFFINE else 0)
+        name, _, own = op.partition(":") if isinstance(op, str) else ("", "", "")
+        kinds.append(list(AFFINE).index(name) if name in AFFINE else 0)
         if name in AFFINE:
             kind = own or interpolation
-            if kind not in affine:
-                affine[kind] = len(branches)
-                branches.append(_resampled(kind, fill, backend))
-            of_op.append(affine[kind])
+            way = kind, "xy" if kind == "nearest" else AFFINE[name]
+            if way not in affine:
+                affine[way] = len(branches)
+                branches.append(_resampled(*way, fill, backend))
+            of_op.append(affine[way])
             continue
-        if isinstance(name, str) and name not in others:
+        if isinstance(op, str) and name not in others:
             raise ValueError(f"There is no operation {op!r}: choose of {', '.join(OPS)}.")
         of_op.append(len(branches))
-        branches.append(_with_argument(others[name] if isinstance(name, str) else name))
+        branches.append(_with_argument(others[name] if isinstance(op, str) else op))
     index = jnp.clip(index, 0, len(ops) - 1)
     return switch(jnp.asarray(of_op)[index], branches, images, argument, jnp.asarray(kinds)[index])
 
@@ -144,10 +145,12 @@ def matrices(kind: jax.Array, argument: jax.Array, height: int, width: int) -> j
     return jnp.choose(kind.reshape(-1, 1, 1), choices, mode="clip")
 
 
-def _resampled(interpolation: str, fill: Fill, backend: str) -> Callable[..., jax.Array]:
+def _resampled(
+    interpolation: str, between: str, fill: Fill, backend: str
+) -> Callable[..., jax.Array]:
     def branch(images: jax.Array, argument: jax.Array, kind: jax.Array) -> jax.Array:
         matrix = matrices(kind, argument, *images.shape[1:3])
-        return transform(images, matrix, interpolation, fill, backend)
+        return transform(images, matrix, interpolation, fill, backend, between=between)
 
     return branch
 

@@ -1,6 +1,7 @@
 """What the operations share: parameters for each image, rounding to uint8, four channels a word."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,41 @@ def blend(images: jax.Array, other: ArrayLike, factor: ArrayLike) -> jax.Array:
     return truncated(images.astype(jnp.float32) * factor + (1 - factor) * other)
 
 
+def stored(values: jax.Array) -> jax.Array:
+    """Identity that makes XLA store a small array instead of computing it again for each pixel.
+
+    It is a matrix product with the identity, which is exact, and which fuses with nothing; barriers
+    against optimization are dropped on CPU before it fuses. Without it random numbers are drawn
+    again wherever they are used, and programs take minutes to compile.
+
+    Args:
+      values: float32, or whole numbers below 2 ** 24; all of them finite.
+    """
+    flat = values.astype(jnp.float32).reshape(-1)
+    count, width = flat.size, 16
+    lines = jnp.pad(flat, (0, -count % width)).reshape(-1, width)
+    exact = jnp.dot(lines, jnp.eye(width, dtype=jnp.float32), precision="highest")
+    return exact.reshape(-1)[:count].reshape(values.shape).astype(values.dtype)
+
+
+def one_by_one(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """function(*arrays) for arrays [B, ...]; on CPU entry by entry.
+
+    There XLA would compute the arrays again for each element that a fusion reads, and from
+    transposed ones read columns. A loop is given them as they are in memory; and what belongs to
+    one image stays in the cache.
+
+    Args:
+      function: of arrays [b, ...] for any b, to an array [b, ...].
+      arrays: [B, ...].
+    """
+
+    def loop(*arrays: jax.Array) -> jax.Array:
+        return lax.map(lambda entry: function(*(a[None] for a in entry))[0], arrays)
+
+    return lax.platform_dependent(*arrays, cpu=loop, default=function)
+
+
 def look_up(tables: jax.Array, images: jax.Array) -> jax.Array:
     """Replaces each value by the entry of its table.
 
@@ -82,7 +118,10 @@ def look_up(tables: jax.Array, images: jax.Array) -> jax.Array:
     columns = 1 if tables.ndim == 2 else channels
     index = images.astype(jnp.int32) * columns + jnp.arange(columns).reshape(1, 1, 1, -1)
     found = jnp.take_along_axis(
-        tables.reshape(batch, -1), index.reshape(batch, -1), axis=1, mode="promise_in_bounds"
+        stored(tables).reshape(batch, -1),
+        index.reshape(batch, -1),
+        axis=1,
+        mode="promise_in_bounds",
     )
     return found.reshape(batch, height, width, channels)
 
@@ -103,6 +142,20 @@ def from_words(words: jax.Array, channels: int) -> jax.Array:
     """uint32 [B, ceil(C / 4), H, W] -> uint8 [B, H, W, C]."""
     images = lax.bitcast_convert_type(jnp.moveaxis(words, 1, -1), jnp.uint8)
     return images.reshape(*images.shape[:-2], -1)[..., :channels]
+
+
+def from_channels(channels: Sequence[jax.Array]) -> jax.Array:
+    """Up to four channels [B, H, W] of values in [0, 256), truncated -> uint8 [B, H, W, C].
+
+    What they have in common is then computed once for a pixel, and not for each channel.
+    """
+    return from_words(pack(channels)[:, None], len(channels))
+
+
+def pack(channels: Sequence[jax.Array]) -> jax.Array:
+    """Up to four channels of values in [0, 256), truncated, in the bytes of uint32."""
+    bytes_ = [channel.astype(jnp.int32).astype(jnp.uint32) for channel in channels]
+    return functools.reduce(jnp.bitwise_or, (byte << (8 * n) for n, byte in enumerate(bytes_)))
 
 
 def channel_of(words: jax.Array, channel: int) -> jax.Array:

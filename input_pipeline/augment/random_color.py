@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from input_pipeline.augment import color, filters, histogram
 from input_pipeline.augment.combine import fold_in, image_keys, random_apply, switch, uniform
+from input_pipeline.augment.noise import normal_noise
 from input_pipeline.augment.pixels import rounded
 
 Range = float | Sequence[float]
@@ -49,6 +50,8 @@ def color_jitter(
     factors = jax.vmap(lambda key: jax.random.uniform(key, (count,)))(fold_in(keys, 1))
     factors = low[None] + factors * (high - low)[None]
     in_order = jnp.take_along_axis(factors, order, axis=1)
+    if count == 1:
+        return adjust[next(iter(ranges))](images, factors[:, 0])
     return switch(order, [adjust[name] for name in ranges], images, in_order)
 
 
@@ -165,8 +168,7 @@ def gaussian_noise(
     key: jax.Array, images: jax.Array, mean: float = 0.0, sigma: float = 0.1
 ) -> jax.Array:
     """Adds normal noise to each value; `mean` and `sigma` are on the scale 0 to 1."""
-    keys, shape = image_keys(key, images.shape[0]), images.shape[1:]
-    noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    noise = normal_noise(image_keys(key, images.shape[0]), images.shape[1:])
     return rounded(images.astype(jnp.float32) + 255 * (mean + sigma * noise))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from input_pipeline.augment.combine import fold_in, image_keys, integers, is_one_key, uniform
 from input_pipeline.augment.crop import pad, slices
-from input_pipeline.augment.pixels import Fill, fill_values
+from input_pipeline.augment.pixels import Fill, fill_values, stored
 from input_pipeline.augment.resample import Axis, resample
 from input_pipeline.augment.resize import resized_crop
 
@@ -69,8 +69,9 @@ def random_resized_crop(
       ratio: the crop's width / height is log-uniform between these.
       interpolation, antialias: those of `resize`.
     """
-    box = random_box(image_keys(key, images.shape[0]), *images.shape[1:3], scale, ratio)
-    return resized_crop(images, *box, _pair(size), interpolation, antialias)
+    batch, rows, columns, _ = images.shape
+    top, left, height, width = random_box(image_keys(key, batch), rows, columns, scale, ratio)
+    return resized_crop(images, top, left, height, width, _pair(size), interpolation, antialias)
 
 
 def random_box(
@@ -100,7 +101,8 @@ def random_box(
     top = integers(fold_in(keys, 2), 0, height - h + 1)
     left = integers(fold_in(keys, 3), 0, width - w + 1)
     top, left = jnp.where(found, top, (height - h) // 2), jnp.where(found, left, (width - w) // 2)
-    return top, left, h, w
+    box = stored(jnp.stack([top, left, h, w]))
+    return box[0], box[1], box[2], box[3]
 
 
 def random_zoom_out(

@@ -17,6 +17,7 @@ from input_pipeline.augment.combine import (
     uniform,
 )
 from input_pipeline.augment.filters import gaussian_window, windowed
+from input_pipeline.augment.noise import uniform_noise
 from input_pipeline.augment.pixels import Fill
 
 
@@ -160,7 +161,7 @@ def elastic_transform(
     strengths = [alpha] * 2 if isinstance(alpha, int | float) else list(alpha)
     deviations = [sigma] * 2 if isinstance(sigma, int | float) else list(sigma)
     keys = image_keys(key, batch)
-    noise = uniform(keys, -1.0, 1.0, (2, height, width))
+    noise = uniform_noise(keys, (2, height, width))
     fields = []
     for axis, size in enumerate((width, height)):
         field, deviation = noise[:, axis, :, :, None], deviations[axis]

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from input_pipeline.augment.pixels import one_by_one, truncated
+
 
 class Axis(NamedTuple):
     """Which part of an axis of the source becomes the axis of the result.
@@ -51,33 +53,41 @@ def resample(
     Returns:
       uint8 [B, height, width, C].
     """
-    # Pixels of a line stand side by side in memory, so that a tap adds whole lines.
-    images = jnp.swapaxes(images, 1, 2)
-    images = _along_rows(images, size[1], columns, interpolation, antialias)
-    images = jnp.swapaxes(images, 1, 2)
-    return _along_rows(images, size[0], rows, interpolation, antialias)
+    batch, height, width, channels = images.shape
+    # Planes of one channel, with the axis that is resampled first: so a tap adds whole lines.
+    planes = jnp.transpose(images, (0, 3, 2, 1)).reshape(batch * channels, width, height)
+    planes = _along_lines(planes, channels, size[1], columns, interpolation, antialias)
+    planes = jnp.swapaxes(planes, 1, 2)
+    planes = _along_lines(planes, channels, size[0], rows, interpolation, antialias)
+    return jnp.transpose(planes.reshape(batch, channels, *size), (0, 2, 3, 1))
 
 
-def _along_rows(images: jax.Array, size: int, axis: Axis, interpolation: str, antialias: bool):
-    """[B, N, M, C] -> [B, size, M, C]."""
-    batch, length, other, channels = images.shape
+def _along_lines(
+    planes: jax.Array, channels: int, size: int, axis: Axis, interpolation: str, antialias: bool
+) -> jax.Array:
+    """[B * C, N, M] -> [B * C, size, M]."""
+    count, length, _ = planes.shape
     fixed = all(isinstance(value, int | float | np.number) for value in axis[:4])
     if fixed and size == length and axis[:4] == (0, 1, 0, length):
-        return images
+        return planes
     # Those of fixed axes are computed here and now, as XLA would rearrange (n + 0.5) * constant.
-    index, weights = _taps(np if fixed else jnp, size, length, axis, interpolation, antialias)
-    lines = images.reshape(batch, length, other * channels)
-    total: Any = 0.0
-    for tap in range(index.shape[-1]):
-        if index.shape[0] == 1:
-            found = lines.at[:, index[0, :, tap]].get(mode="promise_in_bounds")
-        else:
-            found = jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(
-                lines, index[:, :, tap]
+    taps = _taps(np if fixed else jnp, size, length, axis, interpolation, antialias)
+    shape = (count // channels, channels, *taps[0].shape[1:])
+    index, weights = (
+        jnp.broadcast_to(jnp.asarray(of_taps)[:, None], shape).reshape(count, *shape[2:])
+        for of_taps in taps
+    )
+
+    def weighted(planes: jax.Array, index: jax.Array, weights: jax.Array) -> jax.Array:
+        total: jax.Array | float = 0.5  # halves are rounded up, as in torch
+        for tap in range(index.shape[-1]):
+            lines = jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(
+                planes, index[..., tap]
             )
-        total += weights[:, :, tap, None] * found.astype(jnp.float32)
-    total = jnp.clip(jnp.floor(total + 0.5), 0, 255).astype(jnp.uint8)
-    return total.reshape(batch, size, other, channels)
+            total += weights[..., tap, None] * lines.astype(jnp.float32)
+        return truncated(jnp.asarray(total))
+
+    return one_by_one(weighted, planes, index, weights)
 
 
 def _taps(xp: Any, size: int, length: int, axis: Axis, interpolation: str, antialias: bool):
@@ -94,7 +104,7 @@ def _taps(xp: Any, size: int, length: int, axis: Axis, interpolation: str, antia
     if antialias:
         widening = xp.maximum(scale, 1)
         largest = max(1.0, axis.largest_scale or _largest(axis.scale, length / size))
-        taps = math.ceil(2 * radius * largest) + 1
+        taps = math.ceil(2 * radius * largest)
         start = xp.floor(center - radius * widening + 0.5)
     else:
         widening, taps = xp.ones_like(scale), 2 * radius
@@ -113,7 +123,7 @@ def _taps(xp: Any, size: int, length: int, axis: Axis, interpolation: str, antia
         position = xp.clip(position, low, high - 1)
     outside = (center < low) | (center >= high)  # of a canvas that is larger than the image
     weights = xp.where(outside | (position < 0) | (position >= length), 0, weights)
-    # In fixed point as torch's: then sums are exact in float32, and halves are rounded up.
+    # In fixed point as torch's, so that sums are exact in float32 in whatever order.
     weights = (xp.round(weights * 2**15) / 2**15).astype(xp.float32)
     return xp.clip(position, 0, length - 1).astype(xp.int32), weights
 

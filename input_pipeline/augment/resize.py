@@ -86,7 +86,10 @@ def resized_crop(
     sides = list(zip((top, left), (height, width), sizes, images.shape[1:3], strict=True))
     if interpolation.startswith("nearest"):
         kind = "pillow" if backend == "pillow" else interpolation
-        return pick(images, *(_nearest(start, *side, kind) for start, *side in sides))
+        rows, columns = (
+            _nearest(start, length, new, largest, kind) for start, length, new, largest in sides
+        )
+        return pick(images, rows, columns)
     rows, columns = (
         Axis(start, _ratio(length, new), start, _sum(start, length))
         for start, length, new, _ in sides

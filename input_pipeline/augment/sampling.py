@@ -1,5 +1,8 @@
 """Images read at given positions: what all geometric operations end in."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +13,7 @@ from input_pipeline.augment.pixels import (
     check_choice,
     fill_values,
     from_words,
+    pack,
     to_words,
 )
 
@@ -24,6 +28,7 @@ def sample(
     interpolation: str,
     fill: Fill = None,
     backend: str = "tensor",
+    between: str = "xy",
 ) -> jax.Array:
     """Reads each image at the given positions.
 
@@ -38,6 +43,7 @@ def sample(
       interpolation: "nearest", "bilinear" or, with Pillow's backend only, "bicubic".
       fill: None, a number or one for each channel.
       backend: "tensor" or "pillow".
+      between: axes on which positions may lie between pixels: "x" or "y" is half of the work.
 
     Returns:
       uint8 [B, h, w, C].
@@ -54,9 +60,9 @@ def sample(
     if interpolation == "nearest":
         read, inside = _nearest(words, x, y, backend)
     elif backend == "tensor":
-        read, inside = _bilinear(words, x, y)
+        read, inside = _bilinear(words, x, y, between)
     else:
-        read, inside = _pillow(words, x, y, interpolation)
+        read, inside = _pillow(words, x, y, interpolation, between)
     fills = None if fill is None and backend == "tensor" else fill_values(fill, channels)
     groups = []
     for group in range(words.shape[1]):
@@ -71,8 +77,7 @@ def sample(
             ]
         if backend == "tensor":
             values = [jnp.round(value) for value in values]
-        bytes_ = [value.astype(jnp.int32).astype(jnp.uint32) for value in values]
-        groups.append(sum(byte << (8 * n) for n, byte in enumerate(bytes_)))
+        groups.append(pack(values))
     return from_words(jnp.stack(groups, 1), channels)
 
 
@@ -106,10 +111,10 @@ def _nearest(words: jax.Array, x: jax.Array, y: jax.Array, backend: str):
     return read, inside
 
 
-def _bilinear(words: jax.Array, x: jax.Array, y: jax.Array):
+def _bilinear(words: jax.Array, x: jax.Array, y: jax.Array, between: str):
     height, width = words.shape[2:]
-    rows, columns = _two_taps(y, height), _two_taps(x, width)
-    inside = (rows[0][1] + rows[1][1]) * (columns[0][1] + columns[1][1])
+    rows, columns = _taps(y, height, "y" in between), _taps(x, width, "x" in between)
+    inside = _total(rows) * _total(columns)
 
     def read(group: int, channels: int) -> list[jax.Array]:
         values = [jnp.zeros((), jnp.float32)] * channels
@@ -122,8 +127,18 @@ def _bilinear(words: jax.Array, x: jax.Array, y: jax.Array):
     return read, inside
 
 
-def _two_taps(position: jax.Array, size: int) -> Taps:
-    """Both neighbours of a position on an axis, and their weights: 0 outside of the image."""
+def _total(taps: Taps) -> jax.Array:
+    return functools.reduce(jnp.add, (weight for _, weight in taps))
+
+
+def _taps(position: jax.Array, size: int, between: bool) -> Taps:
+    """Both neighbours of a position on an axis, and their weights: 0 outside of the image.
+
+    Where it is not between pixels, only the one where it is.
+    """
+    if not between:
+        position = jnp.round(position)
+        return [(_whole(position, size), _is_inside(position, size).astype(jnp.float32))]
     low = jnp.floor(position)
     fraction = position - low
     return [
@@ -132,20 +147,28 @@ def _two_taps(position: jax.Array, size: int) -> Taps:
     ]
 
 
-def _pillow(words: jax.Array, x: jax.Array, y: jax.Array, interpolation: str):
+def _pillow(words: jax.Array, x: jax.Array, y: jax.Array, interpolation: str, between: str):
     height, width = words.shape[2:]
     inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+    x, y = (p if a in between else jnp.round(p) for p, a in ((x, "x"), (y, "y")))
     left, top = jnp.floor(x), jnp.floor(y)
     dx, dy = x - left, y - top
-    curve, offsets = (_line, (0, 1)) if interpolation == "bilinear" else (_cubic, (-1, 0, 1, 2))
+    curve: Callable[..., jax.Array] = _line if interpolation == "bilinear" else _cubic
+    offsets = (0, 1) if interpolation == "bilinear" else (-1, 0, 1, 2)
+
+    def along(values: list[jax.Array], fraction: jax.Array) -> jax.Array:
+        return curve(*values, fraction) if len(values) > 1 else values[0]
 
     def read(group: int, channels: int) -> list[jax.Array]:
         lines: list[list[jax.Array]] = []  # for each row the channels, interpolated along it
-        for row in offsets:
+        for row in offsets if "y" in between else (0,):
             index = _whole(top + row, height)
-            found = [_gather(words, group, _whole(left + c, width), index) for c in offsets]
-            lines.append([curve(*(channel_of(f, n) for f in found), dx) for n in range(channels)])
-        values = [curve(*(line[n] for line in lines), dy) for n in range(channels)]
+            found = [
+                _gather(words, group, _whole(left + column, width), index)
+                for column in (offsets if "x" in between else (0,))
+            ]
+            lines.append([along([channel_of(f, n) for f in found], dx) for n in range(channels)])
+        values = [along([line[n] for line in lines], dy) for n in range(channels)]
         return [jnp.clip(value, 0, 255) for value in values]
 
     return read, inside

@@ -43,7 +43,8 @@ def test_a_row_is_an_image_and_its_draws(config):
 
 
 def test_draws_differ_and_the_sheet_holds_all(config, tmp_path):
-    config.augment.shift = 3
+    config.augment.crop, config.augment.padding = "padded", 3
+    config.mix.mixup = 0.8
     rows = program.pictures(config, open_data(config), images=2, draws=3)
     assert len({picture.tobytes() for picture in rows[0][1:]}) > 1
     show.save(rows, tmp_path / "sheet.png")

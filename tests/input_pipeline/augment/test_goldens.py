@@ -52,7 +52,18 @@ def image_cases(folder):
         static = json.dumps(shared_parameters(case), sort_keys=True)
         groups.setdefault(f"{name}-{static}", []).append(case)
     numbers = itertools.count()
-    return {f"{name.partition('-{')[0]}-{next(numbers)}": v for name, v in groups.items()}
+    groups = {f"{name.partition('-{')[0]}-{next(numbers)}": v for name, v in groups.items()}
+    return by_turns(groups, lambda case: (case["op"], case["backend"]))
+
+
+def by_turns(groups: dict[str, list], kind) -> dict:
+    """By default the first group of each kind is run, with `-m recipe_goldens` all are."""
+    seen, marked = set(), {}
+    for name, cases in groups.items():
+        first = kind(cases[0]) not in seen
+        seen.add(kind(cases[0]))
+        marked[name] = cases if first else pytest.param(cases, marks=pytest.mark.full)
+    return marked
 
 
 def own_names(case) -> list[str]:
@@ -112,7 +123,7 @@ def timm_cases(folder):
     for case in json.loads(path.read_text()) if path.is_file() else []:
         key = f"{case['op']}-{case['input']}-{case['interpolation']}-{case['fill']}"
         groups.setdefault(key, []).append(case)
-    return groups
+    return by_turns(groups, lambda case: augment.TIMM_OPS[case["op"]][0])
 
 
 @pytest.mark.recipe_goldens(cases=timm_cases)

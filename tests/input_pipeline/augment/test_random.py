@@ -44,7 +44,12 @@ def images() -> np.ndarray:
     return smooth.repeat(2, 1).repeat(2, 2)
 
 
-@pytest.mark.parametrize("name", FORMS)
+QUICK = ("random_flip", "random_affine", "random_resized_crop", "color_jitter", "gaussian_noise")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.full) for n in FORMS]
+)
 def test_each_image_has_its_own_draw_whatever_the_batch(name, images):
     transform = jax.jit(functools.partial(getattr(augment, name), **FORMS[name]))
     same = np.stack([images[0]] * 16)
