@@ -125,8 +125,8 @@ def _number(low: float, high: float = math.inf, *, above: bool = False, below: b
     return holds, text
 
 
-def _one_of(*names: Any) -> Rule:
-    return lambda value: value in names, f"one of {', '.join(map(str, names))}"
+def _one_of(*names: str) -> Rule:
+    return lambda value: value in names, f"one of {', '.join(names)}"
 
 
 def _duration(value: str, allowed: Callable[[float], bool] = lambda number: True) -> bool:
@@ -293,7 +293,6 @@ RULES: dict[str, Rule] = {
         lambda value: isinstance(value, tuple) and all(isinstance(x, str) for x in value),
         'names of metrics in parentheses, such as ("precision_macro", "my_module:my_function")',
     ),
-    "eval.confusion": _one_of(True, False),
     "eval.views": _one_of("center", "flip", "ten_crop", "ten_crop_square", "googlenet_144"),
     "eval.average": _one_of(*AVERAGES),
     "eval.image_size": _whole(0),

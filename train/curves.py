@@ -31,7 +31,9 @@ def draw_curves(lines: list[dict], path: Path) -> None:
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
     for axis in axes[:2]:
-        axis.set_yscale("log")
+        values = [value for line in axis.lines for value in line.get_ydata()]
+        if max(values, default=0) > 0:  # all right, from the first evaluation on
+            axis.set_yscale("log")
         axis.legend()
     save_figure(figure, path)
 
