@@ -110,8 +110,8 @@ function explain(index, y, x, c) {
   const layer = L[index];
   if (!hasNumbers(index) || !layer.step) return null;
   const found = STEPS[layer.step.type](layer, y, x, c);
-  const value = valueAt(index, y, x, c);
-  return { type: layer.step.type, value, agrees: agrees(found.computed, value), ...found };
+  const stored = valueAt(index, y, x, c);
+  return { type: layer.step.type, stored, agrees: agrees(found.computed, stored), ...found };
 }
 
 /** Where the number goes on to: [{layer, y, x, c}], one place for each layer that reads it. */

@@ -173,17 +173,18 @@ function backwardLesson(into) {
   into.append(poolingLesson(data));
 }
 
+const typing = () => document.activeElement?.matches("#passes input");
+
 function pass(title, id, [first, second], found, name) {
   const host = el("div", { class: "row", id: `pass-${id}` }), text = el("p", { class: "num readout", "aria-live": "polite" });
   const number = (x) => (x < 0 ? `(${show(x)})` : show(x));
   const draw = (at) => {
-    if (document.activeElement?.matches("#passes input")) return; // somebody is typing
     const moved = host.contains(document.activeElement);
     const terms = found.parts[at];
     const [a, b] = [0, 1].map((side) => new Set(terms.map((term) => term[side])));
     const [x, f] = [first, second].map(([label, values, w, edit], i) =>
       grid(values, values.length / w, w, { label, big: true, edit, marked: i ? b : a }));
-    const out = grid(found.out, found.rows, found.columns, { label: name, big: true, marked: new Set([at]), hover: (i) => { if (i !== at) draw(i); } });
+    const out = grid(found.out, found.rows, found.columns, { label: name, big: true, marked: new Set([at]), hover: (i) => { if (i !== at && !typing()) draw(i); } });
     host.replaceChildren(x, operator("∗"), f, operator("="), out);
     text.textContent = `${terms.map(([i, j]) => `${number(first[1][i])}·${number(second[1][j])}`).join(" + ")} = ${show(found.out[at])}`;
     if (moved) out.querySelectorAll("td")[at].focus({ preventScroll: true });

@@ -180,7 +180,13 @@ function grid(values, h, w, { label, most, marked, outside, big = false, edit, h
       if (edit) {
         cell.append(el("input", {
           value: values[i], inputmode: "decimal", "aria-label": `${label}, row ${y + 1}, column ${x + 1}`,
-          onchange: (event) => edit(i, Number(event.target.value) || 0),
+          onchange: (event) => {
+            const name = event.target.getAttribute("aria-label");
+            edit(i, Number(event.target.value) || 0);
+            setTimeout(() => { // the table is another one now
+              if (document.activeElement === document.body) document.querySelector(`[aria-label="${name}"]`)?.focus();
+            });
+          },
         }));
       } else {
         cell.append(el("span", { title: show(values[i], 6) }, brief(values[i])));
