@@ -56,14 +56,18 @@ MAY_IMPORT = {
     "zoo.kernels": set(),
 }
 # The registry imports the folder of the families and finds them in it by name; the public face
-# hands on one switch of the kernels, and training and export say for which platform they trace.
+# hands on one switch of the kernels, and whoever reads a program says for which platform it is
+# traced.
 BY_NAME = {
     ("zoo.registry", "zoo.models"),
     ("zoo", "zoo.kernels.platform"),
     ("zoo.export.onnx_file", "zoo.kernels.platform"),
     ("zoo.export.stablehlo", "zoo.kernels.platform"),
     ("train.build", "zoo.kernels.platform"),
-    ("zoo.summary", "zoo.layers.observe"),
+    ("zoo.counts", "zoo.kernels.platform"),
+    ("zoo.depth", "zoo.kernels.platform"),
+    ("zoo.traced_layers", "zoo.kernels.platform"),
+    ("zoo.traced_layers", "zoo.layers.observe"),
     ("zoo.look.receptive_field", "zoo.kernels.platform"),
     ("train.plan.roofline", "zoo.kernels.platform"),
 }

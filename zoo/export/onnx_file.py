@@ -32,6 +32,7 @@ def write(path: Path, program: Program) -> None:
     """
     try:
         import onnx
+        from onnx.external_data_helper import convert_model_to_external_data
     except ModuleNotFoundError as error:
         raise ExportError(
             "ONNX files are written with the package onnx: pip install 'flax-zoo[onnx]'."
@@ -46,7 +47,12 @@ def write(path: Path, program: Program) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder) / path.name
         data = path.name + ".data"
-        onnx.save_model(model, written, save_as_external_data=True, location=data)
+        # By a name of onnx's own first: it refuses ours if the current folder has such a file.
+        convert_model_to_external_data(model)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = data if entry.key == "location" else entry.value
+        onnx.save_model(model, written)
         onnx.checker.check_model(written, full_check=True)
         os.replace(written.with_name(data), path.with_name(data))
         os.replace(written, path)

@@ -2,9 +2,9 @@
 
 All functions take a network, its variables, and images [B, H, W, C] as the network takes them.
 They are about self-attention over one set of N tokens. A network that first computes on other
-tokens (T2T-ViT's tokens-to-token blocks, the earlier stages of PVT) is followed from its last set
-of tokens on. Windows (Swin, Twins, NesT) and attention of one token alone (CaiT, CrossViT) have no
-such product, and are refused.
+tokens (T2T-ViT's tokens-to-token blocks, the earlier stages of PVT and Swin) is followed from its
+last set of tokens on. Windows at the end, and attention of one token alone (CaiT, CrossViT), have
+no such product and are refused.
 """
 
 from typing import Any, NamedTuple

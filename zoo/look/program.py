@@ -48,7 +48,7 @@ class Program:
         self._jaxpr, self._consts = traced.jaxpr, traced.consts
         variables_of = dict(zip(sorted(sown), self._jaxpr.outvars[1:], strict=True))
         steps = (variable for step in self._jaxpr.eqns for variable in step.outvars)
-        order = {variable: number for number, variable in enumerate(steps)}
+        order: dict[Any, int] = {variable: number for number, variable in enumerate(steps)}
         maps = [name for name in sown if name.startswith("attention/")]
         maps.sort(key=lambda name: order[variables_of[name]])
         names = [each for name in at for each in (maps if name == "attention" else [name])]

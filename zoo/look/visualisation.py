@@ -21,9 +21,13 @@ Transform = Callable[[jax.Array, jax.Array], jax.Array]
 class Image(Protocol):
     """Pictures by parameters: `zoo.look.fourier.FourierImage` or `MacoImage`."""
 
-    def init(self, key: jax.Array, batch: int) -> jax.Array: ...
+    def init(self, key: jax.Array, batch: int) -> jax.Array:
+        """Returns random parameters of `batch` pictures."""
+        ...
 
-    def render(self, parameters: jax.Array) -> jax.Array: ...
+    def render(self, parameters: jax.Array) -> jax.Array:
+        """Returns the pictures, [B, H, W, C] in [0, 1]."""
+        ...
 
 
 class Visualised(NamedTuple):
@@ -83,8 +87,10 @@ def visualise(
     Raises:
       ValueError: The network has no output of a name, or there is a transformation and no key.
     """
-    if transform is not None and key is None:
-        raise ValueError("A transformation is random: give a key.")
+    if key is None:
+        if transform is not None:
+            raise ValueError("A transformation is random: give a key.")
+        key = jax.random.key(0)  # of which nothing depends
     start_pixels = jax.eval_shape(image.render, start)
     program = Program(model, variables, jax.eval_shape(normalise, start_pixels), objective.at)
     seen = program
@@ -122,7 +128,7 @@ def visualise(
         last = objective.of(*program(variables, normalise(finished)))
         return Visualised(finished, jnp.concatenate([values, last[None]]), importance)
 
-    return jax.jit(climb)(variables, start, jax.random.key(0) if key is None else key)
+    return jax.jit(climb)(variables, start, key)
 
 
 @jax.custom_vjp

@@ -237,7 +237,7 @@ def wrn_68_3(**kwargs) -> ResNet:
 
 @family.variant(**CIFAR, accuracy_source="")
 def resnet18_cifar(**kwargs) -> ResNet:
-    """11,173,962 parameters, 0.556 G multiply-adds: what is called ResNet-18 on CIFAR.
+    """11,173,962 parameters, 0.56 G multiply-adds: what is called ResNet-18 on CIFAR.
 
     It is not in the paper, whose networks for CIFAR are `resnet20_cifar` and others; it spread with
     github.com/kuangliu/pytorch-cifar.

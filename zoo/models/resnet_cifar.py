@@ -17,6 +17,9 @@ Reference: github.com/akamaster/pytorch_resnet_cifar10, `resnet20` ... `resnet12
 F is the block's branch and g = sigmoid(W x + bias) a 1x1 convolution. Where a block changes the
 shape, x has been brought into it by option A: every second pixel, and channels of zeros.
 
+`squeeze_excite=True` gates each branch by its channels, as the SE-ResNets of Hu et al. 2017
+(arXiv:1709.01507, section 6.3 on CIFAR).
+
 Differences from the paper: the zeros of option A are half before and half after the channels, as in
 the reference. The second paper does not say how W of a gate treats a change of shape: here it has
 the strides and features of its block.
@@ -36,6 +39,7 @@ from zoo.layers.head import classify, pool_head_map
 from zoo.layers.image_input import takes_images
 from zoo.layers.initializers import torch_default
 from zoo.layers.joins import residual_sum
+from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.registry import CIFAR, Family
 
 SHORTCUTS = (
@@ -57,6 +61,7 @@ class Block(nn.Module):
     Attributes:
       shortcut: Name of the shortcut, one of the table above, or "none" for the plain network.
       gate_bias: Initial value of the gates' bias.
+      squeeze_excite: Whether the branch ends with squeeze-and-excitation.
     """
 
     features: int
@@ -66,6 +71,7 @@ class Block(nn.Module):
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     drop_path: float = 0.0
+    squeeze_excite: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -73,6 +79,8 @@ class Block(nn.Module):
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
+        if self.squeeze_excite:
+            y = SqueezeExcite(max(1, self.features // 16), dtype=y.dtype, name="se")(y)
         y = DropPath(self.drop_path)(y, train=train)
 
         if self.shortcut == "none":
@@ -105,6 +113,7 @@ class ResNetCifar(nn.Module):
       shortcut: Name of the shortcut, one of the table above.
       gate_bias: Initial value of the gates' bias.
       drop_path: Stochastic depth rate of the last block; block l of L has l / L of it.
+      squeeze_excite: Whether branches end with squeeze-and-excitation, with a bottleneck of C / 16.
       num_classes: Number of classes; 0 removes the head and returns the pooled features [B, C].
       dtype: Dtype of the computation; parameters, normalisation statistics and logits stay float32.
     """
@@ -114,6 +123,7 @@ class ResNetCifar(nn.Module):
     shortcut: str = "identity"
     gate_bias: float = -6.0
     drop_path: float = 0.0
+    squeeze_excite: bool = False
     num_classes: int = 10
     dtype: Any = jnp.float32
 
@@ -128,7 +138,14 @@ class ResNetCifar(nn.Module):
         conv = partial(square_conv, dtype=self.dtype)
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         shortcut = self.shortcut if self.residual else "none"
-        block = partial(Block, shortcut=shortcut, gate_bias=self.gate_bias, conv=conv, norm=norm)
+        block = partial(
+            Block,
+            shortcut=shortcut,
+            gate_bias=self.gate_bias,
+            conv=conv,
+            norm=norm,
+            squeeze_excite=self.squeeze_excite,
+        )
 
         # Stem
         x = conv(16, 3, name="stem_conv")(images)  # [B, H, W, 16]

@@ -64,10 +64,14 @@ def test_relevance_is_that_of_the_last_block_alone_at_depth_1(small):
 
 
 @pytest.mark.parametrize(
-    "name, why", [("resnet18_cifar", "has no attention"), ("swin_t", "within windows")]
+    "name, size, why",
+    [
+        ("resnet18_cifar", 32, "has no attention"),
+        ("swin_t", 448, "within windows"),  # four of them in the last stage
+        ("cait_xxs24", 224, "ends with 1 tokens that attend to 197"),
+    ],
 )
-def test_refusals_say_why(name, why):
-    size = zoo.info(name).image_size
+def test_refusals_say_why(name, size, why):
     model, images = zoo.create(name), jnp.zeros((2, size, size, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     with pytest.raises(ValueError, match=why):

@@ -34,9 +34,9 @@ def test_they_are_the_strongest_of_all(small, at, quick_compilation):
 
 def test_dead_channels_are_counted(small, quick_compilation):
     model, variables, images = small
-    params = jax.tree.map(lambda x: x, variables["params"])
-    bias = params["stem"]["norm"]["bias"].at[jnp.array([2, 5])].set(-100)
-    params["stem"]["norm"]["bias"] = bias
+    params = dict(variables["params"])
+    norm = params["stem_norm"]
+    params["stem_norm"] = {**norm, "bias": norm["bias"].at[jnp.array([2, 5])].set(-100)}
     found = units.top_images(model, {**variables, "params": params}, [images], "stem")
     assert found.dead.tolist() == [2, 5]
     assert (found.alive[[2, 5]] == 0).all() and found.alive.max() == 20

@@ -51,6 +51,8 @@ def test_parameters_of_the_study():
     for shortcut in ("exclusive_gating", "shortcut_gating"):
         assert count(shortcut=shortcut) == 269_722 + weights + sum(outputs)
     assert count(shortcut="conv") == 269_722 + weights + 2 * sum(outputs)
+    gates = sum(2 * c * (c // 16) + c // 16 + c for c in outputs)
+    assert count(squeeze_excite=True) == 269_722 + gates
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
