@@ -58,7 +58,8 @@ MAY_IMPORT = {
     "zoo.kernels": set(),
 }
 # The registry imports the folder of the families and finds them in it by name; the public face
-# hands on one switch of the kernels, and training and export say for which platform they trace.
+# hands on one switch of the kernels, and whoever reads a program says for which platform it is
+# traced.
 BY_NAME = {
     ("zoo.registry", "zoo.models"),
     ("zoo", "zoo.kernels.platform"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
@@ -32,20 +32,34 @@ def depth(function: Callable, *args: Any, poolings: bool = False) -> int:
 
 def depth_of(program: core.Jaxpr, poolings: bool = False) -> int:
     """Returns what `depth` does, of a program of JAX's own operations that was traced already."""
-    return _Counter(poolings).outputs(program, [None] * (len(program.invars) - 1) + [0])[0] or 0
+    seen = _Depth(0, False)
+    (found, *_) = _Counter(poolings).outputs(program, [None] * (len(program.invars) - 1) + [seen])
+    return found.layers if found else 0
+
+
+class _Depth(NamedTuple):
+    """How deep an array is; None instead for one that does not depend on the images.
+
+    Attributes:
+      layers: Number of layers on the longest way to it.
+      spread: Whether it has one value for many positions, as a gate.
+    """
+
+    layers: int
+    spread: bool
 
 
 class _Counter:
-    """Follows a program; the depth of what does not depend on the images is None."""
+    """Follows a program."""
 
     def __init__(self, poolings: bool):
         self.poolings = poolings
 
-    def outputs(self, program: core.Jaxpr, inputs: Sequence[int | None]) -> list[int | None]:
+    def outputs(self, program: core.Jaxpr, inputs: Sequence[_Depth | None]) -> list[_Depth | None]:
         """The depths of a program's outputs, given those of its inputs."""
-        known: dict[Any, int | None] = dict(zip(program.invars, inputs, strict=True))
+        known: dict[Any, _Depth | None] = dict(zip(program.invars, inputs, strict=True))
 
-        def of(variable: Any) -> int | None:
+        def of(variable: Any) -> _Depth | None:
             return None if isinstance(variable, core.Literal) else known.get(variable)
 
         for equation in program.eqns:
@@ -60,22 +74,23 @@ class _Counter:
             known |= dict(zip(equation.outvars, results, strict=True))
         return [of(variable) for variable in program.outvars]
 
-    def _through(self, equation: core.JaxprEqn, given: list[int | None]) -> int:
+    def _through(self, equation: core.JaxprEqn, given: Sequence[_Depth | None]) -> _Depth:
         """The depth after one operation."""
         name, after = equation.primitive.name, _shape(equation.outvars[0])
         shapes = [_shape(variable) for variable in equation.invars]
         depths = [
-            0 if _is_stretched(shape, after) else depth
+            depth._replace(spread=depth.spread or _is_stretched(shape, after))
             for shape, depth in zip(shapes, given, strict=True)
             if depth is not None
         ]
-        before = shapes[0]
-        if name == "broadcast_in_dim" and math.prod(after) > math.prod(before):
-            return 0
+        whole = [depth for depth in depths if not depth.spread]
+        layers = max(depth.layers for depth in whole or depths)
         is_layer = name in _PRODUCTS and len(depths) == 1
-        is_mean = name == "reduce_sum" and len(before) == 4 and len(after) == 2
+        is_mean = name == "reduce_sum" and len(shapes[0]) == 4 and len(after) == 2
         is_pooling = self.poolings and (name in _POOLINGS or is_mean)
-        return max(depths) + (is_layer or is_pooling)
+        enlarged = name == "broadcast_in_dim" and math.prod(after) > math.prod(shapes[0])
+        spread = enlarged or not (whole or is_layer or is_mean)
+        return _Depth(layers + (is_layer or is_pooling), spread)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

@@ -39,9 +39,18 @@ def test_gates_are_beside_the_way_and_counted_apart():
     assert found.macs - found.gate_macs == counts.count("resnet18").macs
 
 
-def test_a_model_of_your_own_is_counted(monkeypatch):
+@pytest.fixture
+def own_models(monkeypatch):
+    """Models that a test registers are gone after it."""
+    zoo.list_models()
     monkeypatch.setattr(registry, "_models", dict(registry._models))
+    registry._all_models.cache_clear()
+    yield
+    registry._all_models.cache_clear()
 
+
+@pytest.mark.usefixtures("own_models")
+def test_a_model_of_your_own_is_counted():
     @zoo.register(name="own_perceptron", image_size=28, channels=1)
     def own(**attributes):
         return zoo.create("mlp", **attributes)

@@ -30,3 +30,11 @@ def test_poolings_count_when_asked():
         return global_average_pool(max_pool(x @ w, 2, 2) @ w) @ w
 
     assert depth(network, W, X) == 3 and depth(network, W, X, poolings=True) == 5
+
+
+def test_distances_to_codes_are_as_deep_as_what_is_coded():
+    def network(w, x):
+        vector = global_average_pool(x) @ w
+        return -jnp.square(vector[:, None] - w[None]).sum(-1)
+
+    assert depth(network, W, X) == 1

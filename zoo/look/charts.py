@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from zoo import counts, registry
 from zoo.look.measure import Measured
 from zoo.look.pictures import figure_of, save_figure, svg_bytes
-from zoo.weights.files import write_bytes
 
 DATA = counts.TABLE.parent / "charts"
 _HOVER = re.compile(r'<g id="hover: ([^"]*)">')
@@ -78,9 +77,19 @@ def save_chart(chart: Chart, path: Path) -> None:
     writer = csv.DictWriter(file, list(chart.rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(chart.rows)
-    write_bytes(path.with_name(f"{path.name}.csv"), file.getvalue().encode())
+    _write(path.with_name(f"{path.name}.csv"), file.getvalue().encode())
     save_figure(chart.figure, path.with_name(f"{path.name}.png"))
-    write_bytes(path.with_name(f"{path.name}.svg"), chart_svg(chart))
+    _write(path.with_name(f"{path.name}.svg"), chart_svg(chart))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file, which appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def accuracy(rows: Sequence[Row]) -> Chart:

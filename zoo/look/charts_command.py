@@ -98,7 +98,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[str]:
         for one in measure(name, batches):
             memory = "" if one.memory is None else f", {one.memory / 2**20:.0f} MiB"
             energy = "" if one.joules is None else f", {one.joules:.3g} J"
-            print(f"{name}, {one.batch} images: {one.seconds * 1e3:.3g} ms{memory}{energy}")
+            print(f"{name}, {one.batch} images: {one.seconds * 1e3:.4g} ms{memory}{energy}")
             found.append(one)
     drawn = charts.measured(found)
     for kind, chart in drawn.items():
