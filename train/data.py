@@ -293,9 +293,7 @@ def _transforms(
 ) -> tuple[Callable, Callable]:
     """The transforms of training and of evaluation; flips are left to the device."""
     try:
-        training, evaluation = _make_transforms(config, source, size)
-        if eval_size != size:
-            _, evaluation = _make_transforms(config, source, eval_size)
+        training, evaluation = _make_transforms(config, source, size, eval_size)
     except ValueError as error:
         raise TrainError(
             f"The keys of augment and eval do not fit: {error}. See augment.crop, augment.resize, "
@@ -306,11 +304,13 @@ def _transforms(
     return (transforms.Then(training, tuple(host.values())) if host else training), evaluation
 
 
-def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Callable, Callable]:
+def _make_transforms(
+    config: ConfigDict, source: Source, size: int, eval_size: int
+) -> tuple[Callable, Callable]:
     recipe = config.augment
-    center = transforms.Resize(size, config.eval.interpolation)
+    center = transforms.Resize(eval_size, config.eval.interpolation)
     if config.eval.crop:
-        center = transforms.CenterCrop(size, config.eval.crop, config.eval.interpolation)
+        center = transforms.CenterCrop(eval_size, config.eval.crop, config.eval.interpolation)
     if recipe.crop == "random_resized":
         crop = transforms.RandomResizedCrop(
             size, tuple(recipe.area), tuple(recipe.ratio), recipe.interpolation, flip=False
@@ -328,13 +328,18 @@ def _make_transforms(config: ConfigDict, source: Source, size: int) -> tuple[Cal
             f'augment.crop={recipe.crop!r} is not known: choose "none", "random_resized", '
             '"resize_random", "padded" or "center".'
         )
+    return _whole(source, size, recipe.interpolation), _whole(
+        source, eval_size, recipe.interpolation
+    )
+
+
+def _whole(source: Source, size: int, interpolation: str) -> Callable:
+    """The transform that shows all of an image: small ones are padded, if that is enough."""
     if source.image_shape:
         missing = [size - length for length in source.image_shape[:2]]
         if missing[0] == missing[1] and missing[0] in range(0, 2 * MAX_PADDING + 1, 2):
-            pad = transforms.Pad(missing[0] // 2)
-            return pad, pad
-    resize = transforms.Resize(size, recipe.interpolation)
-    return resize, resize
+            return transforms.Pad(missing[0] // 2)
+    return transforms.Resize(size, interpolation)
 
 
 def _keep_on_device(

@@ -20,7 +20,8 @@ from train.augmentation import Mix, make_mixing
 from train.data import Data
 from zoo import representation
 
-_OUT = flags.DEFINE_string("out", "sheet.png", "The picture.")
+# Another program of one process, as in tests, may have a flag of this name: either may be first.
+_OUT = flags.DEFINE_string("out", "", "The picture (sheet.png).", allow_override=True)
 _IMAGES = flags.DEFINE_integer("images", 6, "Number of images.", lower_bound=1)
 _DRAWS = flags.DEFINE_integer("draws", 8, "Draws of the augmentation for each.", lower_bound=1)
 
@@ -43,10 +44,11 @@ def main(arguments: list[str]) -> int:
 
     try:
         rows = pictures(config, open_data(config), _IMAGES.value, _DRAWS.value)
-        show.save(rows, Path(_OUT.value))
+        path = Path(_OUT.value or "sheet.png")
+        show.save(rows, path)
     except (TrainError, DataError, OSError, ValueError) as error:
         return fail(str(error), 1)
-    print(f"{len(rows)} images in {_DRAWS.value} draws each: {_OUT.value}")
+    print(f"{len(rows)} images in {_DRAWS.value} draws each: {path}")
     return 0
 
 

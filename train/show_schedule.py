@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 from train.console import open_streams
 
-_OUT = flags.DEFINE_string("out", "", "The picture; nothing for none.")
+_OUT = flags.DEFINE_string("out", "", "The picture; nothing for none.", allow_override=True)
 _EXAMPLES = flags.DEFINE_integer("examples", 0, "Images in an epoch; 0: of the data set.")
 
 

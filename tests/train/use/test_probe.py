@@ -114,7 +114,10 @@ def test_the_program(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split=train[:100]", "--at=stage9", "--shots=1"], "it has embedding, stage1, stage2"),
+        (
+            ["--split=train[:100]", "--at=stage9", "--shots=1"],
+            "it has embedding, head_map, stage1, stage2",
+        ),
         (["--classifier=mahalanobis"], "do not go together"),
         (["--target=3"], "do not go together"),
         (["--target=ten", "--classifier=mahalanobis"], "--target=ten is none of the classes: 0, 1"),

@@ -54,7 +54,7 @@ def test_numbers_are_those_of_the_network(shown):
         *(None, "conv", "relu", "max", "conv", "relu", "max", "flatten"),
         *("dense", "relu", "dense", "relu", "dense"),
     ]
-    assert rows["fc1/flatten"]["step"]["channels_first"]
+    assert rows["flatten"]["step"]["channels_first"]
 
 
 def test_maps_are_pictures_of_the_activations(shown):

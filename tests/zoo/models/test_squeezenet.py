@@ -28,6 +28,7 @@ def test_stage_sizes():
         "stage1": (54, 54, 256),
         "stage2": (27, 27, 512),
         "stage3": (13, 13, 512),
+        "head_map": (13, 13, 1000),
         "embedding": (512,),
     }
 

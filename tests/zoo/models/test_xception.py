@@ -26,6 +26,7 @@ def test_stage_sizes():
         "stage2": (37, 37, 256),
         "stage3": (19, 19, 728),
         "stage4": (10, 10, 2048),
+        "head_map": (10, 10, 2048),
         "embedding": (2048,),
     }
 

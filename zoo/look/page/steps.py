@@ -27,7 +27,7 @@ def step_of(layer: Layer, seen: Inside, variables: Mapping[str, Any]) -> dict[st
         return {"type": "relu", "most": 6 if layer.kind == "relu6" else None}
     if layer.kind == "flatten":
         return _flatten(seen.values[layer.inputs[0]], seen.values[layer.name])
-    if layer.kind == "mean" and len(shapes[0]) == 3:
+    if layer.kind in ("mean", "global_average_pool") and len(shapes[0]) == 3:
         return {"type": "mean"}
     if layer.kind in ("max_pool", "average_pool") and layer.name in seen.windows:
         return {"type": layer.kind.removesuffix("_pool"), **_numbers(layer.name, seen)}
