@@ -116,7 +116,7 @@ def test_the_program(run, tmp_path):
     [
         (
             ["--split=train[:100]", "--at=stage9", "--shots=1"],
-            "it has embedding, head_map, stage1, stage2",
+            "it has embedding, head_map, stage1",
         ),
         (["--classifier=mahalanobis"], "do not go together"),
         (["--target=3"], "do not go together"),
