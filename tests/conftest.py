@@ -23,6 +23,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 MOST_MEMORY = 3 * 2**30  # bytes of a worker, above which compiled programs are dropped
 # Files that go through all models: those of one name run on one worker, which shares what it made.
 BY_MODEL = ("test_models", "test_parity", "test_variants", "test_export", "test_published")
@@ -34,9 +35,20 @@ GOLDENS = {"recipe": "goldens/recipes", "look": "zoo/look/goldens"}
 @pytest.fixture
 def quick_compilation():
     """For programs that run once on little data: compiling them is what costs time."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def optimized_compilation(monkeypatch):
+    """For tests of what XLA's optimizations do, here and in processes that are started."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    monkeypatch.delenv(QUICKLY, raising=False)
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +130,12 @@ def resident_bytes() -> int:
 
 
 def pytest_configure(config):
+    """Programs of tests run once or twice, so that compiling them is what costs time: by default
+    XLA leaves its optimizations out; `-m full` and `-m soak` run with them, as users do."""
     config.pluginmanager.register(Soak(config))
+    if config.option.markexpr not in ("full", "soak"):
+        os.environ[QUICKLY] = "1"
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 class Soak:

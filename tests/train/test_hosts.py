@@ -12,7 +12,8 @@ def coordinator() -> str:
         return f"localhost:{free.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("on_device", [pytest.param("yes", marks=pytest.mark.full), "no"])
+@pytest.mark.full
+@pytest.mark.parametrize("on_device", ["yes", "no"])
 def test_two_processes_give_the_losses_of_one(
     make_first_steps, assert_first_steps, coordinator, on_device
 ):

@@ -32,6 +32,7 @@ def test_each_image_is_evaluated_once(uninterrupted):
     assert [line["examples"] for line in uninterrupted.lines("eval")] == [515] * 3
 
 
+@pytest.mark.full
 def test_evaluation_does_not_depend_on_the_batch_size(make_run, uninterrupted):
     run = make_run(eval__batch_size=103)
     run.finish()
@@ -88,6 +89,7 @@ def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     )
 
 
+@pytest.mark.full
 def test_a_signal_that_the_loaders_processes_get_too_and_a_second_run_in_the_workdir(make_run):
     run = make_run(data__on_device="no", data__workers=2, duration="20000 steps")
     process = run.start(start_new_session=True)
@@ -101,6 +103,7 @@ def test_a_signal_that_the_loaders_processes_get_too_and_a_second_run_in_the_wor
     assert run.checkpoints()[-1] >= 20
 
 
+@pytest.mark.full
 def test_a_signal_in_evaluation_saves_and_evaluates_later(make_run):
     slow = dict(duration="20 steps", data__on_device="no", data__workers=0, eval__batch_size=1)
     slow["data__eval_split"] = "test[:3000]"
@@ -127,6 +130,7 @@ def test_a_signal_in_compilation_saves_the_start(make_run, tmp_path):
     assert run.checkpoints() == [0] and not run.lines("train")
 
 
+@pytest.mark.full
 def test_streamed_data_train_as_resident_data(make_first_steps, assert_first_steps):
     run = make_first_steps(data__on_device="no", data__workers=0)
     run.finish()
@@ -137,7 +141,12 @@ DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 
 @pytest.mark.parametrize(
-    "mesh", [{}, {"mesh__fsdp": 2}, pytest.param({"mesh__fsdp": 8}, marks=pytest.mark.full)]
+    "mesh",
+    [
+        pytest.param({}, marks=pytest.mark.full),
+        {"mesh__fsdp": 2},
+        pytest.param({"mesh__fsdp": 8}, marks=pytest.mark.full),
+    ],
 )
 def test_eight_devices_give_the_losses_of_one(make_first_steps, assert_first_steps, mesh):
     run = make_first_steps(DEVICES, **mesh)
@@ -145,6 +154,7 @@ def test_eight_devices_give_the_losses_of_one(make_first_steps, assert_first_ste
     assert_first_steps(run)
 
 
+@pytest.mark.full
 def test_a_checkpoint_of_eight_devices_is_resumed_with_one(make_first_steps, assert_first_steps):
     run = make_first_steps(DEVICES, mesh__fsdp=8, checkpoint__every="3 steps")
     run.finish()

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 WORKDIRS = Path(__file__).parent / "workdirs"
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet8"])
+@pytest.mark.parametrize("name", [pytest.param("lenet5", marks=pytest.mark.full), "resnet8"])
 def test_a_run_of_version_0_1_goes_on(name, mnist_dir, tmp_path):
     workdir = tmp_path / name
     shutil.copytree(WORKDIRS / name, workdir)

@@ -100,7 +100,14 @@ def test_dropout_differs_from_step_to_step():
     assert history[0]["loss"] != history[1]["loss"]
 
 
-@pytest.mark.parametrize("data, fsdp", [(8, 1), (1, 8), (4, 2)])
+@pytest.mark.parametrize(
+    "data, fsdp",
+    [
+        pytest.param(8, 1, marks=pytest.mark.full),
+        pytest.param(1, 8, marks=pytest.mark.full),
+        (4, 2),
+    ],
+)
 def test_eight_devices_take_the_steps_of_one(data, fsdp):
     one, history_of_one = run(make_task(dropout=0.5))
     many, history = run(make_task(make_mesh(data, fsdp), dropout=0.5))

@@ -84,7 +84,9 @@ def one_step(task):
     return before, jax.device_get(state.params), jax.device_get(metrics)
 
 
-@pytest.mark.parametrize("kind", ["soft", "soft_deit", "hard"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("soft", marks=pytest.mark.full), "soft_deit", "hard"]
+)
 @pytest.mark.parametrize("model", [Linear(), TwoHeads()])
 def test_a_step_is_that_of_the_sum_of_both_losses(kind, model):
     settings = dict(kind=kind, alpha=0.3, temperature=2.0)
@@ -183,7 +185,7 @@ def recipe(mnist_dir):
     return config
 
 
-@pytest.mark.parametrize("on_device", ["yes", "no"])
+@pytest.mark.parametrize("on_device", [pytest.param("yes", marks=pytest.mark.full), "no"])
 def test_a_run_with_a_teacher(recipe, tmp_path, on_device):
     recipe.data.on_device, recipe.data.workers = on_device, 0
     recipe.eval.metrics, recipe.eval.confusion = ("precision", "auc_weighted", "top3"), True

@@ -49,7 +49,11 @@ def check_artifacts(name, **overrides):
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
-    [("lenet5", {}), ("mobilenet_v2", {}), ("swin_t", {"depths": (2, 1, 1, 1)})],
+    [
+        ("lenet5", {}),
+        pytest.param("mobilenet_v2", {}, marks=pytest.mark.full),
+        pytest.param("swin_t", {"depths": (2, 1, 1, 1)}, marks=pytest.mark.full),
+    ],
 )
 def test_any_batch(name, overrides, quick_compilation):
     """A symbolic batch: one artifact for all sizes."""

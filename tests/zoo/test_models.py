@@ -98,13 +98,8 @@ WITHOUT_HEAD_MAP = {
 # Of these the quick ones to compile, for what has to be computed. (The goldens compile one model of
 # every family.)
 COMPUTED = {
-    "alexnet_owt",
-    "deit_ti_distilled",
     "lenet5",
-    "lenet5_1998",
     "mlp",
-    "nin_cifar",
-    "resnet18",
     "resnet20_cifar",
     "shufflenet_v2_x0_5",
     "vit_ti_16",

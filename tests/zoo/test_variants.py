@@ -15,7 +15,7 @@ from zoo import registry
 
 VARIANTS = json.loads((Path(__file__).parent / "variants.json").read_text())
 OURS = {zoo.info(name).reference: name for name in zoo.list_models()}
-DEFAULT = {"torchvision mobilenet_v3_small", "torchvision shufflenet_v2_x0_5"}
+DEFAULT = {"torchvision shufflenet_v2_x0_5"}
 CASES = [
     pytest.param(reference, marks=[] if reference in DEFAULT else pytest.mark.full)
     for reference in VARIANTS

@@ -17,7 +17,10 @@ from zoo.kernels import extension, platform
 
 OURS = {"conv2d", "conv2d_input_gradient", "conv2d_kernel_gradient", "einsum", "materialize"}
 OURS |= {"draw"}
-MODELS = ["lenet5", "densenet_40_12_cifar", "mobilenet_v2", "resnet18", "swin_t", "vit_ti_16"]
+MODELS = [
+    *("lenet5", "resnet18", "mobilenet_v2", "vit_ti_16"),
+    *(pytest.param(name, marks=pytest.mark.full) for name in ("densenet_40_12_cifar", "swin_t")),
+]
 
 
 def primitives(function, *args) -> Counter:

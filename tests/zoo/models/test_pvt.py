@@ -97,7 +97,7 @@ def test_pvt_v2_knows_places_from_the_border_only():
     assert np.abs(tokens[0, 0] - inside[0, 0]).max() > 1e-2
 
 
-@pytest.mark.parametrize("network", [PVT, PVTv2])
+@pytest.mark.parametrize("network", [pytest.param(PVT, marks=pytest.mark.full), PVTv2])
 def test_scanned_stages_are_the_same_function(network):
     from zoo.layers.blocks import stack_blocks
 
