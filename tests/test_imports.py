@@ -59,8 +59,9 @@ MAY_IMPORT = {
 }
 # The registry imports the folder of the families and finds them in it by name; the public face
 # hands on one switch of the kernels, and whoever reads a program says for which platform it is
-# traced.
+# traced. A recipe may make an operation of its own of ours.
 BY_NAME = {
+    ("configs.lenet_augmented", "input_pipeline.augment"),
     ("zoo.registry", "zoo.models"),
     ("zoo", "zoo.kernels.platform"),
     ("zoo.export.onnx_file", "zoo.kernels.platform"),

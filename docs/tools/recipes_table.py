@@ -95,10 +95,13 @@ def published(name: str, variant: str) -> str:
 
 
 def state(name: str, variant: str) -> str:
-    """Whether a variant was run, from the head of the recipe, which speaks of the first one."""
-    if variant != variants(name)[0]:
-        return "not yet run"
-    return re.split(r"[:;]", section(name, "Ours")[0])[0]
+    """Whether a variant was run, from the head of the recipe: of the first one, or of all."""
+    lines = section(name, "Ours")
+    first, *more = re.split(r"[,:;]", lines[0])
+    if variant == variants(name)[0] or more and more[0].strip() == "all variants":
+        return first
+    of_variant = {line[1:].partition(" ")[0]: line.partition(" ")[2] for line in lines[1:]}
+    return re.split(r"[,:;]", of_variant.get(variant, "not yet run"))[0]
 
 
 def section(name: str, label: str) -> list[str]:
