@@ -15,10 +15,11 @@ from train.clipping import clipping
 from train.errors import TrainError
 from train.freeze import freeze, parameter_name, some_names
 from train.functions import find, with_options
+from train.levenberg_marquardt import diagonal_levenberg_marquardt
 from train.muon import muon
 from train.optimizer_rules import (
+    adagrad,
     caffe_sgd,
-    diagonal_levenberg_marquardt,
     lamb,
     lars,
     nadam,
@@ -33,7 +34,7 @@ from train.schedule_free import SCHEDULE_FREE, follow_average
 RULES: dict[str, Callable] = {
     rule.__name__: rule
     for rule in (
-        *(caffe_sgd, rmsprop_tf, rmsprop_torch, nadam, lamb, lars, novograd, muon),
+        *(caffe_sgd, rmsprop_tf, rmsprop_torch, adagrad, nadam, lamb, lars, novograd, muon),
         diagonal_levenberg_marquardt,
     )
 }
