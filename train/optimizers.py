@@ -16,6 +16,7 @@ from train.errors import TrainError
 from train.freeze import freeze, parameter_name, some_names
 from train.functions import find, with_options
 from train.levenberg_marquardt import diagonal_levenberg_marquardt
+from train.momentum import WithMomentum, follow_momentum
 from train.muon import muon
 from train.optimizer_rules import (
     adagrad,
@@ -68,8 +69,8 @@ def make_optimizer(
     """
     factory = find("optimizer.name", config.name, factories())
 
-    def build(schedule: optax.Schedule) -> optax.GradientTransformation:
-        options, decay = dict(config.options), config.weight_decay
+    def build(schedule: optax.Schedule, **cycled) -> optax.GradientTransformation:
+        options, decay = dict(config.options) | cycled, config.weight_decay
         chain = clipping(config)
         mask = decay_mask(config.weight_decay_exclude, config.weight_decay_exclude_1d)
         averaged = config.name in SCHEDULE_FREE
@@ -86,9 +87,26 @@ def make_optimizer(
         optimizer = optax.chain(*chain)
         return follow_average(optimizer, schedule, b1) if averaged else optimizer
 
-    follows = isinstance(schedule, Plateau)
-    optimizer = follow_plateau(build, schedule) if follows else build(schedule)
+    if isinstance(schedule, Plateau):
+        optimizer = follow_plateau(build, schedule)
+    elif isinstance(schedule, WithMomentum):
+        name = _name_of_momentum(config.name)
+        optimizer = follow_momentum(lambda value: build(schedule, **{name: value}), schedule)
+    else:
+        optimizer = build(schedule)
     return freeze(optimizer, config.freeze)
+
+
+def _name_of_momentum(optimizer: str) -> str:
+    """The argument of an optimizer that a schedule of the momentum sets, as PyTorch's one-cycle."""
+    known = dict.fromkeys(("sgd", "caffe_sgd"), "momentum")
+    known |= dict.fromkeys(("adam", "adamw", "lamb", "lion"), "b1")
+    if optimizer not in known:
+        raise TrainError(
+            f"schedule.options.base_momentum: optimizer.name={optimizer!r} has no momentum that a "
+            f"schedule can change; {', '.join(known)} have one."
+        )
+    return known[optimizer]
 
 
 def factories() -> dict[str, Callable]:
