@@ -23,26 +23,30 @@ pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("quick_compilation")]
 
 def cases_of(key: str):
     def cases(folder: Path) -> dict:
-        return {case.get("id", number): case for number, case in enumerate(read(folder)[key])}
+        return {case.get("id", str(n)): case for n, case in enumerate(read(folder).get(key, []))}
 
     return cases
 
 
 def read(folder: Path) -> dict:
-    return json.loads((folder / "mixing.json").read_text())
+    path = folder / "mixing.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def drawn(case: dict, batch: int) -> Draws:
     """The draws of a golden, for each image."""
     lam = case.get("lam", case.get("lam_adjusted"))
-    cutmix = case.get("use_cutmix", case["kind"] == "cutmix")
+    cutmix = np.array(case.get("use_cutmix", case["kind"] == "cutmix"))
     boxes = np.zeros((len(lam) if isinstance(lam, list) else 1, 4), np.int32)
     sides = ("top", "bottom", "left", "right")
     if "box" in case:
         boxes[0] = [case["box"][side] for side in sides]
     if "boxes_top_bottom_left_right_lam" in case:
-        boxes[np.flatnonzero(cutmix)] = np.array(case["boxes_top_bottom_left_right_lam"])[:, :4]
-    each = [np.array(lam).reshape(-1), np.array(cutmix).reshape(-1), boxes]
+        given = case["boxes_top_bottom_left_right_lam"]  # none where lambda is 1
+        for row, box in zip(np.flatnonzero(cutmix & (np.array(lam) < 1)), given, strict=True):
+            boxes[row] = box[:4]
+        cutmix &= np.array(lam) < 1
+    each = [np.array(lam).reshape(-1), cutmix.reshape(-1), boxes]
     if case.get("mode") == "pair":
         each = [np.concatenate([values, values[::-1]]) for values in each]
     repeats = batch // len(each[0])
