@@ -98,13 +98,7 @@ def layer_fields(traced: Trace, found: Mapping[str, Layer]) -> dict[str, Recepti
       ValueError: As `receptive_fields`.
     """
     program = traced.jaxpr.replace(outvars=[layer.variable for layer in found.values()])
-    seen = [None] * (len(program.invars) - 1) + [_Seen(2, 1.0, 1.0, 0.0)]
-    fields = zip(found.values(), _follow(program, seen), strict=True)
-    return {
-        layer.name: ReceptiveField(*map(_whole, field[1:]))
-        for layer, field in fields
-        if field is not None and len(layer.shape) == 4
-    }
+    return fields_of(program, {name: number for number, name in enumerate(found)})
 
 
 class _Seen(NamedTuple):
