@@ -25,7 +25,7 @@ def normalise(images):
 def fourier_cases(folder: Path) -> dict[str, dict]:
     file = folder / "fourier_image.json"
     cases = json.loads(file.read_text())["cases"] if file.exists() else []
-    return {f"{case['height']}x{case['width']}": case for case in cases}
+    return {f"{n}-{case['height']}x{case['width']}": case for n, case in enumerate(cases)}
 
 
 def cases(folder: Path) -> dict[str, dict]:
