@@ -82,6 +82,19 @@ def save_chart(chart: Chart, path: Path) -> None:
     _write(path.with_name(f"{path.name}.svg"), chart_svg(chart))
 
 
+def save_page(folder: Path, names: Sequence[str]) -> None:
+    """Writes charts.html: the charts of a folder on one page, where the mouse names each thing."""
+    parts = [
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Charts</title>',
+        "<style>object { display: block; max-width: 100%; margin: 1em auto }</style>",
+    ]
+    for name in names:
+        link = f'<a href="{name}.csv">{name}: the numbers</a>'
+        parts.append(f'<object data="{name}.svg" type="image/svg+xml" aria-label="{name}">')
+        parts.append(f"</object>\n<p>{link}</p>")
+    _write(folder / "charts.html", "\n".join([*parts, "</html>\n"]).encode())
+
+
 def _write(path: Path, content: bytes) -> None:
     """Writes a file, which appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
