@@ -143,7 +143,8 @@ def resnet_recipe() -> dict:
 def _initialisation(channels: int = 64) -> str:
     """Whose the spread of new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
     layer = Conv(channels, (3, 3), use_bias=False)
-    kernel = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))["params"]["kernel"]
+    variables: Any = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
+    kernel = variables["params"]["kernel"]
     factor = float(kernel.var()) * 9 * channels
     return min({"He": 2, "Xavier": 1}.items(), key=lambda one: abs(one[1] - factor))[0]
 

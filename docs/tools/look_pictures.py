@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,7 +41,7 @@ def units_of(image: str, crops: str) -> None:
     session = looking.Session(looking.Look(trained, image, units=",".join(UNITS)))
     session.visualise(lambda steps, *_: steps)
     size = trained.preprocessing.image_size
-    pixels = [Example(crop, 0, "crop") for crop in benchmark.crops(crops, size)]
+    pixels: Any = [Example(crop, 0, "crop") for crop in benchmark.crops(crops, size)]
     source = Source("crops", "all", pixels, ("crop",))
     session.find_top(source, len(pixels), 50, 2, lambda steps, *_: steps)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import core
+from jax.core import Tracer
 
 from zoo.look.program import Program, logit, logit_of, map_of
 
@@ -115,7 +115,7 @@ def _output_and_gradient(
         return logit(logits, targets).sum(), outputs[at]
 
     slope, output = jax.grad(logits, has_aux=True)(jnp.zeros(shape.shape, shape.dtype))
-    if not isinstance(slope, core.Tracer) and not slope.any():
+    if not isinstance(slope, Tracer) and not slope.any():
         name = type(model).__name__
         why = f"{name} reads nothing of it any more, as of patches after the last block: take an "
         why += "earlier one"
