@@ -15,7 +15,7 @@ from train.averages import make_average
 from train.gradients import sharpness_aware
 from train.optimizers import make_optimizer
 
-pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("float64")]
+pytestmark = pytest.mark.usefixtures("float64")
 
 NAMES = {
     **{"sgd_caffe": "caffe_sgd", "adamw_mask": "adamw", "adam_rate_groups": "adam"},
@@ -45,7 +45,14 @@ def read(folder):
 def trajectories(folder):
     content = read(folder)
     shared = {name: content.get(name) for name in ("problem", "start")}
-    return {key: shared | case for key, case in content.items() if re.match(r"\d+-", key)}
+    found, seen = {}, set()
+    for key, case in content.items():
+        if re.match(r"\d+-", key):
+            # By default the first of each optimizer, with `-m recipe_goldens` all.
+            mark = pytest.mark.full if case["optimizer"] in seen else pytest.mark.quick
+            found[key] = pytest.param(shared | case, marks=mark)
+            seen.add(case["optimizer"])
+    return found
 
 
 def clippings(folder):
@@ -149,6 +156,7 @@ def test_trajectory(case):
     np.testing.assert_allclose(losses, case["losses"], rtol=2e-7 if loose else 1e-9)
 
 
+@pytest.mark.quick
 @pytest.mark.recipe_goldens(case=clippings)
 @pytest.mark.parametrize("kind", ["norm", "value", "agc"])
 def test_clipping(case, kind):
@@ -181,6 +189,7 @@ def to_ours(tree):
     }
 
 
+@pytest.mark.quick
 @pytest.mark.recipe_goldens(case=averages)
 def test_average(case):
     config, rule = base.get_config(), case["rule"]

@@ -36,18 +36,19 @@ def one_by_one(images) -> list[np.ndarray]:
 
 
 def test_each_image_gets_its_operation_at_its_argument(images):
+    @jax.jit
     def apply(images, index, argument):
         return augment.apply_ops(
             images, index, argument, ops=OPS, fill=(9, 8, 7), interpolation="bilinear"
         )
 
     index, argument = jnp.arange(7), jnp.asarray(ARGUMENTS)
-    result = np.asarray(jax.jit(apply)(images, index, argument))
+    result = np.asarray(apply(images, index, argument))
     # A shear by its tangent and one by its angle may round otherwise.
     expected = np.asarray(one_by_one(images))
     assert np.abs(result.astype(int) - expected).max() <= 1
     np.testing.assert_array_equal(result[[0, 3, 4, 5, 6]], expected[[0, 3, 4, 5, 6]])
-    twice = jax.jit(apply)(
+    twice = apply(
         images, jnp.stack([index, index[::-1]], 1), argument[:, None] * jnp.asarray([[1, 0]])
     )
     after = apply(result, index[::-1], 0 * argument)

@@ -180,6 +180,7 @@ def test_tensorflows_arguments_by_level(golden):
             assert tensorflow_policies.contrast_constant(*map(int, size.split("x"))) == constant
 
 
+@pytest.mark.full
 @pytest.mark.recipe_goldens
 def test_three_augment_is_that_of_deit(golden):
     policy = three_augment()
@@ -203,7 +204,11 @@ def operations(folder: Path) -> dict:
     for case in read(folder, "policy_ops.json").get("ops", []):
         kind = (case["policy"], case["input"], case["interpolation"], fill_of(case))
         groups["-".join(map(str, kind))].append(case)
-    return dict(groups)
+    # By default the first, with `-m recipe_goldens` all.
+    return {
+        name: pytest.param(cases, marks=pytest.mark.full) if number else cases
+        for number, (name, cases) in enumerate(groups.items())
+    }
 
 
 def fill_of(case: dict) -> tuple | None:
@@ -246,6 +251,7 @@ def test_a_threshold_on_a_grey_value_is_that_of_the_backend():
         assert float(solarize.argument(Setting(jnp.float32(28)))) == threshold
 
 
+@pytest.mark.full
 @pytest.mark.recipe_goldens
 def test_augmix_gives_the_golden(recipe_goldens, read_image):
     """Chains of any length, by an image each of which the rest is identity."""
@@ -318,6 +324,7 @@ def test_autoaugment_draws_sub_policies():
     assert values.tolist() == [pytest.approx(0.7 / 3, abs=1e-3), pytest.approx(0.8 / 3, abs=1e-3)]
 
 
+@pytest.mark.full
 def test_tensorflow_applies_all_that_it_draws():
     policy = tf_rand_augment(2, 15)
     draws = jax.jit(jax.vmap(lambda key: policy.draw(key, 32, 32)))(keys(2000))
@@ -337,6 +344,7 @@ def test_tensorflows_contrast_and_cutout():
     assert 3 <= np.ptp(rows) + 1 <= 6 and 3 <= np.ptp(columns) + 1 <= 6
 
 
+@pytest.mark.full
 def test_augmix_draws():
     mix = make_policy("augmix-m3-w4")
     draws = jax.jit(jax.vmap(lambda key: mix.draw(key, 32, 32)))(keys(2000))
@@ -363,6 +371,7 @@ def test_blends_of_augmix():
     assert image_has == pytest.approx(0.3) and shares[2] == pytest.approx(0.4)
 
 
+@pytest.mark.full
 def test_an_image_draws_from_its_own_key_alone():
     images = jnp.asarray(np.random.RandomState(0).randint(0, 256, (6, 12, 12, 3), np.uint8))
     policy = jax.jit(make_policy("rand-m9-n1-p1-mstd0.5-inc1"))

@@ -90,7 +90,7 @@ def evaluate(names, logits, labels, mask) -> tuple[dict[str, float], dict]:
 
 
 @pytest.mark.recipe_goldens(golden=sets)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.full)])
 def test_figures(golden, dtype):
     logits, labels, mask = inputs(golden)
     goldens = expected(golden)
