@@ -9,7 +9,6 @@ from configs import base
 from train.optimizers import RULES, factories, make_optimizer
 from train.schedule_free import SCHEDULE_FREE
 
-
 # optax's own are optax's to test; some of them here, all with `-m full`.
 QUICK = (*RULES, *SCHEDULE_FREE, "adamw", "dog", "optax:lamb")
 
