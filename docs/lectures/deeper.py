@@ -1,6 +1,7 @@
 """Computes the chapter on Inception, residual networks, and what came after."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from zoo.layers.conv import Conv
 from zoo.look import charts
 from zoo.models.efficientnet import compound_scaling
 from zoo.models.googlenet import STAGES, ConvRelu, Inception
+from zoo.models.resnet import BasicBlock, ResNet
 from zoo.tables import Column, Group, render
 
 
@@ -140,12 +142,12 @@ def resnet_recipe() -> dict:
     }
 
 
-def _initialisation(channels: int = 64) -> str:
+def _initialisation() -> str:
     """Whose the spread of new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
-    layer = Conv(channels, (3, 3), use_bias=False)
-    variables: Any = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
-    kernel = variables["params"]["kernel"]
-    factor = float(kernel.var()) * 9 * channels
+    network = ResNet((1,), BasicBlock, num_classes=0)
+    variables: Any = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    kernel = variables["params"]["stage1_block1"]["conv1"]["kernel"]
+    factor = float(kernel.var()) * math.prod(kernel.shape[:3])
     return min({"He": 2, "Xavier": 1}.items(), key=lambda one: abs(one[1] - factor))[0]
 
 

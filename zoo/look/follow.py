@@ -95,6 +95,7 @@ def _shape(equation: core.JaxprEqn, number: int = 0) -> tuple[int, ...]:
 
 
 def shape_of(variable: Any) -> tuple[int, ...]:
+    """Shape of what a variable of a jaxpr holds."""
     return variable.aval.shape
 
 
