@@ -162,7 +162,7 @@ def row(names: Sequence[str], given: argparse.Namespace, protocol: "Protocol", r
     )
     if given.confusion:
         confusion.write(given.confusion, scores.confusion, class_names(models[0], scores, source))
-    line = key | describe(models, published=not runs) | vars(scores) | {"images": scores.examples}
+    line = key | describe(models) | vars(scores) | {"images": scores.examples}
     line |= {"top1": 100 * scores.top1, "top5": 100 * scores.top5}
     print(sentence(key["weights"], scores, line), flush=True)
     results.add(line | {"seconds": round(time.monotonic() - start, 1)})
@@ -189,20 +189,23 @@ def class_names(model: "PretrainedModel", scores: Any, source: Any) -> list[str]
     return [str(number) for number in range(count)]
 
 
-def describe(models: "Sequence[PretrainedModel]", published: bool) -> dict[str, Any]:
+def describe(models: "Sequence[PretrainedModel]") -> dict[str, Any]:
     """Returns what a row says of the models besides their scores; of runs nothing is published."""
     import jax
+
+    from zoo.weights.pretrained import OF_A_RUN
 
     info, preprocessing = models[0].info, models[0].preprocessing
     parameters = sum(x.size for m in models for x in jax.tree.leaves(m.variables["params"]))
     alone = len(models) == 1
+    published = alone and info.accuracy_source != OF_A_RUN
     return {
         "model": "+".join(model.info.name for model in models),
         "parameters": parameters,
         "crop": preprocessing.crop if alone else None,
         "interpolation": preprocessing.interpolation if alone else None,
-        "published_top1": info.top1 if alone and published else None,
-        "published_top5": info.top5 if alone and published else None,
+        "published_top1": info.top1 if published else None,
+        "published_top5": info.top5 if published else None,
     }
 
 

@@ -20,6 +20,7 @@ import importlib
 import os
 import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
 from zoo import registry, summary, tables
@@ -77,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         if options.imports.endswith(".py"):
+            sys.path.append(str(Path(options.imports).absolute().parent))  # of modules beside it
             runpy.run_path(options.imports)
         elif options.imports:
             importlib.import_module(options.imports)

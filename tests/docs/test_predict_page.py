@@ -27,5 +27,5 @@ def test_commands_print_what_stands_below(folder, monkeypatch, capsys, quick_com
     for command, expected in commands:
         assert predict.main(shlex.split(command.replace("$WEIGHTS", str(weights)))) == 0
         assert without_figures(capsys.readouterr().out) == without_figures(expected)
-    rows = (folder / "results.csv").read_text().splitlines()
+    rows = (folder / "predictions.csv").read_text().splitlines()
     assert rows[0] == "file,rank,id,label,score" and len(rows) == 1 + 5 * 21

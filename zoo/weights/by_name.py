@@ -92,7 +92,8 @@ def load(
         return _from_file(path, model, os.fspath(source), options)
     loaded = pretrained.load(path, options.image_size, **overrides)
     if in_package:
-        loaded = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, weights=name))
+        ours = dict(weights=name, accuracy_source="flax-zoo, zoo/weights/own/README.md")
+        loaded = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, **ours))
     return _named(loaded)
 
 

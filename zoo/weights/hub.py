@@ -86,10 +86,11 @@ def fetch(repository: str, name: str, revision: str | None = None) -> Path | Non
             break
         if attempt < _ATTEMPTS - 1:
             time.sleep(2**attempt)
+    command = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
     raise DownloadError(
-        f"{name} of {whole} cannot be had: {reason}. To do without a network, run "
-        f"`hf download {repository}` on another machine, and copy its cache (HF_HOME) here, or its "
-        f"files into a folder for zoo.load('local-dir:FOLDER')."
+        f"{name} of {whole} cannot be had: {reason}. To do without a network, run `{command}` on "
+        f"another machine, and copy its cache (HF_HOME) here, or its files into a folder for "
+        f"zoo.load('local-dir:FOLDER')."
     )
 
 
@@ -117,5 +118,5 @@ def _passes(error: BaseException | None) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """Returns the first line of the message of an error."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Returns the first line of the message of an error, without the full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -26,6 +26,7 @@ from zoo.weights.fit import bounded, fit, shapes_of
 FILE_NAME = "model.safetensors"
 FORMAT = "flax-zoo"
 VERSION = 1
+OF_A_RUN = "the last evaluation of the run"  # source of an accuracy that nobody published
 # Fields that preprocessing and `zoo.Info` share.
 PREPROCESSING = tuple(
     {field.name for field in dataclasses.fields(Preprocessing)}
@@ -297,7 +298,7 @@ def _assemble(
         **{field: getattr(preprocessing, field) for field in PREPROCESSING},
         **percent,
         **registry.USUAL_PROTOCOL,
-        accuracy_source="the last evaluation of the run" if percent["top1"] is not None else "",
+        accuracy_source=OF_A_RUN if percent["top1"] is not None else "",
         weights=name,
         class_names=names,
         num_classes=getattr(model, "num_classes", None),

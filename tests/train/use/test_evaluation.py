@@ -22,6 +22,7 @@ from train.use.data import real_labels
 from train.use.evaluation import Classifier, Protocol, class_map, evaluate
 from train.use.results import COLUMNS, Results
 from train.use.weights import open_model, shares
+from zoo.weights import own
 
 WEIGHTS = "zoo/lenet5.mnist"
 
@@ -240,6 +241,17 @@ def test_the_program_goes_on_where_it_was_stopped(run, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["parameters"] for row in rows] == ["61706", "123412"]
     assert tuple(rows[0]) == COLUMNS and rows[0]["published_top1"] == "99.39"
+
+
+def test_the_figures_of_a_run_are_not_called_published(run, tmp_path):
+    results = tmp_path / "results.csv"
+    weights = own.path("lenet5.mnist")  # the same file without its name in the package
+    code, out, _ = run(
+        f"--weights={weights}", "--data=mnist", "--split=test[:50]", f"--results={results}"
+    )
+    assert code == 0 and "top1 96.00 %" in out and "published" not in out
+    with results.open() as file:
+        assert next(csv.DictReader(file))["published_top1"] == ""
 
 
 def test_which_class_is_taken_for_which(run, trained, digits, logits, tmp_path):
