@@ -35,6 +35,7 @@ def one_by_one(images) -> list[np.ndarray]:
     return [np.asarray(result)[0] for result in results]
 
 
+@pytest.mark.full
 def test_each_image_gets_its_operation_at_its_argument(images):
     @jax.jit
     def apply(images, index, argument):
@@ -55,6 +56,7 @@ def test_each_image_gets_its_operation_at_its_argument(images):
     np.testing.assert_array_equal(twice, after)
 
 
+@pytest.mark.full
 def test_off_the_cpu_all_are_computed_and_selected_with_the_same_result(images, monkeypatch):
     index = jnp.asarray([2, 0, 1, 1, 0, 2, 5])
     branches = [augment.invert, augment.equalize, augment.horizontal_flip]

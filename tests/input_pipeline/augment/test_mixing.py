@@ -134,6 +134,7 @@ def test_how_often_and_how_much():
     )
 
 
+@pytest.mark.full
 def test_one_draw_for_each_batch_pair_or_element():
     counts, settings = {}, {"num_classes": 7, "mixup": 0.8}
     for mode in ("batch", "pair", "elem"):

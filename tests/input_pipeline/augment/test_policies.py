@@ -332,6 +332,7 @@ def test_tensorflow_applies_all_that_it_draws():
     assert len(tf_auto_augment().choose(keys(1)[0]).index) == 2
 
 
+@pytest.mark.full
 def test_tensorflows_contrast_and_cutout():
     images = jnp.asarray(np.random.RandomState(0).randint(0, 256, (2, 16, 32, 3), np.uint8))
     result = tensorflow_policies.contrast(images, jnp.asarray([0.5, 1.9]))
