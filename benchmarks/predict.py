@@ -38,6 +38,8 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
         print(CONTENDERS[arguments.contender](arguments.folder))
         return
+    if not arguments.images:
+        parser.error("--images=FOLDER_OR_TAR: whose JPEGs?")
     with tempfile.TemporaryDirectory() as folder:
         contents = [content for source in arguments.images for content in jpegs(Path(source))]
         for number in range(FILES):
