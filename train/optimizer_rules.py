@@ -67,6 +67,38 @@ def rmsprop_torch(
     )
 
 
+def adagrad(
+    learning_rate: optax.ScalarOrSchedule,
+    initial_accumulator_value: float = 0.1,
+    eps: float = 1e-7,
+) -> optax.GradientTransformation:
+    """Adagrad of PyTorch (Duchi et al. 2011): p -= rate g / (sqrt(sum of squares of g) + eps).
+
+    `optax.adagrad`, whose eps is inside the root, is "optax:adagrad".
+
+    Args:
+      learning_rate: a number or a schedule.
+      initial_accumulator_value: what the sum of squares begins with; optax's default, PyTorch's
+        is 0.
+      eps: outside of the root.
+    """
+
+    def init(params) -> optax.ScaleByRssState:
+        start = jax.tree.map(lambda p: jnp.full_like(p, initial_accumulator_value), params)
+        return optax.ScaleByRssState(sum_of_squares=start)
+
+    def update(gradients, state: optax.ScaleByRssState, params=None):
+        del params
+        sums = jax.tree.map(lambda total, g: total + g**2, state.sum_of_squares, gradients)
+        directions = jax.tree.map(lambda g, total: g / (jnp.sqrt(total) + eps), gradients, sums)
+        return directions, optax.ScaleByRssState(sum_of_squares=sums)
+
+    return optax.chain(
+        optax.GradientTransformation(init, cast(optax.TransformUpdateFn, update)),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
 class NadamState(NamedTuple):
     """Moments of the gradients, the number of updates, and the product of momenta so far."""
 
@@ -248,43 +280,3 @@ def _adapted(weight_decay: float, mask: Mask, always: bool = False) -> Callable[
         return jax.tree.map(lambda _: always or weight_decay != 0, params)
 
     return adapted
-
-
-class CurvatureState(NamedTuple):
-    """Running mean of the squared gradient of each parameter, and the number of updates."""
-
-    curvature: optax.Params
-    count: jax.Array
-
-
-def diagonal_levenberg_marquardt(
-    learning_rate: optax.ScalarOrSchedule, mu: float = 0.02, memory: float = 0.002
-) -> optax.GradientTransformation:
-    """Scales each gradient by learning_rate / (mu + h), h the curvature of the parameter.
-
-    The method is that of LeCun et al. 1998, appendix C, which computes h by a second backward pass
-    over 500 images before each epoch. Here h is the running mean of the squared gradient over about
-    1 / `memory` = 500 images: at batch size 1 it is the diagonal of the Fisher matrix with the true
-    labels, which the paper's Gauss-Newton diagonal approximates too. Use it with batch size 1;
-    larger batches average the gradient before it is squared.
-
-    Args:
-      learning_rate: the global rate of the paper.
-      mu: keeps the step bounded where the curvature is small.
-      memory: weight of a new squared gradient in the running mean, in (0, 1].
-    """
-
-    def init(params) -> CurvatureState:
-        return CurvatureState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32))
-
-    def update(gradients, state: CurvatureState, params=None):
-        del params
-        rate = jnp.maximum(memory, 1 / (1 + state.count))  # a plain mean until the memory is full
-        curvature = jax.tree.map(lambda h, g: h + rate * (g**2 - h), state.curvature, gradients)
-        directions = jax.tree.map(lambda h, g: g / (mu + h), curvature, gradients)
-        return directions, CurvatureState(curvature, state.count + 1)
-
-    return optax.chain(
-        optax.GradientTransformation(init, cast(optax.TransformUpdateFn, update)),
-        optax.scale_by_learning_rate(learning_rate),
-    )

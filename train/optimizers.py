@@ -15,10 +15,12 @@ from train.clipping import clipping
 from train.errors import TrainError
 from train.freeze import freeze, parameter_name, some_names
 from train.functions import find, with_options
+from train.levenberg_marquardt import diagonal_levenberg_marquardt
+from train.momentum import WithMomentum, follow_momentum
 from train.muon import muon
 from train.optimizer_rules import (
+    adagrad,
     caffe_sgd,
-    diagonal_levenberg_marquardt,
     lamb,
     lars,
     nadam,
@@ -33,7 +35,7 @@ from train.schedule_free import SCHEDULE_FREE, follow_average
 RULES: dict[str, Callable] = {
     rule.__name__: rule
     for rule in (
-        *(caffe_sgd, rmsprop_tf, rmsprop_torch, nadam, lamb, lars, novograd, muon),
+        *(caffe_sgd, rmsprop_tf, rmsprop_torch, adagrad, nadam, lamb, lars, novograd, muon),
         diagonal_levenberg_marquardt,
     )
 }
@@ -67,8 +69,8 @@ def make_optimizer(
     """
     factory = find("optimizer.name", config.name, factories())
 
-    def build(schedule: optax.Schedule) -> optax.GradientTransformation:
-        options, decay = dict(config.options), config.weight_decay
+    def build(schedule: optax.Schedule, **cycled) -> optax.GradientTransformation:
+        options, decay = dict(config.options) | cycled, config.weight_decay
         chain = clipping(config)
         mask = decay_mask(config.weight_decay_exclude, config.weight_decay_exclude_1d)
         averaged = config.name in SCHEDULE_FREE
@@ -85,9 +87,26 @@ def make_optimizer(
         optimizer = optax.chain(*chain)
         return follow_average(optimizer, schedule, b1) if averaged else optimizer
 
-    follows = isinstance(schedule, Plateau)
-    optimizer = follow_plateau(build, schedule) if follows else build(schedule)
+    if isinstance(schedule, Plateau):
+        optimizer = follow_plateau(build, schedule)
+    elif isinstance(schedule, WithMomentum):
+        name = _name_of_momentum(config.name)
+        optimizer = follow_momentum(lambda value: build(schedule, **{name: value}), schedule)
+    else:
+        optimizer = build(schedule)
     return freeze(optimizer, config.freeze)
+
+
+def _name_of_momentum(optimizer: str) -> str:
+    """The argument of an optimizer that a schedule of the momentum sets, as PyTorch's one-cycle."""
+    known = dict.fromkeys(("sgd", "caffe_sgd"), "momentum")
+    known |= dict.fromkeys(("adam", "adamw", "lamb", "lion"), "b1")
+    if optimizer not in known:
+        raise TrainError(
+            f"schedule.options.base_momentum: optimizer.name={optimizer!r} has no momentum that a "
+            f"schedule can change; {', '.join(known)} have one."
+        )
+    return known[optimizer]
 
 
 def factories() -> dict[str, Callable]:

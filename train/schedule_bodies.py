@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from train.errors import TrainError
 from train.functions import with_options
+from train.momentum import WithMomentum
 from train.plateau import Rule
 from train.schedule_clock import Clock
 
@@ -135,11 +136,13 @@ def one_cycle(
     three_phase: bool = False,
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
+    base_momentum: float | None = None,
+    max_momentum: float = 0.95,
 ) -> optax.Schedule:
     """Up to the peak and down again (Smith and Topin 2018), as PyTorch's `OneCycleLR`.
 
     It begins at peak / div_factor and ends at that over final_div_factor; the key `end` is not
-    used. The momentum stays as it is.
+    used. With a `base_momentum` the momentum of the optimizer goes the other way.
 
     Args:
       body: the keys.
@@ -147,30 +150,41 @@ def one_cycle(
       anneal: "cos" or "linear".
       three_phase: whether it falls as it rose before it falls to its end.
       div_factor, final_div_factor: see above.
+      base_momentum, max_momentum: the momentum at the peak, and at the start and the end; None:
+        that of the optimizer's options, all along. PyTorch's default is 0.85.
     """
     if anneal not in ("cos", "linear"):
         raise TrainError(f'schedule.options.anneal={anneal!r}: there are "cos" and "linear".')
     low, last = body.peak / div_factor, body.length - 1
     final = low / final_div_factor
-    phases = [(pct_start * body.length - 1, low, body.peak), (last, body.peak, final)]
+    times = [pct_start * body.length - 1, last]
+    rates = [low, body.peak, final]
+    momenta = [max_momentum, base_momentum, max_momentum]
     if three_phase:
-        down = (2 * pct_start * body.length - 2, body.peak, low)
-        phases = [phases[0], down, (last, low, final)]
+        times.insert(1, 2 * pct_start * body.length - 2)
+        rates.insert(2, low)
+        momenta.append(max_momentum)
+    rate = _through(rates, times, anneal)
+    if base_momentum is None:
+        return rate
+    return WithMomentum(rate, _through(cast(list[float], momenta), times, anneal))
 
-    def rate(t) -> Any:
-        rates, ends = [], []
-        begin = 0.0
-        for end, before, after in phases:
+
+def _through(values: list[float], times: list[float], anneal: str) -> optax.Schedule:
+    """The schedule from the first of the values at time 0 to each of the others at its time."""
+
+    def value(t) -> Any:
+        found, begin = [], 0.0
+        for end, before, after in zip(times, values, values[1:], strict=False):
             share = jnp.clip((t - begin) / max(end - begin, 1e-9), 0, 1)
             if anneal == "cos":
-                rates.append(after + (before - after) * (1 + jnp.cos(jnp.pi * share)) / 2)
+                found.append(after + (before - after) * (1 + jnp.cos(jnp.pi * share)) / 2)
             else:
-                rates.append(before + (after - before) * share)
-            ends.append(t <= end)
+                found.append(before + (after - before) * share)
             begin = end
-        return jnp.select(ends, rates, rates[-1])
+        return jnp.select([t <= end for end in times], found, found[-1])
 
-    return rate
+    return value
 
 
 def reciprocal_sqrt(body: Body, timescale: str) -> optax.Schedule:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from train.durations import Intervals
 from train.errors import TrainError
 from train.functions import find, with_options
+from train.momentum import WithMomentum
 from train.plateau import Plateau
 from train.schedule_bodies import BODIES, Body, plateau_rule
 from train.schedule_clock import Clock
@@ -58,7 +59,8 @@ def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
         boundaries=tuple(schedule.boundaries),
         factors=tuple(schedule.factors),
     )
-    after = _cooled(_make_body(config, body), schedule, body, cooldown)
+    made = _make_body(config, body)
+    after = _cooled(made, schedule, body, cooldown)
     joined = _warmed_up(after, schedule, warmup)
     if schedule.convention == "deit" and schedule.per != "epoch":
         raise TrainError(
@@ -72,6 +74,9 @@ def make_schedule(config: ConfigDict, intervals: Intervals) -> optax.Schedule:
 
     if schedule.name == "plateau":
         return Plateau(rate, plateau_rule(body, schedule.options))
+    if isinstance(made, WithMomentum):
+        momentum = made.momentum
+        return WithMomentum(rate, lambda step: momentum(clock.now(step) - before))
     return rate
 
 

@@ -1,12 +1,14 @@
 """Computes the chapter on Inception, residual networks, and what came after."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+import configs.inception_v3
 import configs.resnet50
 import zoo
 from zoo import counts, macs, registry, summary
@@ -15,6 +17,7 @@ from zoo.layers.conv import Conv
 from zoo.look import charts
 from zoo.models.efficientnet import compound_scaling
 from zoo.models.googlenet import STAGES, ConvRelu, Inception
+from zoo.models.resnet import BasicBlock, ResNet
 from zoo.tables import Column, Group, render
 
 
@@ -94,6 +97,18 @@ def _weights(side: tuple[int, int], channels: int = 8, features: int = 8, groups
     )
 
 
+def inception_v3() -> dict:
+    """The recipe and the layers of Inception v3."""
+    config, found = configs.inception_v3.get_config(), summary.layers("inception_v3")
+    lines = ("x".join(map(str, x.kernel_size)) for x in found if 7 in x.kernel_size)
+    return {
+        "optimizer": "RMSProp" if config.optimizer.name.startswith("rmsprop") else "another",
+        "normalisation": ", ".join(sorted({x.kind for x in found if "Norm" in x.kind})),
+        "factorised": ", ".join(sorted(set(lines))),
+        "smoothing": "smoothed" if config.loss.label_smoothing > 0 else "as they are",
+    }
+
+
 def resnet() -> dict:
     names = {
         18: "resnet18",
@@ -123,7 +138,21 @@ def resnet_recipe() -> dict:
         "learning_rate": config.schedule.learning_rate,
         "batch": config.batch_size,
         "weight_decay": config.optimizer.weight_decay,
+        "initialisation": _initialisation(),
     }
+
+
+def _initialisation() -> str:
+    """Whose the spread of new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
+    network = ResNet((1,), BasicBlock, num_classes=0)
+    variables: Any = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    kernel = variables["params"]["stage1_block1"]["conv1"]["kernel"]
+    factor = float(kernel.var()) * math.prod(kernel.shape[:3])
+    return min({"He": 2, "Xavier": 1}.items(), key=lambda one: abs(one[1] - factor))[0]
+
+
+def plain() -> dict:
+    return {f"plain{n}": counts.count(f"plain{n}_cifar").depth for n in (20, 56)}
 
 
 def shortcuts() -> dict:

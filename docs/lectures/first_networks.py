@@ -45,15 +45,17 @@ def lenet() -> dict:
     layers = rows_of("lenet5")
     weights = {f"{path}_weights": layer.num_weights for path, layer in layers.items()}
     whole = sum(weights.values())
+    pool = next(x for x in summary.layers("lenet5", steps=True) if x.kind == "max_pool")
     return {
         **weights,
+        **{name: layers[name].shape[0] for name in ("fc1", "fc2", "head")},
+        "strides": layers["conv1"].strides[0],
+        "pool_strides": pool.strides[0],
         "weights": whole,
         "parameters": total("lenet5"),
         "share": 100 * weights["fc1_weights"] / whole,
         "conv1": layers["conv1"].kernel_size,
-        "pool": next(
-            x for x in summary.layers("lenet5", steps=True) if x.kind == "max_pool"
-        ).strides,
+        "pool": pool.kernel_size,
     }
 
 

@@ -86,7 +86,7 @@ def auto_augment(
     """
     names = NAMES["autoaugment"]
     choose = of_sub_policies(SUB_POLICIES[policy], names)
-    return Policy(space("autoaugment", 10), choose, fill, interpolation, backend)
+    return Policy(space("autoaugment", 10, backend), choose, fill, interpolation, backend)
 
 
 def rand_augment(
@@ -107,7 +107,8 @@ def rand_augment(
     """
     _check_bin(magnitude, num_magnitude_bins)
     choose = of_random_operations(len(_RANDOM), num_ops, constant(magnitude))
-    return Policy(space("randaugment", num_magnitude_bins), choose, fill, interpolation, backend)
+    operations = space("randaugment", num_magnitude_bins, backend)
+    return Policy(operations, choose, fill, interpolation, backend)
 
 
 def trivial_augment_wide(
@@ -124,9 +125,8 @@ def trivial_augment_wide(
       interpolation, fill, backend: see `Policy`.
     """
     choose = of_random_operations(len(_RANDOM), 1, any_bin(num_magnitude_bins))
-    return Policy(
-        space("trivial_augment_wide", num_magnitude_bins), choose, fill, interpolation, backend
-    )
+    operations = space("trivial_augment_wide", num_magnitude_bins, backend)
+    return Policy(operations, choose, fill, interpolation, backend)
 
 
 def aug_mix(
@@ -151,13 +151,13 @@ def aug_mix(
       interpolation, fill, backend: see `Policy`.
     """
     _check_bin(severity - 1, 10)
-    operations = space("augmix" if all_ops else "augmix_without_all_ops", 10)
+    operations = space("augmix" if all_ops else "augmix_without_all_ops", 10, backend)
     choose = chains(len(operations), mixture_width, chain_depth, any_bin(severity))
     policy = Policy(operations, choose, fill, interpolation, backend)
     return AugMix(policy, mixture_width, alpha, blend="torchvision")
 
 
-def argument_of(name: str, magnitude: ArrayLike | None) -> ArrayLike:
+def argument_of(name: str, magnitude: ArrayLike | None, backend: str = "tensor") -> ArrayLike:
     """Returns the argument in `augment.OPS` of torchvision's operation at a magnitude with its
     sign; None for operations without.
 
@@ -165,14 +165,18 @@ def argument_of(name: str, magnitude: ArrayLike | None) -> ArrayLike:
       >>> float(argument_of("Color", -0.27))  # the factor of the saturation
       0.73
     """
-    return 0.0 if magnitude is None else _OPS[name][1](magnitude)
+    if magnitude is None:
+        return 0.0
+    if name == "Solarize" and backend == "pillow":  # which compares with it in float64
+        return np.ceil(255 * np.asarray(magnitude, np.float64))
+    return _OPS[name][1](magnitude)
 
 
-def space(policy: str, bins: int) -> tuple[Operation, ...]:
+def space(policy: str, bins: int, backend: str = "tensor") -> tuple[Operation, ...]:
     """Returns the operations of one of the policies in `NAMES`; their levels are bins, from 0."""
+    argument = functools.partial(_argument, policy, bins, backend)
     return tuple(
-        Operation(name, _OPS[name][0], functools.partial(_argument, policy, name, bins))
-        for name in NAMES[policy]
+        Operation(name, _OPS[name][0], functools.partial(argument, name)) for name in NAMES[policy]
     )
 
 
@@ -207,13 +211,15 @@ def any_bin(bins: int) -> Levels:
     return lambda uniform: whole_number(uniform, bins).astype(jnp.float32)
 
 
-def _argument(policy: str, name: str, bins: int, setting: Setting) -> ArrayLike:
+def _argument(policy: str, bins: int, backend: str, name: str, setting: Setting) -> ArrayLike:
     """The argument in augment.OPS of an operation at a bin."""
     table = magnitudes(policy, setting.height, setting.width, bins)[name]
     if table is None:
         return 0.0
-    magnitude = jnp.asarray(table)[jnp.asarray(setting.level).astype(jnp.int32)]
-    return argument_of(name, magnitude * setting.sign if name in SIGNED else magnitude)
+    level = jnp.asarray(setting.level).astype(jnp.int32)
+    if name not in SIGNED:
+        return jnp.asarray(argument_of(name, table, backend), jnp.float32)[level]
+    return argument_of(name, jnp.asarray(table)[level] * setting.sign)
 
 
 def _check_bin(magnitude: int, bins: int) -> None:

@@ -186,7 +186,7 @@ def test_a_number_is_followed_to_the_softmax(small):
                 break
             time.sleep(0.05)
     assert seen == [
-        *("conv1", "relu", "max_pool", "conv2", "relu_2", "max_pool_2", "fc1/flatten"),
+        *("conv1", "relu", "max_pool", "conv2", "relu_2", "max_pool_2", "flatten"),
         *("fc1", "relu_3", "fc2", "relu_4", "head"),
     ]
     rows = [row.text for row in small.all(".softmax tbody tr")]

@@ -41,7 +41,9 @@ def convnext_part(name: str) -> str:
 
 
 def convnext(folder):
-    return {"small": json.loads((folder / "policy_ops.json").read_text())["layer_decay"]}
+    path = folder / "policy_ops.json"
+    goldens = json.loads(path.read_text()) if path.is_file() else {}
+    return {"small": goldens["layer_decay"]} if "layer_decay" in goldens else {}
 
 
 @pytest.mark.quick

@@ -6,10 +6,17 @@ import optax
 import pytest
 
 from configs import base
-from train.optimizers import factories, make_optimizer
+from train.optimizers import RULES, factories, make_optimizer
+from train.schedule_free import SCHEDULE_FREE
+
+# optax's own are optax's to test; some of them here, all with `-m full`.
+QUICK = (*RULES, *SCHEDULE_FREE, "adamw", "dog", "optax:lamb")
 
 
-@pytest.mark.parametrize("name", sorted(factories()))
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(x, marks=pytest.mark.full) for x in sorted({*factories()} - {*QUICK}))],
+)
 @pytest.mark.filterwarnings("ignore:.*(Specifying a key|deprecated)")
 def test_every_optimizer_makes_an_update(name):
     config = base.get_config().optimizer

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from configs import base
 from train.durations import Intervals
 from train.errors import TrainError
-from train.optimizer_rules import diagonal_levenberg_marquardt
+from train.levenberg_marquardt import diagonal_levenberg_marquardt
 from train.optimizers import decay_mask, factories, make_optimizer
 from train.schedule_free import averaged_parameters
 from train.schedules import make_schedule

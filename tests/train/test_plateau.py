@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from configs import base
+from train.checkpoint import Checkpoints
 from train.durations import Intervals
 from train.errors import TrainError
 from train.optimizers import make_optimizer
 from train.plateau import after_evaluation, learning_rate
 from train.schedules import make_schedule
+from train.sharding import make_mesh, state_shardings
 
 PARAMS = {"a": {"kernel": jnp.ones((2, 2))}, "b": {"kernel": jnp.ones((2, 2))}}
 
@@ -56,6 +58,33 @@ def test_a_figure_that_rises_and_one_that_there_is_not():
         after_evaluation(state, {"loss": 1.0})
 
 
+@pytest.mark.quick
+def test_a_checkpoint_knows_how_far_the_rate_fell(tmp_path):
+    """What it has seen is in the state, so a run that was killed goes on with it."""
+    schedule, optimizer = made(patience=1, cooldown=1)
+    mesh = make_mesh(1, 1)
+
+    def rates(state, losses):
+        for loss in losses:
+            state = after_evaluation(state, {"loss": loss})
+            yield float(learning_rate(schedule, state, 1)), state
+
+    start = optimizer.init(PARAMS)
+    start = jax.tree.map(jax.device_put, start, state_shardings(start, mesh))
+    losses = (0.5, 0.6, 0.6, 0.4, 0.5, 0.5, 0.5, 0.5)
+    whole = [rate for rate, _ in rates(start, losses)]
+    *_, (_, stopped) = rates(start, losses[:3])
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(3, stopped)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), start
+    )
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        resumed = checkpoints.restore(shapes)
+    assert [rate for rate, _ in rates(resumed, losses[3:])] == whole[3:]
+    assert len(set(whole)) == 3  # it falls before that checkpoint, and after
+
+
 PLATEAU = {
     "schedule.name": "plateau",
     "schedule.warmup": "0 steps",
@@ -73,6 +102,7 @@ PLATEAU = {
 }
 
 
+@pytest.mark.full
 def test_a_resumed_run_has_the_rate_of_one_that_never_stopped(make_run):
     """No evaluation but the first improves by 10, so each halves the rate; with parts and SWA."""
     whole, stopped = (

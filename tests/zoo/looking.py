@@ -39,6 +39,7 @@ def assert_equals(found: Any, golden: dict, tolerance: float = 1e-6) -> None:
     """Every figure of a golden agrees, to `tolerance` of its standard deviation."""
     found = np.asarray(found)
     assert list(found.shape) == golden["shape"]
+    assert np.isfinite(found).all()
     flat, atol = found.ravel(), tolerance * golden["std"]
     np.testing.assert_allclose(flat[: len(golden["first"])], golden["first"], atol=atol, rtol=0)
     np.testing.assert_allclose(flat[golden["probe_at"]], golden["probe"], atol=atol, rtol=0)

@@ -21,6 +21,7 @@ def dice(
     smooth: Smooth = 0.0,
     absent: str = "zero",
     squared: bool = False,
+    eps: float = 1e-7,
     mask: jax.Array | None = None,
 ) -> jax.Array:
     """Soft Dice loss of a batch: the mean over classes of 1 - tp / (tp + fp / 2 + fn / 2).
@@ -34,6 +35,7 @@ def dice(
       smooth: what is added to numerator and denominator: one number or two.
       absent: whether the loss of a class without labels is "zero", or does "count".
       squared: whether the denominator has squares, (Σ p² + Σ y²) / 2, as in the source.
+      eps: the least that a denominator is.
       mask: bool [...]; where it is False nothing counts. None: all counts.
 
     Returns:
@@ -43,7 +45,7 @@ def dice(
       ValueError: `absent` is neither.
     """
     p, y = _flat(logits, labels, mask)
-    return _mean(1 - _dice_score(p, y, smooth, squared), y, absent)
+    return _mean(1 - _dice_score(p, y, smooth, squared, eps), y, absent)
 
 
 def dice_per_example(
@@ -71,6 +73,7 @@ def tversky(
     beta: float = 0.5,
     smooth: Smooth = 0.0,
     absent: str = "zero",
+    eps: float = 1e-7,
     mask: jax.Array | None = None,
 ) -> jax.Array:
     """Soft Tversky loss of a batch: the mean over classes of 1 - tp / (tp + alpha·fp + beta·fn).
@@ -79,7 +82,7 @@ def tversky(
     loss.
 
     Args:
-      logits, labels, smooth, absent, mask: as in `dice`.
+      logits, labels, smooth, absent, eps, mask: as in `dice`.
       alpha: weight of false positives.
       beta: weight of false negatives.
 
@@ -89,7 +92,7 @@ def tversky(
     p, y = _flat(logits, labels, mask)
     tp = (p * y).sum(0)
     fp, fn = p.sum(0) - tp, y.sum(0) - tp
-    return _mean(1 - _ratio(tp, tp + alpha * fp + beta * fn, smooth), y, absent)
+    return _mean(1 - _ratio(tp, tp + alpha * fp + beta * fn, smooth, eps), y, absent)
 
 
 @of_batch
@@ -143,15 +146,18 @@ def _flat(
     return jnp.where(mask, p, 0), jnp.where(mask, y, 0)
 
 
-def _dice_score(p: jax.Array, y: jax.Array, smooth: Smooth, squared: bool) -> jax.Array:
+def _dice_score(
+    p: jax.Array, y: jax.Array, smooth: Smooth, squared: bool, eps: float = 1e-7
+) -> jax.Array:
     """tp / (tp + fp / 2 + fn / 2) over the axis before the last one, [..., N, K] -> [..., K]."""
     power = 2 if squared else 1
-    return _ratio((p * y).sum(-2), ((p**power).sum(-2) + (y**power).sum(-2)) / 2, smooth)
+    denominator = ((p**power).sum(-2) + (y**power).sum(-2)) / 2
+    return _ratio((p * y).sum(-2), denominator, smooth, eps)
 
 
-def _ratio(numerator: jax.Array, denominator: jax.Array, smooth: Smooth) -> jax.Array:
+def _ratio(numerator: jax.Array, denominator: jax.Array, smooth: Smooth, eps: float) -> jax.Array:
     above, below = (smooth, smooth) if isinstance(smooth, (int, float)) else smooth
-    return (numerator + above) / jnp.maximum(denominator + below, 1e-7)
+    return (numerator + above) / jnp.maximum(denominator + below, eps)
 
 
 def _mean(losses: jax.Array, targets: jax.Array, absent: str) -> jax.Array:

@@ -82,6 +82,19 @@ def save_chart(chart: Chart, path: Path) -> None:
     _write(path.with_name(f"{path.name}.svg"), chart_svg(chart))
 
 
+def save_page(folder: Path, names: Sequence[str]) -> None:
+    """Writes charts.html: the charts of a folder on one page, where the mouse names each thing."""
+    parts = [
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Charts</title>',
+        "<style>object { display: block; max-width: 100%; margin: 1em auto }</style>",
+    ]
+    for name in names:
+        link = f'<a href="{name}.csv">{name}: the numbers</a>'
+        parts.append(f'<object data="{name}.svg" type="image/svg+xml" aria-label="{name}">')
+        parts.append(f"</object>\n<p>{link}</p>")
+    _write(folder / "charts.html", "\n".join([*parts, "</html>\n"]).encode())
+
+
 def _write(path: Path, content: bytes) -> None:
     """Writes a file, which appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -197,17 +210,15 @@ def ilsvrc() -> Chart:
         rows.append(row | {"depth_counted": depth})
     chart, axis = figure_of(1, 1, (10, 6))
     names = [f"{row['entry']}\n{row['year']}" for row in rows]
-    bars = axis.bar(names, [float(row["top5_error"]) for row in rows], color="C0", alpha=0.7)
-    axis.bar_label(bars)
-    axis.set(ylabel="top-5 error, %")
+    errors = [float(row["top5_error"]) for row in rows]
+    axis.bar_label(axis.bar(range(len(rows)), errors, color="C0", alpha=0.7))
+    axis.set(ylabel="top-5 error, %", xticks=range(len(rows)), xticklabels=names)
     other = axis.twinx()
-    deep = [
-        (name, row["depth_counted"]) for name, row in zip(names, rows, strict=True) if row["model"]
-    ]
+    deep = [(place, row["depth_counted"]) for place, row in enumerate(rows) if row["model"]]
     other.plot(*zip(*deep, strict=True), "o-", color="C1")
-    for name, depth in deep:
+    for place, depth in deep:
         other.annotate(
-            str(depth), (name, depth), color="C1", xytext=(0, 6), textcoords="offset points"
+            str(depth), (place, depth), color="C1", xytext=(0, 6), textcoords="offset points"
         )
     other.set(ylabel="layers with weights")
     return Chart(chart, rows)

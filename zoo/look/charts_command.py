@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         folder = Path(options.out).expanduser()
         for name in _draw(options, folder):
             print(f"{folder / name}: .png, .svg, .csv")
+        print(folder / "charts.html")
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -58,6 +59,7 @@ def _draw(options: argparse.Namespace, folder: Path) -> list[str]:
     }
     for kind in kinds:
         charts.save_chart(draw[kind](), folder / kind)
+    charts.save_page(folder, kinds)
     return kinds
 
 
@@ -103,6 +105,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[str]:
     drawn = charts.measured(found)
     for kind, chart in drawn.items():
         charts.save_chart(chart, folder / kind)
+    charts.save_page(folder, [*drawn])
     for kind, why in {
         "memory": "the system does not say the memory of a process at its peak",
         "energy": "the system shows no counter of the processor's energy (RAPL) to this process",

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.core import Tracer
 
 from zoo.look.program import Program, logit, logit_of, map_of
 
@@ -25,7 +26,9 @@ def grad_cam(
     al. 2016 (arXiv:1512.04150) divided by h * w. Selvaraju et al. 2017, arXiv:1610.02391.
 
     Raises:
-      ValueError: The network has no such output, or its logits do not depend on it.
+      ValueError: The network has no such output, or its logits do not depend on it, as on the
+        patches of a transformer's last block, after which only the class token is read. (Within
+        `jax.jit`, where no value is known, the map is zero.)
     """
     output, slope = _output_and_gradient(model, variables, images, targets, at)
     return (output * slope.mean((1, 2), keepdims=True)).sum(-1)
@@ -112,6 +115,13 @@ def _output_and_gradient(
         return logit(logits, targets).sum(), outputs[at]
 
     slope, output = jax.grad(logits, has_aux=True)(jnp.zeros(shape.shape, shape.dtype))
+    if not isinstance(slope, Tracer) and not slope.any():
+        name = type(model).__name__
+        why = f"{name} reads nothing of it any more, as of patches after the last block: take an "
+        why += "earlier one"
+        if getattr(model, "scan", False):
+            why = "its blocks are in a scan: take them apart with zoo.look.explore.apart"
+        raise ValueError(f"The logits do not depend on {at}: {why}.")
     return output, slope
 
 

@@ -46,11 +46,11 @@ def attributions(
         for layer in seen.layers.values()
         if layer.output.startswith("stage") and seen.values[layer.name].ndim == 3
     ]
-    for name in stages[-1:]:
+    # Of a transformer's last block the class token alone may be read.
+    for name in [name for name in stages if seen.slopes[name].any()][-1:]:
         value, slope = seen.values[name], seen.slopes[name]
-        if np.abs(slope).max() > 0:  # the patches of a transformer's last block may not matter
-            found["Grad-CAM"] = (value * slope.mean((0, 1))).sum(-1)
-            found["Layer-CAM"] = (value * np.maximum(slope, 0)).sum(-1)
+        found["Grad-CAM"] = (value * slope.mean((0, 1))).sum(-1)
+        found["Layer-CAM"] = (value * np.maximum(slope, 0)).sum(-1)
     ways: dict[str, Callable[..., Any]] = {
         "integrated gradients": lambda *case: (
             attribution.integrated_gradients(*case, steps=16).values
@@ -79,7 +79,7 @@ def choose_units(seen: Inside, count: int) -> list[tuple[str, int]]:
         layer.name
         for layer in seen.layers.values()
         if layer.output and layer.output not in (LOGITS, "embedding")
-        if seen.values[layer.name].ndim == 3
+        if seen.values[layer.name].ndim == 3 and seen.slopes[layer.name].any()
     ]
     last = next(layer.name for layer in seen.layers.values() if layer.output == LOGITS)
     orders = {last: np.argsort(-seen.logits, kind="stable")}

@@ -4,6 +4,7 @@ The network is traced once; nothing in it has to be prepared. What it sows are v
 program, to which a run can add what it is asked to, and every ReLU in it can be replaced.
 """
 
+import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from flax import linen as nn
 from jax.extend import core
 
 from zoo.look.layers import LOGITS, activation, layers
-from zoo.look.trace import trace
+from zoo.look.trace import is_variable, trace
 
 Relu = Callable[[jax.Array], jax.Array]
+# Operations that only rearrange numbers, or take some of them.
+_MOVES = ("reshape", "slice", "squeeze", "transpose")
 # Operations that call one program with all of their inputs.
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_vjp_call")
 
@@ -58,6 +61,7 @@ class Program:
                 f"{', '.join(name for name in sown if name not in maps)}, and its layers."
             )
         self._taps = {name: variables_of[name] for name in names}
+        self._sources = {name: _source(self._jaxpr, v) for name, v in self._taps.items()}
         self.sown = sown
         self.shapes: dict[str, Any] = {name: x.aval for name, x in self._taps.items()}
         self.relus = sum(1 for _ in _relus(self._jaxpr))
@@ -74,10 +78,15 @@ class Program:
         Args:
           variables: Variables of the network.
           images: Images of the shape that was traced.
-          added: What is added to outputs before the network goes on from them, by their names.
+          added: What is added to outputs before the network goes on from them, by their names. An
+            output that is cut out of something, as the patches out of all tokens, is changed there.
           relu: Function in place of every ReLU.
         """
-        taps = {self._taps[name]: value for name, value in (added or {}).items()}
+        taps: dict[Any, jax.Array] = {}
+        for name, value in (added or {}).items():
+            source, moves = self._sources[name]
+            value = _moved_back(value, source, moves)
+            taps[source] = taps[source] + value if source in taps else value
         inputs = jax.tree.leaves((variables, images))
         known = _run(self._jaxpr, self._consts, inputs, taps, relu)
         outputs = {name: known(variable) for name, variable in self._taps.items()}
@@ -105,6 +114,32 @@ def map_of(outputs: Any, at: str, model: nn.Module) -> Any:
         name, shape = type(model).__name__, outputs[at].shape
         raise ValueError(f"{at} of {name} is no map [B, h, w, C]: its shape is {shape}.")
     return outputs[at]
+
+
+def _source(jaxpr: core.Jaxpr, variable: Any) -> tuple[Any, list[core.JaxprEqn]]:
+    """Where the network goes on from an output, and how the output is cut out of that.
+
+    Most outputs are read by the network itself. Some are made for those who ask for them alone.
+    """
+    makers = {v: equation for equation in jaxpr.eqns for v in equation.outvars}
+    reads = collections.Counter(v for e in jaxpr.eqns for v in e.invars if is_variable(v))
+    source, moves, read = variable, [], reads[variable]
+    while not read and source in makers and makers[source].primitive.name in _MOVES:
+        moves.insert(0, makers[source])
+        source = moves[0].invars[0]
+        read = reads[source] - 1
+    return (source, moves) if read else (variable, [])
+
+
+def _moved_back(value: jax.Array, source: Any, moves: Sequence[core.JaxprEqn]) -> jax.Array:
+    """What is added to the source of an output for `value` to be added to the output."""
+
+    def cut(x: jax.Array) -> jax.Array:
+        for equation in moves:
+            (x,) = _bind(equation, [x])
+        return x
+
+    return jax.linear_transpose(cut, source.aval)(value)[0] if moves else value
 
 
 def _run(

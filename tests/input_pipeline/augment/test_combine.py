@@ -35,25 +35,28 @@ def one_by_one(images) -> list[np.ndarray]:
     return [np.asarray(result)[0] for result in results]
 
 
+@pytest.mark.full
 def test_each_image_gets_its_operation_at_its_argument(images):
+    @jax.jit
     def apply(images, index, argument):
         return augment.apply_ops(
             images, index, argument, ops=OPS, fill=(9, 8, 7), interpolation="bilinear"
         )
 
     index, argument = jnp.arange(7), jnp.asarray(ARGUMENTS)
-    result = np.asarray(jax.jit(apply)(images, index, argument))
+    result = np.asarray(apply(images, index, argument))
     # A shear by its tangent and one by its angle may round otherwise.
     expected = np.asarray(one_by_one(images))
     assert np.abs(result.astype(int) - expected).max() <= 1
     np.testing.assert_array_equal(result[[0, 3, 4, 5, 6]], expected[[0, 3, 4, 5, 6]])
-    twice = jax.jit(apply)(
+    twice = apply(
         images, jnp.stack([index, index[::-1]], 1), argument[:, None] * jnp.asarray([[1, 0]])
     )
     after = apply(result, index[::-1], 0 * argument)
     np.testing.assert_array_equal(twice, after)
 
 
+@pytest.mark.full
 def test_off_the_cpu_all_are_computed_and_selected_with_the_same_result(images, monkeypatch):
     index = jnp.asarray([2, 0, 1, 1, 0, 2, 5])
     branches = [augment.invert, augment.equalize, augment.horizontal_flip]

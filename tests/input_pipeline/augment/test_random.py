@@ -44,7 +44,7 @@ def images() -> np.ndarray:
     return smooth.repeat(2, 1).repeat(2, 2)
 
 
-QUICK = ("random_flip", "random_affine", "random_resized_crop", "color_jitter", "gaussian_noise")
+QUICK = ("random_flip", "random_affine")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,7 @@ def test_each_image_has_its_own_draw_whatever_the_batch(name, images):
     assert np.asarray(transform(KEY, same)).shape == results.shape
 
 
+@pytest.mark.full
 def test_adjustments_with_probability_are_made_or_not(images):
     images = 60 + images.repeat(2, 1) // 2
     for random, operation in (
@@ -85,17 +86,19 @@ def test_adjustments_with_probability_are_made_or_not(images):
 
 def test_boxes_have_the_area_and_ratio_that_are_asked_for():
     keys = augment.image_keys(KEY, 500)
-    top, left, height, width = augment.random_box(keys, 100, 140, (0.2, 0.6), (0.5, 2.0))
+    random_box = jax.jit(augment.random_box, static_argnums=(1, 2, 3, 4))
+    top, left, height, width = random_box(keys, 100, 140, (0.2, 0.6), (0.5, 2.0))
     area, ratio = height * width / (100 * 140), width / height
     assert 0.19 < area.min() < 0.22 and 0.55 < area.max() < 0.61
     assert 0.49 < ratio.min() < 0.6 and 1.7 < ratio.max() < 2.05
     assert top.min() == left.min() == 0
     assert (top + height).max() == 100 and (left + width).max() == 140
     # Nothing of that ratio fits: the central one that is as large as can be.
-    box = augment.random_box(keys[:1], 10, 100, (0.9, 1.0), (0.5, 2.0))
+    box = random_box(keys[:1], 10, 100, (0.9, 1.0), (0.5, 2.0))
     assert [int(side[0]) for side in box] == [0, 40, 10, 20]
 
 
+@pytest.mark.full
 def test_what_is_zoomed_out_is_the_whole_image_smaller():
     images = jnp.full((8, 40, 40, 1), 200, jnp.uint8)
     result = np.asarray(augment.random_zoom_out(KEY, images, 7, (2.0, 2.0), p=1.0))
@@ -104,6 +107,7 @@ def test_what_is_zoomed_out_is_the_whole_image_smaller():
     np.testing.assert_allclose(shares, 0.25, atol=0.03)
 
 
+@pytest.mark.full
 def test_jittered_scales_crop_what_is_larger_and_pad_what_is_smaller():
     images = jnp.full((6, 20, 20, 1), 200, jnp.uint8)
     small = np.asarray(augment.scale_jitter(KEY, images, 16, (0.5, 0.5)))

@@ -130,18 +130,20 @@ def test_token_labelling_is_the_mean_over_tokens():
     np.testing.assert_allclose(without, each.mean(1), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_the_perceptual_loss_is_a_distance_of_features():
     model = zoo.create("lenet5")
     images = jax.random.normal(jax.random.key(0), (3, 32, 32, 1))
-    variables = model.init(jax.random.key(1), images)
+    variables = jax.jit(model.init)(jax.random.key(1), images)
     names = ("stage1", "stage2")
     loss = functools.partial(losses.perceptual, model=model, variables=variables, at=names)
-    assert loss(images, images).tolist() == [0, 0, 0]
+    plain, features = jax.jit(loss), jax.jit(lambda x: zoo.features(model, variables, x, at=names))
+    assert plain(images, images).tolist() == [0, 0, 0]
     other = images + 0.1
-    ours, theirs = (zoo.features(model, variables, x, at=names) for x in (images, other))
+    ours, theirs = features(images), features(other)
     each = [((ours[n] - theirs[n]) ** 2).reshape(3, -1).mean(1) for n in names]
-    np.testing.assert_allclose(loss(images, other), sum(each), rtol=1e-5)
-    weighted = loss(images, other, weights=(2.0, 0.0))
+    np.testing.assert_allclose(plain(images, other), sum(each), rtol=1e-5)
+    weighted = jax.jit(functools.partial(loss, weights=(2.0, 0.0)))(images, other)
     np.testing.assert_allclose(weighted, 2 * each[0], rtol=1e-5)
-    gradient = jax.grad(lambda x: loss(images, x).sum())(other)
+    gradient = jax.jit(jax.grad(lambda x: loss(images, x).sum()))(other)
     assert not gradient.any()  # what is compared with stays as it is

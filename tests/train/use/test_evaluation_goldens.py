@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -19,11 +20,18 @@ pytestmark = [pytest.mark.usefixtures("quick_compilation")]
 
 
 def entries(folder: Path) -> dict:
-    return json.loads((folder / "evaluation.json").read_text())
+    path = folder / "evaluation.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def whole(folder: Path) -> dict[str, dict]:
-    return {"evaluation": entries(folder)}
+def with_entry(*names: str):
+    """The whole file where it has all entries of these names."""
+
+    def cases(folder: Path) -> dict[str, dict]:
+        found = entries(folder)
+        return {"evaluation": found} if found.keys() >= set(names) else {}
+
+    return cases
 
 
 @functools.lru_cache(maxsize=2)
@@ -37,8 +45,8 @@ def trained(name: str, scales: tuple[tuple[str, float], ...] = (), prefix: str =
     return PretrainedModel(zoo.create(name), variables, info, zoo.preprocess(info))
 
 
-def resnet18(golden: dict, prefix: str = "") -> PretrainedModel:
-    return trained("resnet18", tuple(golden["resnet18_fill_scale"].items()), prefix)
+def resnet(golden: dict, name: str, prefix: str = "") -> PretrainedModel:
+    return trained(name, tuple(golden.get(f"{name}_fill_scale", {}).items()), prefix)
 
 
 def image(rule: dict) -> np.ndarray:
@@ -84,33 +92,37 @@ def assert_averages(member: Classifier, shown: list, golden: dict) -> np.ndarray
     return logits
 
 
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("ten_crop"))
 def test_ten_crops(golden):
-    rule, model = golden["ten_crop"], resnet18(golden)
+    rule = golden["ten_crop"]
+    model, size = resnet(golden, rule["model"]), rule["size"]
+    assert model.preprocessing.image_size == size
     pixels = image(rule["image"])
     member = Classifier(model, Protocol("ten_crop", average="logits"))
     shown = member.decode(pixels)
     for (top, left), view in zip(rule["boxes_top_left"], shown[:5], strict=True):
-        assert (view == pixels[top : top + 224, left : left + 224]).all()
+        assert (view == pixels[top : top + size, left : left + size]).all()
     logits = assert_averages(member, shown, rule)
-    assert_equal(logits[4], golden["single_crop"]["logits"])
+    if "single_crop" in golden:
+        assert_equal(logits[4], golden["single_crop"]["logits"])
     center = Classifier(model, Protocol())
     (view,) = center.decode(pixels)
     assert (view == shown[4]).all()
 
 
 @pytest.mark.full
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("ten_crop", "ten_crop_alexnet"))
 def test_ten_crops_of_the_central_square(golden):
-    pixels, model = image(golden["ten_crop"]["image"]), resnet18(golden)
+    pixels = image(golden["ten_crop"]["image"])
+    model = resnet(golden, golden["ten_crop_alexnet"]["model"])
     member = Classifier(model, Protocol("ten_crop_square", average="logits"))
     assert_averages(member, member.decode(pixels), golden["ten_crop_alexnet"])
 
 
 @pytest.mark.full
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("ten_crop", "flip"))
 def test_the_central_square_and_its_mirror(golden):
-    pixels, model = image(golden["ten_crop"]["image"]), resnet18(golden)
+    pixels, model = image(golden["ten_crop"]["image"]), resnet(golden, golden["flip"]["model"])
     side = min(pixels.shape[:2])  # the whole square is shown
     preprocessing = dataclasses.replace(model.preprocessing, image_size=side, crop=1.0)
     model = dataclasses.replace(model, preprocessing=preprocessing)
@@ -119,10 +131,10 @@ def test_the_central_square_and_its_mirror(golden):
 
 
 @pytest.mark.full
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("multi_scale_dense"))
 def test_whole_images_at_several_scales(golden):
-    rule, model = golden["multi_scale_dense"], resnet18(golden)
-    shown = []
+    rule = golden["multi_scale_dense"]
+    model, shown = resnet(golden, rule["model"]), []
     for of_scale in rule["images"]:  # which are drawn at each scale, not resized
         scale = (min(of_scale["height"], of_scale["width"]),)
         member = Classifier(model, Protocol("dense", scale, "logits"))
@@ -131,11 +143,12 @@ def test_whole_images_at_several_scales(golden):
 
 
 @pytest.mark.full
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("ten_crop", "ensemble"))
 def test_an_ensemble(golden):
     pixels, rule = image(golden["ten_crop"]["image"]), golden["ensemble"]
+    name, prefix = re.search(r"^(\w+) by the rule, .* prefix '(.*?)'", rule["models"]).groups()
     first, second = (
-        Classifier(resnet18(golden, prefix), Protocol("ten_crop")) for prefix in ("", "second:")
+        Classifier(resnet(golden, name, before), Protocol("ten_crop")) for before in ("", prefix)
     )
     shown = [first.decode(pixels)] * 2
     assert_equal(second.probabilities(shown[:1])[0], rule["second_alone"])
@@ -146,7 +159,7 @@ def test_an_ensemble(golden):
 
 
 def boxes(folder: Path) -> dict[str, dict]:
-    found = entries(folder)["googlenet_144_views"]["views"]
+    found = entries(folder).get("googlenet_144_views", {}).get("views", [])
     return {f"{'x'.join(map(str, case['image']))}-{case['scale']}": case for case in found}
 
 
@@ -177,15 +190,17 @@ def test_the_views_of_googlenet(case):
 
 
 @pytest.mark.full
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("vgg_dense"))
 def test_vgg_slides_over_the_image(golden):
-    rule, model = golden["vgg_dense"], trained("vgg11")
-    for size in ("256x256", "288x256"):
-        case, pixels = rule[size], image(rule[size]["image"])
+    rule = golden["vgg_dense"]
+    name = rule["model"].split()[0]
+    model = trained(name)
+    for case in (rule[size] for size in rule if re.fullmatch(r"\d+x\d+", size)):
+        pixels = image(case["image"])
         scale = (min(pixels.shape[:2]),)
         member = Classifier(model, Protocol("dense", scale))
         shown = member.decode(pixels)
-        sliding = zoo.create("vgg11", fully_convolutional=True)
+        sliding = zoo.create(name, fully_convolutional=True)
         logits = sliding.apply(model.variables, member.preprocessing.normalize(shown[0][None]))
         assert list(logits.shape[1:3]) == case["map"]
         first4 = np.moveaxis(np.asarray(logits[0]), -1, 0)[:4]
@@ -203,16 +218,17 @@ def test_vgg_slides_over_the_image(golden):
 
 
 @pytest.mark.full
-@pytest.mark.recipe_goldens(golden=whole)
+@pytest.mark.recipe_goldens(golden=with_entry("vgg_dense"))
 def test_vgg_as_a_classifier(golden):
-    rule, model = golden["vgg_dense"], trained("vgg11")
+    rule = golden["vgg_dense"]
+    model = trained(rule["model"].split()[0])
     case = rule["224_as_classifier"]
     for protocol in (Protocol(average="logits"), Protocol("dense", (224,), "logits")):
         found = Classifier(model, protocol).scores([[image(case["image"])]])[0]
         assert_equal(found, case["logits"])
     other = rule["torchvision_forward_is_different"]
     height, width = other["image"]
-    pixels = image(rule["256x256"]["image"])
+    pixels = image(rule[f"{height}x{width}"]["image"])
     assert pixels.shape[:2] == (height, width)
     found = Classifier(model, Protocol(average="logits")).scores([[pixels]])[0]
     assert_equal(found, other["logits"])

@@ -9,8 +9,6 @@ import pytest
 from zoo.layers.blocks import stack_blocks, unstack_blocks
 from zoo.models import efficientnet, resnet
 
-pytestmark = pytest.mark.quick
-
 IMAGES = np.random.RandomState(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
 STAGES = [efficientnet.Stage(1, 3, 1, 8, 1), efficientnet.Stage(4, 3, 2, 8, 3)]
 MODELS = {
@@ -21,7 +19,13 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", ["ResNet", pytest.param("EfficientNet", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ResNet", marks=pytest.mark.quick),
+        pytest.param("EfficientNet", marks=pytest.mark.full),
+    ],
+)
 def test_scanned_stages_are_the_same_function(name):
     """Logits, updated statistics and gradients; the first block of a stage stays by itself."""
     model, scanned = MODELS[name](), MODELS[name](scan=True, remat=True)

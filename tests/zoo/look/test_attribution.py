@@ -54,9 +54,9 @@ def computed(record: dict, key: str):
         return attribution.smooth_grad(*case, jnp.asarray(float(found[2]) * noise))
     if found := re.fullmatch(r"occlusion_(\d+)_(\d+)", key):
         return attribution.occlusion(*case, window=int(found[1]), stride=int(found[2]))
-    if found := re.fullmatch(r"scorecam_(stage\d+)(_scores)?", key):
+    if found := re.fullmatch(r"scorecam_(\w+?)(_scores)?", key):
         return getattr(attribution.score_cam(*case, found[1]), "scores" if found[2] else "map")
-    if found := re.fullmatch(r"(gradcam_plus_plus|gradcam|layercam)_(stage\d+)", key):
+    if found := re.fullmatch(r"(gradcam_plus_plus|gradcam|layercam)_(\w+)", key):
         names = dict(gradcam="grad_cam", layercam="layer_cam")
         function = names.get(found[1], "grad_cam_plus_plus")
         return getattr(attribution, function)(*case, found[2])
@@ -64,9 +64,12 @@ def computed(record: dict, key: str):
         spread = np.std(np.asarray(model.apply(variables, images)), ddof=1)
         score = lambda logits, k: attribution.logit(jax.nn.softmax(logits / spread), k)  # noqa: E731
         return attribution.gradient(*case, score=score)
-    if found := re.fullmatch(r"(?:(\w+)_of_)?(stage\d+)_channel(\d+)(?:_(position|value))?", key):
-        of_unit = model, variables, images, found[2], int(found[3])
-        unit = attribution.unit_picture(*of_unit, rule=found[1] or "gradient")
+    rules = "deconvnet|guided_backprop|gradient"
+    of_unit = rf"(?:({rules})_of_)?(\w+?)_channel(\d+)(?:_(position|value))?"
+    if found := re.fullmatch(of_unit, key):
+        unit = attribution.unit_picture(
+            *(model, variables, images, found[2], int(found[3])), rule=found[1] or "gradient"
+        )
         return getattr(unit, found[4] or "picture")
     return None
 

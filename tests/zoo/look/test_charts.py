@@ -1,6 +1,7 @@
 """python -m zoo charts, and the numbers under the pictures."""
 
 import csv
+import re
 import time
 from xml.etree import ElementTree
 
@@ -39,8 +40,11 @@ def assert_drawn(folder, name):
 def test_accuracy_of_one_protocol(tmp_path, capsys):
     out = run("squeeze*", f"--out={tmp_path}", "--only=accuracy,density", capsys=capsys)
     assert out.splitlines() == [
-        f"{tmp_path / name}: .png, .svg, .csv" for name in ("accuracy", "density")
+        *(f"{tmp_path / name}: .png, .svg, .csv" for name in ("accuracy", "density")),
+        str(tmp_path / "charts.html"),
     ]
+    page = (tmp_path / "charts.html").read_text()
+    assert re.findall('data="(.*?)"', page) == ["accuracy.svg", "density.svg"]
     svg, rows = assert_drawn(tmp_path, "accuracy")
     assert {row["model"] for row in rows} == set(zoo.list_models("squeeze*"))
     (row,) = (row for row in rows if row["model"] == "squeezenet1_1")

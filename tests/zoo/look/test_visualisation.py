@@ -23,8 +23,9 @@ def normalise(images):
 
 
 def fourier_cases(folder: Path) -> dict[str, dict]:
-    cases = json.loads((folder / "fourier_image.json").read_text())["cases"]
-    return {f"{case['height']}x{case['width']}": case for case in cases}
+    file = folder / "fourier_image.json"
+    cases = json.loads(file.read_text())["cases"] if file.exists() else []
+    return {f"{n}-{case['height']}x{case['width']}": case for n, case in enumerate(cases)}
 
 
 def cases(folder: Path) -> dict[str, dict]:
@@ -63,9 +64,7 @@ def test_objectives_and_their_gradients(record):
             program = Program(model, variables, images, wanted.at)
             total = lambda x: wanted.of(*program(variables, x)).sum()  # noqa: B023, E731
             value, gradient = jax.jit(jax.value_and_grad(total))(images)
-            spread = golden["gradient"]["std"]
             assert value == pytest.approx(golden["value"], rel=1e-9), name
-            assert spread > 0
             looking.assert_equals(gradient, golden["gradient"])
 
 
@@ -79,13 +78,13 @@ def test_climbs_step_by_step(record):
         noise = np.random.RandomState(2).standard_normal((2, 1, 3, *image.shape))
         start = jnp.asarray(0.01 * noise)
         for name, golden in record["climb"].items():
+            values = np.asarray(golden["values"])  # before each step, and after the last
             found = visualise(
                 *(model, variables, objective(record, name), image, start),
                 normalise=normalise,
-                steps=8,
+                steps=len(values) - 1,
                 redirected=0,
             )
-            values = np.asarray(golden["values"])
             np.testing.assert_allclose(found.values[:, 0], values, rtol=1e-6, atol=1e-9)
             looking.assert_equals(found.images, golden["rgb"])
 
