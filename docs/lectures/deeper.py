@@ -140,12 +140,17 @@ def resnet_recipe() -> dict:
     }
 
 
-def _initialisation(channels: int = 64) -> str:
-    """Whose the spread of new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
-    layer = Conv(channels, (3, 3), use_bias=False)
-    variables: Any = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
-    kernel = variables["params"]["kernel"]
-    factor = float(kernel.var()) * 9 * channels
+def _initialisation() -> str:
+    """Whose the spread of ResNet-18's new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
+    model: Any = zoo.create("resnet18")
+
+    @jax.jit
+    def new(key: jax.Array) -> jax.Array:
+        params = model.init(key, jnp.zeros((1, 32, 32, 3)))["params"]
+        return params["stage1_block1"]["conv1"]["kernel"]
+
+    kernel = new(jax.random.key(0))
+    factor = float(kernel.var()) * kernel.size / kernel.shape[-1]
     return min({"He": 2, "Xavier": 1}.items(), key=lambda one: abs(one[1] - factor))[0]
 
 
