@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zoo.look.pictures import figure_of, save_figure
+
 ROOT = Path(__file__).parents[1]
 FIELDS = ("study", "recipe", "seed", "top1", "loss", "train_loss", "seconds", "sittings")
 SHORT = "6 epochs"  # of the degradation study, to keep its 56 layers within half an hour
@@ -175,10 +177,9 @@ def write_tables(page: Path, found: dict[str, str]) -> None:
 
 def draw(out: Path, docs: Path) -> None:
     """Draws the studies: curves of degradation, bars of parts and shortcuts, the ensembles."""
-    from train.curves import pyplot, save_figure
-
     rows = read_results(out / "results.csv")
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+    figure, axes = figure_of(1, 2, (11, 4))
+    axes[1].sharey(axes[0])
     done = [run for run in runs() if run.study == "degradation" and row_of(run, rows)]
     for run in done:
         name = run.recipe.split(":")[1]
@@ -197,7 +198,7 @@ def draw(out: Path, docs: Path) -> None:
     for study in ("parts", "shortcuts"):
         of_study = [row for row in rows if row["study"] == study]
         names = list(dict.fromkeys(row["recipe"].split(":")[1] for row in of_study))
-        figure, axis = pyplot.subplots(figsize=(8, 0.5 * len(names) + 1.2), layout="constrained")
+        figure, axis = figure_of(1, 1, (8, 0.5 * len(names) + 1.2))
         for place, name in enumerate(names):
             errors = [
                 100 * (1 - float(row["top1"]))
@@ -212,7 +213,7 @@ def draw(out: Path, docs: Path) -> None:
         save_figure(figure, docs / f"studies_{study}.png")
 
     ensembles = read_results(out / "ensembles.csv")
-    figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure, axis = figure_of(1, 1, (6, 4))
     members = [int(row["members"]) for row in ensembles]
     axis.plot(
         members, [100 * (1 - float(row["top1"])) for row in ensembles], "o-", label="ensemble"

@@ -106,6 +106,11 @@ def open_folder(
         )
         files = [pair[name == HELD_OUT_SPLIT] for pair in sides]
     chosen = [file for of_class in files for file in of_class[slice(*bounds(len(of_class)))]]
+    if not chosen and without_splits and split == name:
+        raise DataError(
+            f"No image of {root} is in the split {split}, as one image of a class is too few to be "
+            f"split in two. The split {ALL_SPLIT} has all of them."
+        )
     if not chosen:
         raise DataError(
             f"There is no image in {folder}{split.removeprefix(name)}. Expected files "

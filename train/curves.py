@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")  # no display is needed, and none may be opened
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from zoo.look.pictures import figure_of, save_figure
 
 
 def draw_curves(lines: list[dict], path: Path) -> None:
@@ -18,7 +15,7 @@ def draw_curves(lines: list[dict], path: Path) -> None:
       lines: the lines of metrics.jsonl.
       path: file of the picture, replaced atomically.
     """
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    figure, axes = figure_of(1, 3, (15, 4))
     for split, marker in (("train", ""), ("eval", "o")):
         chosen = [line for line in lines if line["split"] == split]
         epochs = [line["epoch"] for line in chosen]
@@ -48,7 +45,8 @@ def draw_rates(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path) 
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)
     size = (3 * columns, 2.2 * rows) if len(curves) > 1 else (7, 4)
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    figure, axes = figure_of(rows, columns, size)
+    axes = np.reshape(axes, (rows, columns))
     for axis, (title, (epochs, rates)) in zip(axes.flat, curves.items(), strict=False):
         axis.plot(epochs, rates)
         axis.set_title(title)
@@ -61,18 +59,3 @@ def draw_rates(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path) 
     for axis in axes.flat[len(curves) :]:
         axis.remove()
     save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a picture, which appears whole or not at all; the ending says its format.
-
-    Raises:
-      OSError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(temporary, dpi=100, format=path.suffix.removeprefix("."))
-        temporary.replace(path)
-    finally:
-        pyplot.close(figure)
-        temporary.unlink(missing_ok=True)

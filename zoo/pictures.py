@@ -67,7 +67,8 @@ def open_picture(
     except FileNotFoundError:
         raise
     except Exception as error:  # of any type: broken files make Pillow raise a dozen of them
-        raise ValueError(f"{name} is not an image that can be decoded: {error}.") from error
+        reason = str(error).replace(f" {source!r}", "") if isinstance(image, bytes) else error
+        raise ValueError(f"{name} is not an image that can be decoded: {reason}.") from error
     if picture.width != math.ceil(width / divisor):
         picture = picture.reduce(divisor)
     return picture, (width, height), divisor

@@ -1,7 +1,6 @@
 """Computes the chapter on Inception, residual networks, and what came after."""
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from zoo.layers.conv import Conv
 from zoo.look import charts
 from zoo.models.efficientnet import compound_scaling
 from zoo.models.googlenet import STAGES, ConvRelu, Inception
-from zoo.models.resnet import BasicBlock, ResNet
 from zoo.tables import Column, Group, render
 
 
@@ -143,11 +141,16 @@ def resnet_recipe() -> dict:
 
 
 def _initialisation() -> str:
-    """Whose the spread of new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
-    network = ResNet((1,), BasicBlock, num_classes=0)
-    variables: Any = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    kernel = variables["params"]["stage1_block1"]["conv1"]["kernel"]
-    factor = float(kernel.var()) * math.prod(kernel.shape[:3])
+    """Whose the spread of ResNet-18's new kernels is: He's is sqrt(2 / n), Xavier's sqrt(1 / n)."""
+    model: Any = zoo.create("resnet18")
+
+    @jax.jit
+    def new(key: jax.Array) -> jax.Array:
+        params = model.init(key, jnp.zeros((1, 32, 32, 3)))["params"]
+        return params["stage1_block1"]["conv1"]["kernel"]
+
+    kernel = new(jax.random.key(0))
+    factor = float(kernel.var()) * kernel.size / kernel.shape[-1]
     return min({"He": 2, "Xavier": 1}.items(), key=lambda one: abs(one[1] - factor))[0]
 
 

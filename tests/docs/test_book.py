@@ -12,7 +12,7 @@ from zoo import registry
 
 CHAPTERS = ("convolution", "first_networks", "deeper", "transformers", "training")
 # Tables that take longer than a look; the site makes all of them, and so does `-m full`.
-SLOW = {"resnet", "senet", "ilsvrc", "survey", "complexity", "picture"}
+SLOW = {"cait", "inception_v3", "resnet", "senet", "ilsvrc", "survey", "complexity", "picture"}
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ def commands(folder, monkeypatch) -> list[tuple[str, str]]:
     return COMMAND.findall(PAGE)
 
 
+@pytest.mark.full
 def test_a_digit(commands, capsys, quick_compilation):
     command, expected = commands[0]
     assert look.main(shlex.split(f"{command} --steps=16")) == 0

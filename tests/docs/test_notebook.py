@@ -15,6 +15,7 @@ def no_display():
 
     before = matplotlib.get_backend()
     matplotlib.use("Agg")
+    pyplot.close("all")  # what other tests have left
     yield pyplot
     pyplot.close("all")
     matplotlib.use(before)

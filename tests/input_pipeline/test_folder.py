@@ -206,6 +206,15 @@ def test_a_part_of_a_folder_of_classes(without_splits):
         input_pipeline.open(f"folder:{without_splits}", "validation")
 
 
+def test_classes_of_one_image_are_not_split(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "one.png")
+    assert len(input_pipeline.open(f"folder:{tmp_path}", "train")) == 2
+    with pytest.raises(input_pipeline.DataError, match="too few .* The split all has all of them"):
+        input_pipeline.open(f"folder:{tmp_path}", "held_out")
+
+
 def test_photographs_are_turned_if_asked(tmp_path):
     (tmp_path / "train" / "cat").mkdir(parents=True)
     pixels = np.zeros((16, 32, 3), np.uint8)

@@ -115,6 +115,8 @@ def test_what_is_not_an_image_is_refused(tmp_path):
     for name in ("text.jpg", "cut.jpg"):
         with pytest.raises(ValueError, match=f"{name} is not an image that can be decoded"):
             preprocessing(tmp_path / name)
+    with pytest.raises(ValueError, match="An array of 2 bytes .*: cannot identify image file.$"):
+        preprocessing(b"no")
     with pytest.raises(FileNotFoundError):
         preprocessing(tmp_path / "nowhere.jpg")
     for array in (np.zeros((8, 8, 3)), np.zeros(8, np.uint8), np.zeros((8, 8, 2), np.uint8)):

@@ -144,6 +144,39 @@ def test_logits_stay_the_same(name, transform, cases):
     np.testing.assert_allclose(logits, expected, atol=1e-4 * expected.std(), rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("lenet5", "vit_ti_16") else pytest.mark.soak)
+        for name in sorted({*DEFAULT, "vit_ti_16"})
+    ],
+)
+def test_gradients_on_an_explicit_mesh(name):
+    """Shapes and shardings alone, which is where such a mesh fails; no `jax.set_mesh` around it."""
+    mesh = jax.make_mesh((4,), ("data",), (AxisType.Explicit,), devices=list(DEVICES))
+    model = shallow(name)
+    images = jax.ShapeDtypeStruct(image_batch(name, BATCH).shape, jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+
+    def put(tree, spec):
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        )
+
+    def total(variables, images):
+        key = jax.random.key(1)
+        collections = ["batch_stats"]
+        out, _ = model.apply(
+            variables, images, train=True, mutable=collections, rngs={"dropout": key}
+        )
+        return sum(x.sum() for x in jax.tree.leaves(out))
+
+    arguments = put(variables, PartitionSpec()), put(images, DATA)
+    gradients = jax.eval_shape(jax.grad(total, allow_int=True), *arguments)
+    assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, variables)
+
+
 def test_without_jit(cases):
     """Each operation by itself, as a debugger wants it."""
     model, variables, images, expected = cases("lenet5")

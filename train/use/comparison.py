@@ -170,10 +170,10 @@ def draw(groups: Sequence[Group], path: Path, figure: str = "top1") -> None:
 
     Lines are means over the seeds, and bands reach from the lowest to the highest seed.
     """
-    from train.curves import pyplot, save_figure
+    from zoo.look.pictures import figure_of, save_figure
 
     error = figure in ("top1", "top5")
-    panes, axes = pyplot.subplots(1, 3, figsize=(16, 4.5), layout="constrained")
+    panes, axes = figure_of(1, 3, (16, 4.5))
     titles = "training loss", "evaluation loss", f"{figure} error, %" if error else figure
     for number, group in enumerate(groups):
         for axis, split, key in zip(

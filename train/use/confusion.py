@@ -42,11 +42,11 @@ def write(path: str, matrix: np.ndarray, names: Sequence[str]) -> None:
 
 def _draw(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
     """Draws shares of each row, with counts and names if there are not too many."""
-    from train.curves import pyplot, save_figure
+    from zoo.look.pictures import figure_of, save_figure
 
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = min(12, 3 + 0.5 * len(names))
-    figure, axes = pyplot.subplots(figsize=(side, side), layout="constrained")
+    figure, axes = figure_of(1, 1, (side, side))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="label")
     if len(names) <= _WITH_NUMBERS:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from zoo.kernels import platform
 
@@ -24,7 +24,7 @@ def reshape_batch(x: Any, shape: Sequence[int]) -> Any:
         return x.reshape(shape)
     rest = x.size // max(1, -math.prod(shape))  # where a size is -1
     sizes = tuple(rest if size == -1 else size for size in shape)
-    return jax.lax.reshape(x, sizes, out_sharding=_batch_spec(x, len(sizes)))
+    return jax.lax.reshape(x, sizes, out_sharding=_of_batch(x, len(sizes)))
 
 
 def broadcast_batch(x: jax.Array, like: jax.Array) -> jax.Array:
@@ -32,15 +32,17 @@ def broadcast_batch(x: jax.Array, like: jax.Array) -> jax.Array:
     shape = (like.shape[0], *x.shape[1:])
     if not platform.has_explicit_sharding(like):
         return jnp.broadcast_to(x, shape)
-    return jnp.broadcast_to(x, shape, out_sharding=_batch_spec(like, len(shape)))
+    return jnp.broadcast_to(x, shape, out_sharding=_of_batch(like, len(shape)))
 
 
 def shard_batch(x: jax.Array, like: jax.Array) -> jax.Array:
     """Reshards x, [B, ...], as the batch of `like` is sharded."""
     if not platform.has_explicit_sharding(like):
         return x
-    return jax.sharding.reshard(x, _batch_spec(like, x.ndim))
+    return jax.sharding.reshard(x, _of_batch(like, x.ndim))
 
 
-def _batch_spec(x: jax.Array, axes: int) -> PartitionSpec:
-    return PartitionSpec(jax.typeof(x).sharding.spec[0], *[None] * (axes - 1))
+def _of_batch(x: jax.Array, axes: int) -> NamedSharding:
+    """The sharding of the batch of `x`, with its mesh: `jax.set_mesh` need not be in effect."""
+    sharding = jax.typeof(x).sharding
+    return NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0], *[None] * (axes - 1)))

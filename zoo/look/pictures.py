@@ -131,34 +131,31 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
 
 
 def figure_of(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Returns a figure of (width, height) inches, and its axes; no display is needed."""
-    import matplotlib
+    """Returns a figure of (width, height) inches, and its axes.
 
-    matplotlib.use("Agg")  # no display is needed
-    from matplotlib import pyplot
+    It is none of pyplot's: no display is needed, and the backend of a caller's program stays.
+    """
+    from matplotlib.figure import Figure
 
-    return pyplot.subplots(rows, columns, figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns)
 
 
 def svg_bytes(figure: Any) -> bytes:
-    """Returns a figure as an SVG file, the same whenever it is drawn, and closes it."""
-    from matplotlib import pyplot, rc_context
+    """Returns a figure as an SVG file, the same whenever it is drawn."""
+    from matplotlib import rc_context
 
     file = io.BytesIO()
     with rc_context({"svg.hashsalt": "flax-zoo"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
     return file.getvalue()
 
 
 def save_figure(figure: Any, path: Path) -> None:
     """Writes a figure, which appears whole or not at all; the ending says the format."""
-    from matplotlib import pyplot
-
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(temporary, dpi=110, format=path.suffix.removeprefix("."))
         temporary.replace(path)
     finally:
-        pyplot.close(figure)
         temporary.unlink(missing_ok=True)

@@ -61,6 +61,7 @@ def test_writes_the_page_and_the_pictures(run, digit, tmp_path, quick_compilatio
     assert '"label":"7"' in text and '"label":"stage2 : ' in text and '"top":["data:' in text
 
 
+@pytest.mark.full
 def test_random_weights(run, digit, tmp_path, quick_compilation):
     given = f"--image={digit}", f"--out={tmp_path}", "--steps=2", "--units=conv2:3,logits:1"
     code, printed, error = run("--model=lenet5", *given, "--target=4")

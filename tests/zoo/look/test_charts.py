@@ -11,7 +11,7 @@ from PIL import Image
 import zoo
 from zoo import counts
 from zoo.__main__ import main
-from zoo.look import charts
+from zoo.look import charts, measure
 from zoo.look.measure import Measured
 
 
@@ -95,7 +95,8 @@ def test_what_is_wrong_is_told(arguments, message, tmp_path, capsys):
     assert message in run(*arguments, f"--out={tmp_path}", capsys=capsys, code=1)
 
 
-def test_what_is_measured(tmp_path, capsys):
+def test_what_is_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measure, "_SECONDS", 0.02)
     out = run("--measure=lenet5,mlp", "--batches=1,4", f"--out={tmp_path}", capsys=capsys)
     assert "lenet5, 4 images: " in out and "throughput" in out
     _, rows = assert_drawn(tmp_path, "time")
@@ -111,3 +112,16 @@ def test_what_the_system_does_not_tell_has_no_chart():
     drawn = charts.measured(found)
     assert set(drawn) == {"time", "throughput", "energy", "operations"}
     assert drawn["energy"].rows[1]["images_per_second"] == pytest.approx(100)
+
+
+def test_the_backend_of_a_program_stays(tmp_path):
+    import matplotlib
+    from matplotlib import pyplot
+
+    before, figures = matplotlib.get_backend(), pyplot.get_fignums()
+    matplotlib.use("svg")
+    try:
+        charts.save_chart(charts.senet(), tmp_path / "senet")
+        assert matplotlib.get_backend() == "svg" and pyplot.get_fignums() == figures
+    finally:
+        matplotlib.use(before)

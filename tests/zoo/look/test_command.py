@@ -47,7 +47,7 @@ def size(path):
         (["--how=deconvnet", "--target=7"], "7 ("),
     ],
 )
-def test_look_draws_the_map_of_a_class(digit, how, title, capsys):
+def test_look_draws_the_map_of_a_class(digit, how, title, capsys, quick_compilation):
     out = run("look", digit, WEIGHTS, "--at=stage2", *how, capsys=capsys)
     assert out.startswith("look.png: ") and title in out
     assert size("look.png")[0] > 500

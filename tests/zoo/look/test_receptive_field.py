@@ -31,7 +31,7 @@ def test_equals_the_measured_footprint(case):
     [
         ("lenet5", "stage2", (16, 4, 0)),
         ("lenet5_1998", "stage2", (16, 4, 0)),  # its sums are of blocks that it reshapes into
-        ("inception_v3", "stage3", None),
+        ("inception_v3", "stage3", (1311, 32, -618)),
         ("vit_ti_16", None, None),
         ("seresnet18", "stage1", (math.inf, 0, -math.inf)),
     ],
@@ -42,7 +42,5 @@ def test_other_kinds(name, stage, expected):
     if stage is None:
         assert found.pop("stem") == (16, 16, 0)
         assert found and all(field.size == math.inf for field in found.values())
-    elif expected is None:
-        assert found[stage].size > 300
     else:
         assert found[stage] == expected

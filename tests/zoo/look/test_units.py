@@ -11,9 +11,9 @@ from zoo.look import units
 
 @pytest.fixture(scope="module")
 def small():
-    model = zoo.create("resnet20_cifar")
+    model = zoo.create("resnet20_cifar", depth=8)
     images = np.random.RandomState(3).standard_normal((20, 16, 16, 3)).astype(np.float32)
-    variables = model.init(jax.random.key(0), jnp.asarray(images[:1]))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(images[:1]))
     return model, variables, images
 
 

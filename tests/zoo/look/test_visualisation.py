@@ -103,8 +103,8 @@ def test_effective_fields(record):
 
 @pytest.fixture(scope="module")
 def small():
-    model = zoo.create("resnet20_cifar")
-    return model, model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    model = zoo.create("lenet5")
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
 def climb(small, wanted, seed=0, **options):
@@ -118,9 +118,8 @@ def test_the_same_key_gives_the_same_pictures(small, quick_compilation):
     wanted = objectives.channel("stage2", 3) - 0.5 * objectives.logit(1)
     options = dict(transform=robustness.standard)
     first, again = (climb(small, wanted, **options) for _ in range(2))
-    other = climb(small, wanted, seed=1, **options)
     np.testing.assert_array_equal(first.images, again.images)
-    assert not np.allclose(first.images, other.images)
+    assert not np.allclose(*first.images)  # of two starts
     assert first.images.shape == (2, 32, 32, 3) and first.values.shape == (13, 2)
     assert (first.values[-1] > first.values[0]).all()
 
@@ -129,10 +128,9 @@ def test_a_unit_that_is_dead_at_the_start_is_reached(small, quick_compilation):
     """Without another rule at ReLUs nothing would ever change."""
     model, variables = small
     params = dict(variables["params"])
-    norm = params["stem_norm"]
-    params["stem_norm"] = {**norm, "bias": norm["bias"] - 20}
+    params["conv1"] = {**params["conv1"], "bias": params["conv1"]["bias"] - 20}
     dead = model, {**variables, "params": params}
-    wanted = objectives.neuron("stem", 3)
+    wanted = objectives.neuron("stage1", 3)
     plain = climb(dead, wanted, redirected=0)
     assert (plain.values == 0).all()
     reached = climb(dead, wanted, redirected=60, steps=60, learning_rate=1.0)
@@ -154,16 +152,15 @@ def test_magnitudes_stay_those_of_photographs(small, quick_compilation):
     assert (found.importance > 0).any() and found.images.min() >= 0 and found.images.max() <= 1
 
 
-def test_transformations():
+def test_transformations(quick_compilation):
     images = jnp.asarray(np.random.RandomState(0).uniform(size=(2, 40, 48, 3)), jnp.float32)
-    still = robustness._resampled(images, jnp.zeros(2), jnp.zeros(()), jnp.ones(()))
+    resampled = jax.jit(robustness._resampled)
+    still = resampled(images, jnp.zeros(2), jnp.zeros(()), jnp.ones(()))
     np.testing.assert_allclose(still, images, atol=1e-6)
-    moved = robustness._resampled(images, jnp.array([3.0, -2.0]), jnp.zeros(()), jnp.ones(()))
+    moved = resampled(images, jnp.array([3.0, -2.0]), jnp.zeros(()), jnp.ones(()))
     np.testing.assert_allclose(moved[:, 3:, :-2], images[:, :-3, 2:], atol=1e-6)
     np.testing.assert_allclose(moved[:, :3], 0.5, atol=1e-6)
-    turned = robustness._resampled(
-        images[:, :40, :40], *map(jnp.asarray, ([0.0, 0.0], jnp.pi / 2, 1.0))
-    )
+    turned = resampled(images[:, :40, :40], *map(jnp.asarray, ([0.0, 0.0], jnp.pi / 2, 1.0)))
     np.testing.assert_allclose(turned, jnp.rot90(images[:, :40, :40], -1, (1, 2)), atol=1e-4)
     both = robustness.compose([robustness.jitter(8), robustness.standard])
     assert both(jax.random.key(3), images).shape == (2, 32, 40, 3)
