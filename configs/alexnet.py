@@ -9,7 +9,7 @@ every 100,000 of 450,000 steps, biases learn twice as fast and do not decay, no 
 Differs from the paper: it divides the rate by 10 by hand, 3 times, when the validation error
 stalls: here at 30, 60 and 80 epochs; its crops are of the central 256 x 256 pixels, not of the
 whole resized image, and it says 224 pixels where 227 fit; it subtracts the mean of each pixel, and
-does not divide by a deviation.
+does not divide by a deviation. Caffe warps whole images to 256 x 256.
 
 Command   python -m train --config=configs/alexnet.py --config.data.dir=... --workdir=...
 Paper     ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012, sections 4, 5
@@ -61,7 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.views = "ten_crop_square"
     config.eval.average = "probabilities"
     if variant == "caffe":
-        config.batch_size = 256  # ? the stored solver says 144
+        config.batch_size = 256
         config.duration = "450000 steps"
         config.augment.lighting = 0.0
         config.optimizer.weight_decay_exclude = "bias$"

@@ -114,7 +114,8 @@ def get_config() -> ConfigDict:
     config.mix.probability = 1.0  # probability that images are mixed at all
     config.mix.mode = "batch"  # what has one lambda: "batch" (each group), "pair" or "elem"
     # "timm" (partners are the reversed group; labels are smoothed before mixing), "deit" (timm
-    # 0.3.2, with boxes of an even number of pixels) or "torchvision" (the previous image).
+    # until 1.0.28, whose boxes have an even number of pixels: what recipes of these years used) or
+    # "torchvision" (the previous image).
     config.mix.convention = "timm"
     # Number of consecutive images that are each other's partners: what one device of the authors
     # had. It divides the batch of a host, so that pictures do not depend on hosts; 0: that batch.

@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.optimizer.weight_decay = 0.05
         config.optimizer.weight_decay_exclude = r"norm\d*/"
         config.schedule.learning_rate = 1e-3
-        config.schedule.start = 1e-5  # ? a hundredth
+        config.schedule.start = 0.01 * 1e-3
         config.eval.crop = 224 / 236
         return base.finish(config, arg)
     config = deit_s.get_config()
@@ -43,7 +43,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.options = ConfigDict({"drop_path": VARIANTS[variant], "layer_scale": 1e-6})
     config.batch_size = 4096
     config.augment.repeats = 1
-    config.mix.convention = "timm"
     config.mix.group = 128
     config.optimizer.weight_decay_exclude = ""
     config.schedule.learning_rate = 4e-3

@@ -10,7 +10,8 @@ tracked; the published figures seem to be those of the plain weights.
 
 :ti and :b are other sizes. :distilled is taught by RegNetY-16GF, whose decision counts half (its
 weights are a key: config.distillation.teacher). :iii is DeiT III's recipe for S (Touvron et al.
-2022): LAMB, 800 epochs, binary cross entropy, 3-Augment with colour jitter, no erasing.
+2022): LAMB, 800 epochs, binary cross entropy, 3-Augment with colour jitter, no erasing, evaluation
+on whole images.
 
 Differs: DeiT III's networks have LayerScale, which `deit_s` has not.
 
@@ -98,7 +99,8 @@ def get_config(arg: str = "") -> ConfigDict:
         config.loss.options = ConfigDict({"threshold": 0.0})
         config.loss.label_smoothing = 0.0
         config.optimizer.name = "lamb"
-        config.optimizer.options = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})  # ? eps
-        config.optimizer.clip_norm = 1.0  # ? timm's LAMB
+        config.optimizer.options = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
+        config.optimizer.clip_norm = 1.0  # ? the default of apex' LAMB
         config.schedule.learning_rate = 4e-3
+        config.eval.crop = 1.0
     return base.finish(config, arg)

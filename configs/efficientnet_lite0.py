@@ -1,7 +1,8 @@
 """EfficientNet-Lite on ImageNet, by the recipe of EfficientNet (tensorflow/tpu, lite).
 
-The same values as efficientnet_b0.py on 224 to 300 pixels; the networks have ReLU6 and no
-squeeze-and-excitation. Differs as efficientnet_b0.py does.
+The same values as efficientnet_b0.py on 224 to 300 pixels, resized bilinearly; the networks have
+ReLU6 and no squeeze-and-excitation. Whether with AutoAugment is not said. Differs as
+efficientnet_b0.py does.
 
 Command   python -m train --config=configs/efficientnet_lite0.py --config.data.dir=... --workdir=...
 Paper     tensorflow/tpu, models/official/efficientnet/lite
@@ -23,7 +24,7 @@ VARIANTS = {  # pixels, dropout
     "lite1": (240, 0.2),
     "lite2": (260, 0.3),
     "lite3": (280, 0.3),
-    "lite4": (300, 0.3),  # ? dropout
+    "lite4": (300, 0.3),
 }
 
 
@@ -35,5 +36,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = f"efficientnet_{variant}"
     config.model.options = ConfigDict({"dropout": dropout, "drop_path": 0.2, "momentum": 0.99})
     config.data.image_size = image_size
+    config.augment.interpolation = "bilinear"
+    config.augment.policy = "tf_autoaugment"  # ?
     config.eval.crop = image_size / (image_size + 32)
+    config.eval.interpolation = "bilinear"
     return base.finish(config, arg)

@@ -9,7 +9,8 @@ pixels and takes a fourth of the way with each stage. Evaluation is on larger im
 crop. :paper has the paper's magnitudes (to 15) and its growing dropout for S.
 
 Differs: the input is normalised as the model says, which is not (x - 0.5) / 0.5 for S and M; where
-mixup and cutmix are on, one of them is drawn for a batch.
+mixup and cutmix are on, one of them is drawn for a batch. BatchNorm's momentum is the paper's; the
+authors' program says 0.9.
 
 Command   python -m train --config=configs/efficientnet_v2_s.py:m
           --config.data.dir=... --workdir=...

@@ -7,8 +7,8 @@ moving average of weights and BatchNorm statistics is evaluated. The auxiliary c
 0.4.
 
 Differs: the replicas' updates are asynchronous in the paper, one synchronous step here; crops keep
-an aspect near that of their box; brightness is multiplied, not added; BatchNorm's decay is 0.9, not
-0.9997.
+an aspect near that of their box, and are resized bilinearly where slim draws one of four filters;
+brightness is multiplied, not added; BatchNorm's decay is 0.9, not 0.9997.
 
 Command   python -m train --config=configs/inception_v3.py --config.data.dir=... --workdir=...
 Paper     Rethinking the Inception Architecture, arXiv:1512.00567, Table 3; research/inception, slim
@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe, or a few steps of it on tiny data if `arg` is "smoke"."""
     config = base.get_config()
     config.model.name = "inception_v3"
-    config.model.options = ConfigDict({"dropout": 0.2})  # ? keep 0.8
+    config.model.options = ConfigDict({"dropout": 0.2})
     config.data.name = "imagenet2012"
     config.batch_size = 1600
     config.duration = "100 epochs"
@@ -47,7 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.options = ConfigDict({"factor": 0.94, "every": "2 epochs", "staircase": True})
     config.schedule.learning_rate = 0.045
     config.schedule.warmup = "0 steps"
-    config.ema.decay = 0.9999  # ?
+    config.ema.decay = 0.9999
     config.ema.convention = "tensorflow"
     config.ema.batch_stats = True
     config.eval.crop = 0.875

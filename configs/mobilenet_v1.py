@@ -1,10 +1,11 @@
 """MobileNet v1 on ImageNet, the recipe of slim's trainer (Howard et al. 2017, section 3).
 
-Plain SGD, learning rate 0.045 times 0.94 every 2.5 epochs, Inception's crops. The paper says
+Plain SGD, batch 64, learning rate 0.045 times 0.94 every 2.5 epochs, weight decay 4e-5 but on
+depthwise filters, Inception's crops and distortions. The paper says
 "RMSProp like Inception-v3", asynchronous, with little or no weight decay on depthwise filters, no
 label smoothing, and fewer distortions and small crops.
 
-Differs: BatchNorm's decay is that of the model; the smallest crop is not published.
+Differs: BatchNorm's decay is that of the model; the paper's smallest crop is not published.
 
 Command   python -m train --config=configs/mobilenet_v1.py --config.data.dir=... --workdir=...
 Paper     MobileNets, arXiv:1704.04861, Table 8; tensorflow/models slim
@@ -23,9 +24,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config = inception_v3.get_config()
     config.model.name = "mobilenet_v1"
     config.model.options = ConfigDict()
-    config.batch_size = 64  # ?
+    config.batch_size = 64
     config.duration = "200 epochs"  # ?
-    config.augment.color_jitter = (0.0,) * 4
     config.loss.label_smoothing = 0.0
     config.loss.auxiliary_weights = ()
     config.optimizer.name = "sgd"

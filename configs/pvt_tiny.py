@@ -1,7 +1,7 @@
 """PVT on ImageNet, the authors' recipe (Wang et al. 2021, section 5.1).
 
 DeiT's, batch 1024, without an average of the weights; drop path 0.1 (T, S), or 0.3 with gradients
-clipped at norm 1 (M, L).
+clipped at norm 1 (M, L). Positions decay, the class token does not.
 
 Command   python -m train --config=configs/pvt_tiny.py --config.data.dir=... --workdir=...
 Paper     Pyramid Vision Transformer, arXiv:2102.12122, Table 2; whai362/PVT
@@ -28,7 +28,8 @@ def get_config(arg: str = "") -> ConfigDict:
     large = variant in ("medium", "large")
     config.model.options = ConfigDict({"dropout": 0.0, "drop_path": 0.3 if large else 0.1})
     config.mix.group = 128
+    config.optimizer.weight_decay_exclude = "_token$"
     config.optimizer.clip_norm = 1.0 if large else 0.0
-    config.ema.decay = 0.0  # ?
+    config.ema.decay = 0.0
     config.eval.crop = 224 / 256
     return base.finish(config, arg)

@@ -31,7 +31,8 @@ def get_config(arg: str = "") -> ConfigDict:
     large = variant in ("b3", "b4", "b5")
     config.model.options = ConfigDict({"dropout": 0.0, "drop_path": 0.3 if large else 0.1})
     config.mix.group = 128
+    config.optimizer.weight_decay_exclude = ""
     config.optimizer.clip_norm = 1.0 if large else 0.0
-    config.ema.decay = 0.0  # ?
+    config.ema.decay = 0.0
     config.eval.crop = 224 / 256
     return base.finish(config, arg)

@@ -2,8 +2,11 @@
 
 SGD with Nesterov momentum 0.9, learning rate 0.1 for each 128 images, half a cosine to 0 over 100
 epochs with a warm-up of 5 epochs that multiplies it from 0.1 on, weight decay 5e-5 on all
-parameters; crops and flips, colour shift 0.1; BatchNorm statistics re-estimated on 8192 images.
-:torchvision is without Nesterov momentum, colour shift and re-estimated statistics.
+parameters; crops and flips, colour shift 0.1; BatchNorm statistics re-estimated on 8192 images. The
+rate is set once per epoch. :torchvision is without Nesterov momentum, colour shift and
+re-estimated statistics.
+
+Differs: pycls draws aspects linearly, and resizes without a filter against aliasing.
 
 Command   python -m train --config=configs/regnet_y_400mf.py:4gf --config.data.dir=... --workdir=...
 Paper     Designing Network Design Spaces, arXiv:2003.13678, Tables 2 to 4; pycls MODEL_ZOO
@@ -12,7 +15,7 @@ Published 74.1 top-1 (25.9 % error, mean of 5 runs)
           :4gf 79.4 top-1
           :8gf 79.9 top-1
           :16gf 80.4 top-1
-          :x_400mf none that was read
+          :x_400mf 72.6 top-1
           :torchvision 74.046 top-1, 91.716 top-5
 Ours      not yet run
 """
@@ -25,7 +28,7 @@ VARIANTS = {  # model, batch of pycls' MODEL_ZOO
     "y_400mf": ("regnet_y_400mf", 1024),
     "4gf": ("regnety_040", 512),
     "8gf": ("regnety_080", 512),
-    "16gf": ("regnety_160", 256),  # ?
+    "16gf": ("regnety_160", 256),
     "x_400mf": ("regnet_x_400mf", 1024),
     "torchvision": ("regnet_y_400mf", 1024),
 }
@@ -42,7 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.weight_decay = 5e-5
     config.schedule.name = "cosine"
     config.schedule.learning_rate = 0.1 * config.batch_size / 128
-    config.schedule.per = "epoch"  # ?
+    config.schedule.per = "epoch"
     config.schedule.convention = "pycls"
     config.schedule.warmup = "5 epochs"
     config.schedule.start = 0.1 * config.schedule.learning_rate

@@ -10,7 +10,8 @@
 :torchvision_v2  weights IMAGENET1K_V2: 600 epochs of small images, TrivialAugment, erasing, mixup
                  and cutmix, an average of the weights, evaluation on larger images (FixRes).
 :a1, :a2, :a3    "ResNet strikes back" (Wightman et al. 2021, Table 2): LAMB, binary cross entropy,
-                 RandAugment, mixup and cutmix; 600, 300 and 100 epochs.
+                 RandAugment, mixup and cutmix; 600, 300 and 100 epochs. Differs: timm's program
+                 mixes the images before they are normalized, to whole numbers.
 :stochastic_depth
                  ResNet-152 by Huang et al. 2016: fb.resnet.torch's values with batch 128 for 120
                  epochs, the last block dropped from every other mini-batch, the first from every
@@ -117,7 +118,7 @@ def _torchvision_v2(config: ConfigDict) -> None:
     config.schedule.learning_rate = 0.5
     config.schedule.per = "epoch"
     config.schedule.warmup = "5 epochs"
-    config.schedule.start = 0.005  # ? a hundredth
+    config.schedule.start = 0.01 * 0.5
     config.schedule.end = 0.0
     config.ema.decay = 1 - 2e-5 * 1024 * 32 / 600  # 0.99998, for each of 600 epochs
     config.ema.convention = "torchvision"
@@ -135,10 +136,12 @@ def _a1(config: ConfigDict) -> None:
     config.duration = "600 epochs"
     config.model.options = ConfigDict({"drop_path": 0.05, "drop_path_rule": "linear"})
     config.augment.interpolation = "bicubic"  # ?
-    config.augment.policy = "rand-m7-mstd0.5"
+    config.augment.policy = "rand-m7-mstd0.5-inc1"  # ? increasing, as in mmpretrain
     config.augment.repeats = 3
     config.mix.mixup = 0.2
     config.mix.cutmix = 1.0
+    config.mix.convention = "deit"
+    config.mix.group = 512  # ? four GPUs
     config.loss.name = "bce"
     config.loss.options = ConfigDict({"threshold": 0.2})  # ? both classes of a mixed image are 1
     config.loss.label_smoothing = 0.1  # ?
@@ -172,7 +175,7 @@ def _a3(config: ConfigDict) -> None:
     config.data.image_size = 160
     config.eval.image_size = 224
     config.model.options = ConfigDict({"drop_path": 0.0})
-    config.augment.policy = "rand-m6-mstd0.5"
+    config.augment.policy = "rand-m6-mstd0.5-inc1"  # ? increasing
     config.augment.repeats = 1
     config.schedule.learning_rate = 8e-3
 

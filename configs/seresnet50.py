@@ -4,11 +4,12 @@ Synchronous SGD with momentum 0.9, batch 1024, learning rate 0.6 divided by 10 e
 epochs; crops of 8 to 100 % of the area and flips, the mean of each channel subtracted.
 
 Differs: the paper draws classes evenly ("data balancing"); the input is divided by the standard
-deviation too.
+deviation too. The released weights, of which the figure of :senet154 is, had batch 256, rate 0.1,
+more epochs and more augmentation.
 
 Command   python -m train --config=configs/seresnet50.py --config.data.dir=... --workdir=...
 Paper     Squeeze-and-Excitation Networks, arXiv:1709.01507, Table 2
-Hardware  authors: 8 servers of 8 GPUs
+Hardware  authors: 4 servers of 8 GPUs ?
 Published 76.71 top-1, 93.38 top-5 (23.29 / 6.62 % error, one crop of 224)
           :resnet101 77.62 top-1, 93.93 top-5
           :resnet152 78.43 top-1, 94.27 top-5

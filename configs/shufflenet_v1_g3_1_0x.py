@@ -2,8 +2,12 @@
 
 SGD with momentum 0.9, batch 1024, learning rate 0.5 that falls linearly to 0 over 300,000 steps,
 weight decay 4e-5 on weights alone, label smoothing 0.1; crops of 8 to 100 % of the area, colour
-jitter 0.4, flips. (The paper has a milder augmentation of scales.) :g8 has 8 groups; :0_5x, :1_5x
-and :2_0x are other widths of 3 groups.
+jitter 0.4, flips. (The paper has a milder augmentation of scales.) Evaluation is every 10,000
+steps, with statistics of BatchNorm that are the average over an epoch of training images. :g8 has 8
+groups; :0_5x, :1_5x and :2_0x are other widths of 3 groups.
+
+Differs: the authors' input is BGR in 0..255 without mean and deviation, and their evaluation
+resizes without a filter against aliasing; they average the statistics only at the end.
 
 Command   python -m train --config=configs/shufflenet_v1_g3_1_0x.py
           --config.data.dir=... --workdir=...
@@ -45,4 +49,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.schedule.learning_rate = 0.5
     config.schedule.end = 0.0
     config.schedule.boundaries = config.schedule.factors = ()
+    config.batch_norm_images = 1_280_000
+    config.eval.every = "10000 steps"
     return base.finish(config, arg)

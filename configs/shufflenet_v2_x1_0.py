@@ -4,8 +4,8 @@ As version 1: SGD with momentum 0.9, batch 1024, learning rate 0.5 that falls li
 300,000 steps, weight decay 4e-5 on what has more than one axis, label smoothing 0.1; crops, colour
 jitter 0.4, flips. The widest network has dropout 0.2.
 
-Differs: the authors' input is BGR in 0..255 without mean and deviation, and their evaluation
-resizes without a filter against aliasing.
+Differs as shufflenet_v1_g3_1_0x.py does.
+
 Command   python -m train --config=configs/shufflenet_v2_x1_0.py --config.data.dir=... --workdir=...
 Paper     ShuffleNet V2, arXiv:1807.11164, Table 8; megvii-model/ShuffleNet-Series
 Hardware  authors: 4 GPUs

@@ -30,7 +30,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = f"swin_{'t' if variant == 'torchvision' else variant}"
     config.model.options = ConfigDict({"dropout": 0.0, "drop_path": VARIANTS[variant]})
     config.augment.repeats = 1
-    config.mix.convention = "timm"  # ? the version of timm
     config.mix.group = 128
     config.optimizer.weight_decay_exclude = "bias_table$"
     config.optimizer.clip_norm = 5.0

@@ -5,6 +5,8 @@ over 310 epochs, the last 10 at its end; weight decay 0.05 (14), 0.03 (7), 0.065
 0.1, label smoothing 0.1; crops of drawn interpolation, RandAugment, erasing 0.25, mixup 0.8 or
 cutmix 1.0; an average of 0.99996. :t_14 has a transformer in its tokens, the others performers.
 
+Differs: the authors' program (timm's) mixes the images before it erases.
+
 Command   python -m train --config=configs/t2t_vit_14.py --config.data.dir=... --workdir=...
 Paper     Tokens-to-Token ViT, arXiv:2101.11986, Table 2; yitu-opensource/T2T-ViT
 Hardware  authors: 8 GPUs x 64 images
@@ -39,9 +41,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.duration = "310 epochs"
     config.augment.interpolation = "random"
     config.augment.repeats = 1
-    config.mix.convention = "timm"
     config.mix.group = 64
     config.optimizer.weight_decay, config.schedule.learning_rate = VARIANTS[variant]
+    config.optimizer.weight_decay_exclude = "(_token|pos_embed|random_vectors)$"  # two are fixed
     config.schedule.convention = "timm"
     config.schedule.warmup = "10 epochs"
     config.schedule.cooldown = "10 epochs"

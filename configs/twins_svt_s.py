@@ -1,8 +1,9 @@
 """Twins on ImageNet, the authors' recipe (Chu et al. 2021, section 4.1).
 
-DeiT's with gradients clipped at norm 5 and without an average of the weights. Peaks of the rate are
-those of the logs: 2e-3 (SVT-S), 1.25e-3 (PCPVT-S), 1e-3 (the others); SVT-L has 20 epochs of
-warm-up, the others 5.
+DeiT's with gradients clipped at norm 5, without an average of the weights, and each image once in
+an epoch; the convolutions of the positions do not decay. Peaks of the rate are those of the logs:
+2e-3 (SVT-S), 1.25e-3 (PCPVT-S), 1e-3 (the others), and batches follow from them; SVT-L has 20
+epochs of warm-up, the others 5.
 
 Command   python -m train --config=configs/twins_svt_s.py --config.data.dir=... --workdir=...
 Paper     Twins, arXiv:2104.13840, Table 1; Meituan-AutoML/Twins
@@ -38,7 +39,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = f"twins_{variant}"
     config.model.options = ConfigDict({"dropout": 0.0, "drop_path": drop_path})
     config.batch_size = round(512 * peak / 5e-4)  # 5e-4 for each 512 images
-    config.mix.group = 0
+    config.augment.repeats = 1
+    config.mix.group = config.batch_size // 8  # ? the number of GPUs, but of SVT-B
+    config.optimizer.weight_decay_exclude = "position_conv/"
     config.optimizer.clip_norm = 5.0
     config.schedule.learning_rate = peak
     config.schedule.warmup = f"{warmup} epochs"

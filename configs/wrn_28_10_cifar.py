@@ -12,7 +12,7 @@ Hardware  authors: one Titan X
 Published 96.00 top-1 (4.00 % error, median of 5 runs)
           :dropout 96.11 top-1 (3.89 % error)
           :svhn 98.46 top-1 (1.54 % error)
-          :imagenet 78.1 top-1, 94.21 top-5 (21.9 / 5.79 % error)
+          :imagenet 78.1 top-1, 93.97 top-5 (21.9 / 6.03 % error; the README says 5.79)
 Ours      not yet run
 """
 

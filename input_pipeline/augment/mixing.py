@@ -8,9 +8,10 @@ Mixup blends two images, cutmix puts a box of the partner into the image. Three 
 | "deit"        | the reversed batch | 2 int(H sqrt(1 - lambda) / 2) rows | before mixing         |
 | "torchvision" | the previous image | 2 int(H sqrt(1 - lambda) / 2) rows | in the loss, after it |
 
-"deit" is what DeiT was trained with (timm 0.3.2). "Batch" is what one device of those programs
-mixed: here a group of consecutive images. Partners come from one group, and what is drawn for the
-whole "batch" is drawn for each group, so the number of devices and hosts changes nothing.
+"deit" is what DeiT was trained with, and all others whose programs have a timm before 1.0.29.
+"Batch" is what one device of those programs mixed: here a group of consecutive images. Partners
+come from one group, and what is drawn for the whole "batch" is drawn for each group, so the number
+of devices and hosts changes nothing.
 
 Images are mixed as they go into the model, after normalization and random erasing.
 
