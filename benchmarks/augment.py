@@ -418,6 +418,7 @@ ROWS: dict[str, tuple[Callable[[], Callable], Callable[[], Callable]]] = {
         of_v2(("GaussianBlur", {"kernel_size": 23, "sigma": (0.1, 2.0)})),
     ),
     "gaussian noise": (of_ours("gaussian_noise"), of_v2(("GaussianNoise", {}))),
+    "JPEG": (of_ours("random_jpeg", quality=(50, 95)), of_v2(("JPEG", {"quality": (50, 95)}))),
     "erasing": (erasing_of_ours, of_v2(("RandomErasing", {"p": 1.0}))),
     "normalize": (of_ours("normalize", mean=MEAN, std=STD), normalize_of_v2),
     "RandAugment": (policy_of_ours("randaugment"), of_v2(("RandAugment", SAMPLED))),

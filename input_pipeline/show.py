@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from input_pipeline.example import DataError
+
 GAP = 4  # pixels between pictures
 SMALLEST = 96  # pixels; smaller pictures are enlarged by a whole factor
 
@@ -35,6 +37,20 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
             large = picture.repeat(times, 0).repeat(times, 1)
             sheet[top : top + height, left : left + width] = large
     return sheet
+
+
+def check(path: Path) -> None:
+    """Sees to it that a picture can be written there, before it is made.
+
+    Raises:
+      DataError: there is no such folder, or Pillow writes no pictures of this ending.
+    """
+    from PIL import Image
+
+    if not path.parent.is_dir():
+        raise DataError(f"--out={path}: there is no folder {path.parent}.")
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise DataError(f"--out={path}: a picture ends in .png, .jpg or .webp, for example.")
 
 
 def save(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:

@@ -44,7 +44,9 @@ def parse(arguments: list[str]) -> ConfigDict:
     try:
         with _argv(rest):
             _find_modules_beside(rest)
-            flags.FLAGS(rest)
+            _, *more = flags.FLAGS(rest)
+        if more:
+            raise ValueError(f"{more[0]}: options begin with two dashes, such as --config=lenet.")
         if CONFIG.value is None:
             raise ValueError("Name a recipe, such as --config=configs/lenet.py.")
         flat(CONFIG.value.to_dict())  # raises the error with which the recipe could not be loaded

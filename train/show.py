@@ -42,9 +42,10 @@ def main(arguments: list[str]) -> int:
     from train.data import open_data
     from train.errors import TrainError
 
+    path = Path(_OUT.value or "sheet.png")
     try:
+        show.check(path)
         rows = pictures(config, open_data(config), _IMAGES.value, _DRAWS.value)
-        path = Path(_OUT.value or "sheet.png")
         show.save(rows, path)
     except (TrainError, DataError, OSError, ValueError) as error:
         return fail(str(error), 1)

@@ -17,7 +17,9 @@ from train.command_line import WrongCommandLine, fail, parse, usage, wants_help
 from train.console import open_streams
 
 _OUT = flags.DEFINE_string("out", "", "The picture; nothing for none.", allow_override=True)
-_EXAMPLES = flags.DEFINE_integer("examples", 0, "Images in an epoch; 0: of the data set.")
+_EXAMPLES = flags.DEFINE_integer(
+    "examples", 0, "Images in an epoch; 0: of the data set.", lower_bound=0
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -61,6 +63,8 @@ def show(config: ConfigDict, out: str = "", examples: int = 0) -> None:
 
     if out and Path(out).suffix not in (".png", ".pdf", ".svg"):
         raise TrainError(f"--out={out}: a picture ends in .png, .pdf or .svg.")
+    if not Path(out).parent.is_dir():
+        raise TrainError(f"--out={out}: there is no folder {Path(out).parent}.")
     check_values(config)
     intervals = Intervals.from_config(config, examples or len(known_data(config).train))
     steps, values = rates(make_schedule(config, intervals), intervals.total)

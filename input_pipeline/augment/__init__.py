@@ -43,10 +43,12 @@ from input_pipeline.augment.crop import (
 from input_pipeline.augment.filters import adjust_sharpness, gaussian_blur, pillow_gaussian_blur
 from input_pipeline.augment.geometry import affine, elastic, perspective, rotate
 from input_pipeline.augment.histogram import autocontrast, equalize
+from input_pipeline.augment.jpeg import jpeg, random_jpeg
 from input_pipeline.augment.normalization import (
     LIGHTING_EIGENVALUES,
     LIGHTING_EIGENVECTORS,
     lighting,
+    linear_transformation,
     normalize,
 )
 from input_pipeline.augment.operations import OPS, TIMM_OPS, apply_ops, timm_op
@@ -113,7 +115,9 @@ __all__ = [
     "image_keys",
     "integers",
     "invert",
+    "jpeg",
     "lighting",
+    "linear_transformation",
     "normalize",
     "pad",
     "permute_channels",
@@ -134,6 +138,7 @@ __all__ = [
     "random_gaussian_blur",
     "random_grayscale",
     "random_invert",
+    "random_jpeg",
     "random_order",
     "random_perspective",
     "random_photometric_distort",

@@ -1,13 +1,14 @@
-"""Normalization, and AlexNet's shift of colours.
+"""Normalization, whitening and other linear maps, and AlexNet's shift of colours.
 
 Images are [B, H, W, C] in [0, 255], uint8 or floating point; `normalize` comes last.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from input_pipeline.augment.combine import is_one_key
 
@@ -40,6 +41,40 @@ def normalize(
     scale, shift = 1 / (255 * deviations), -means / deviations
     images = images.astype(jnp.float32) * _per_channel(scale) + _per_channel(shift)
     return (images[..., ::-1] if channel_order == "BGR" else images).astype(dtype)
+
+
+def linear_transformation(images: jax.Array, matrix: ArrayLike, mean: ArrayLike) -> jax.Array:
+    """Multiplies the values of each image, less their mean, by a matrix: whitening, for example.
+
+    Args:
+      images: [B, H, W, C].
+      matrix: [D, D] with D = H W C, by which a row of values is multiplied from the right. Values
+        are in the order of `images.reshape(B, -1)`; torchvision's are in that of (C, H, W).
+      mean: [D].
+
+    Returns:
+      float32 [B, H, W, C].
+
+    Raises:
+      ValueError: the matrix or the mean is for images of another size.
+
+    Example:
+      >>> values = images.reshape(len(images), -1)  # ZCA whitening, as of CIFAR-10 for NiN
+      >>> mean, covariance = values.mean(0), jnp.cov(values.T)
+      >>> variances, axes = jnp.linalg.eigh(covariance)
+      >>> white = augment.linear_transformation(
+      ...     images, axes / jnp.sqrt(variances + 0.1) @ axes.T, mean
+      ... )
+    """
+    matrix, mean = jnp.asarray(matrix, jnp.float32), jnp.asarray(mean, jnp.float32)
+    size = math.prod(images.shape[1:])
+    if matrix.shape != (size, size) or mean.shape != (size,):
+        raise ValueError(
+            f"Images {list(images.shape[1:])} have {size} values: the matrix is "
+            f"{list(matrix.shape)} and the mean {list(mean.shape)}."
+        )
+    values = images.reshape(-1, size).astype(jnp.float32) - mean
+    return jnp.matmul(values, matrix, precision="highest").reshape(images.shape)
 
 
 def lighting(key: jax.Array, images: jax.Array, std: float = 0.1) -> jax.Array:

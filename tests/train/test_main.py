@@ -38,6 +38,7 @@ def fails(*arguments):
         (["--config", "nothing"], "no recipe nothing.*Installed are alexnet, .*vgg16"),
         (["--confg=configs/lenet.py"], "Did you mean: config"),
         ([], "--config=configs/lenet.py"),
+        (["--config=configs/lenet.py", "smoke"], "smoke: options begin with two dashes"),
         (["--config=configs/lenet.py", "--config.model.name=lenet6"], "'lenet6'.*lenet5"),
     ],
 )

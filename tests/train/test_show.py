@@ -7,6 +7,7 @@ from PIL import Image
 
 from configs import base
 from input_pipeline import show
+from input_pipeline.example import DataError
 from train import build
 from train import show as program
 from train.data import open_data
@@ -72,3 +73,11 @@ def test_a_representation_that_the_images_do_not_have_is_an_error(config):
     config.augment.representation = "hsv"
     with pytest.raises(TrainError, match="hsv is made of 3 channels, not of 1"):
         open_data(config)
+
+
+def test_where_no_picture_can_be_written_none_is_made(tmp_path):
+    show.check(tmp_path / "sheet.jpg")
+    with pytest.raises(DataError, match=r"sheet\.txt: a picture ends in \.png"):
+        show.check(tmp_path / "sheet.txt")
+    with pytest.raises(DataError, match="there is no folder"):
+        show.check(tmp_path / "no" / "sheet.png")

@@ -39,3 +39,5 @@ def test_data_that_are_not_there_and_pictures_of_another_kind(capsys):
     assert rows(capsys.readouterr().out)[-1][0] == "899"
     with pytest.raises(TrainError, match="a picture ends in"):
         show(config, "rates.txt", examples=10_240)
+    with pytest.raises(TrainError, match="there is no folder nowhere"):
+        show(config, "nowhere/rates.png", examples=10_240)

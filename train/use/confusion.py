@@ -15,9 +15,11 @@ _WITH_NUMBERS = 20  # classes, up to which the picture has names and numbers
 
 
 def check_ending(path: str) -> None:
-    """Raises TrainError if the file is neither a table nor a picture."""
+    """Raises TrainError if the file is neither a table nor a picture, or has no folder."""
     if Path(path).suffix not in ENDINGS:
         raise TrainError(f"{path}: a confusion matrix is written as one of {', '.join(ENDINGS)}.")
+    if not Path(path).parent.is_dir():
+        raise TrainError(f"{path}: there is no folder {Path(path).parent}.")
 
 
 def write(path: str, matrix: np.ndarray, names: Sequence[str]) -> None:

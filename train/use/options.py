@@ -42,8 +42,8 @@ def add_batches(to: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """Returns a number of the command line that is at least 1."""
-    if (number := int(text)) < 1:
-        raise ValueError(text)  # argparse says which argument it was
+    if not text.strip().isdecimal() or (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return number
 
 

@@ -32,6 +32,7 @@ FORMS = {
     "random_posterize": {"bits": 2},
     "random_gaussian_blur": {"kernel_size": (3, 5)},
     "gaussian_noise": {},
+    "random_jpeg": {"quality": (5, 95)},
     "lighting": {},
 }
 

@@ -313,6 +313,7 @@ def test_shares():
     [
         (["--views=ten_crop", "--scales=31"], "scales=31: crops have 32 pixels"),
         (["--model=lenet5"], "leave out model"),
+        (["--confusion=no/matrix.png"], "no/matrix.png: there is no folder no."),
     ],
 )
 def test_a_protocol_that_cannot_be(arguments, message, run):
