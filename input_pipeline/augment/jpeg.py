@@ -85,7 +85,7 @@ def random_jpeg(key: jax.Array, images: jax.Array, quality: int | Sequence[int])
 def _steps(table: np.ndarray, quality: jax.Array) -> jax.Array:
     """Steps of the quantization of each image, [B, 1, 8, 1, 8]."""
     percent = jnp.where(quality < 50, 5000 // jnp.maximum(quality, 1), 200 - 2 * quality)
-    steps = jnp.clip((table * percent[:, None, None] + 50) // 100, 1, 255)
+    steps = jnp.clip((table[None] * percent[:, None, None] + 50) // 100, 1, 255)
     return steps[:, None, :, None, :]
 
 
@@ -186,7 +186,7 @@ def _halved(plane: jax.Array) -> jax.Array:
     columns = 16 * -(-width // 16)
     plane = jnp.pad(plane, ((0, 0), (0, height % 2), (0, columns - width)), "edge")
     rows = plane[:, 0::2] + plane[:, 1::2]
-    bias = 1 + jnp.arange(columns // 2) % 2
+    bias = 1 + jnp.arange(columns // 2)[None, None] % 2
     return (rows[..., 0::2] + rows[..., 1::2] + bias) >> 2
 
 

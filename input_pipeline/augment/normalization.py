@@ -73,7 +73,7 @@ def linear_transformation(images: jax.Array, matrix: ArrayLike, mean: ArrayLike)
             f"Images {list(images.shape[1:])} have {size} values: the matrix is "
             f"{list(matrix.shape)} and the mean {list(mean.shape)}."
         )
-    values = images.reshape(-1, size).astype(jnp.float32) - mean
+    values = images.reshape(-1, size).astype(jnp.float32) - mean[None]
     return jnp.matmul(values, matrix, precision="highest").reshape(images.shape)
 
 
