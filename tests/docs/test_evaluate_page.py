@@ -20,7 +20,10 @@ def test_there_are_commands():
     assert [program for program, *_ in COMMANDS] == ["evaluate", "probe", "probe"]
 
 
-@pytest.mark.parametrize(("program", "command", "expected"), COMMANDS, ids=range(len(COMMANDS)))
+@pytest.mark.parametrize(
+    ("program", "command", "expected"),
+    [pytest.param(*COMMANDS[0], marks=pytest.mark.full, id="0"), *COMMANDS[1:]],
+)
 def test_a_command_prints_what_stands_below(
     program, command, expected, mnist_dir, monkeypatch, capsys
 ):

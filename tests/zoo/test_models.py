@@ -320,7 +320,7 @@ def init_error(name: str, shape: tuple[int, ...], dtype=jnp.float32) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", zoo.list_models())
+@pytest.mark.parametrize("name", models(DEFAULT))
 def test_images_that_no_model_takes(name):
     """Integers, one image alone, channels first."""
     size, channels = zoo.info(name).image_size, zoo.info(name).channels
