@@ -22,7 +22,8 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize(
     ("program", "command", "expected"),
-    [pytest.param(*COMMANDS[0], marks=pytest.mark.full, id="0"), *COMMANDS[1:]],
+    [*(pytest.param(*command, marks=pytest.mark.full) for command in COMMANDS[:2]), *COMMANDS[2:]],
+    ids=range(len(COMMANDS)),
 )
 def test_a_command_prints_what_stands_below(
     program, command, expected, mnist_dir, monkeypatch, capsys

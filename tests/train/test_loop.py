@@ -166,6 +166,7 @@ def test_a_checkpoint_of_eight_devices_is_resumed_with_one(make_first_steps, ass
     assert_first_steps(run)  # steps 4 and 5 on one device
 
 
+@pytest.mark.full
 def test_a_corrupt_checkpoint_falls_back_to_the_one_before(make_run, uninterrupted):
     run = make_run()
     run.finish()
@@ -212,6 +213,7 @@ def test_a_batch_that_does_not_divide_is_refused(make_run):
     assert "batch_size=42 does not divide over 8 devices" in output
 
 
+@pytest.mark.full
 def test_an_unreadable_image_stops_the_run_or_is_counted(make_run, tmp_path):
     import numpy as np
     from PIL import Image
@@ -235,6 +237,7 @@ def test_an_unreadable_image_stops_the_run_or_is_counted(make_run, tmp_path):
     assert line["examples"] == 7 and line["skipped"] >= 2
 
 
+@pytest.mark.full
 def test_a_run_starts_from_the_weights_of_another(make_run, uninterrupted):
     settings = {"init.weights": str(uninterrupted.workdir), "init.skip": "", "duration": "20 steps"}
     run = make_run(**settings, optimizer__freeze="^fc1/", optimizer__name="sgd")

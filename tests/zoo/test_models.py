@@ -294,7 +294,9 @@ def test_another_type_other_channels_other_classes(name):
         jax.eval_shape(model.apply, variables, image_batch(name, channels=native))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["lenet5", "lenet5_1998", pytest.param("resnet18", marks=pytest.mark.full)]
+)
 def test_bfloat16_is_near(name):
     exact_model, variables, images = init(name)
     model = zoo.create(name, dtype=jnp.bfloat16)

@@ -95,6 +95,7 @@ def test_what_is_wrong_is_told(arguments, message, tmp_path, capsys):
     assert message in run(*arguments, f"--out={tmp_path}", capsys=capsys, code=1)
 
 
+@pytest.mark.full
 def test_what_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measure, "_SECONDS", 0.02)
     out = run("--measure=lenet5", "--batches=1,4", f"--out={tmp_path}", capsys=capsys)
