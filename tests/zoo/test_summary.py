@@ -86,10 +86,7 @@ def test_activations_of_half_precision_need_half_the_memory():
     [
         ("resnet18", "stem_conv", ((3, 3), (3, 3))),
         ("efficientnet_lite0", "stem_conv", ((0, 1), (0, 1))),
-        pytest.param(
-            *("inception_v3", "stage2_block2/branch2_2/conv", ((0, 0), (3, 3))),
-            marks=pytest.mark.full,
-        ),
+        ("inception_v3", "stage2_block2/branch2_2/conv", ((0, 0), (3, 3))),
     ],
 )
 def test_padding_before_and_after_each_axis(name, path, padding):
