@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 # The second test stops everything, as a cut cable does, until there is a file "go".
 TESTS = """
 import os, pathlib, pytest
@@ -30,6 +32,7 @@ markers =
 """
 
 
+@pytest.mark.full
 def test_what_has_passed_is_not_run_again(tmp_path):
     (tmp_path / "tests").mkdir()
     shutil.copy(Path(__file__).parent / "conftest.py", tmp_path / "tests")

@@ -202,6 +202,7 @@ def kind_of_update(config):
     )
 
 
+@pytest.mark.full
 def test_every_recipe_makes_a_step():
     """All parts of all recipes are built. What they do is traced, once for recipes that differ in
     numbers alone: the augmentation, and an update of a small network without it."""

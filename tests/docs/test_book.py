@@ -12,7 +12,8 @@ from zoo import registry
 
 CHAPTERS = ("convolution", "first_networks", "deeper", "transformers", "training")
 # Tables that take longer than a look; the site makes all of them, and so does `-m full`.
-SLOW = {"cait", "inception_v3", "resnet", "senet", "ilsvrc", "survey", "complexity", "picture"}
+SLOW = {"backward", "cait", "complexity", "efficientnet", "googlenet", "ilsvrc", "inception_v3"}
+SLOW |= {"picture", "resnet", "senet", "survey"}
 
 
 @pytest.fixture(scope="module")

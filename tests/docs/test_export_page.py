@@ -33,6 +33,7 @@ def without_figures(text: str) -> list[str]:
     return [re.sub(r"(Runtime) [\d.]+: [\d.e-]+", r"\1", line) for line in lines]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder", "quick_compilation")
 def test_blocks_print_what_stands_below():
     page, blocks = types.ModuleType("page"), BLOCK.findall(PAGE)

@@ -21,6 +21,7 @@ def no_display():
     matplotlib.use(before)
 
 
+@pytest.mark.full
 def test_all_cells_run(no_display, capsys, quick_compilation):
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     names: dict = {}

@@ -40,9 +40,16 @@ def own_models(monkeypatch):
     registry._all_models.cache_clear()
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=lambda page: page.stem
-)
+# Pages whose programs take long to compile.
+LONG = {"augmentation", "look", "mixing", "use", "weights"}
+WITH_CODE = [
+    pytest.param(page, marks=[pytest.mark.full] if page.stem in LONG else [], id=page.stem)
+    for page in PAGES
+    if BLOCK.search(page.read_text())
+]
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
 @pytest.mark.usefixtures("folder", "own_models", "quick_compilation")
 def test_code_runs(page, monkeypatch):
     text = page.read_text()

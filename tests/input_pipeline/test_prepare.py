@@ -20,6 +20,7 @@ def run(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.full
 def test_killed_half_way_and_then_two_processes_at_once(tmp_path):
     killed = run("mnist", f"--data_dir={tmp_path}")
     deadline = time.monotonic() + 60

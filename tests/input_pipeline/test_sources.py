@@ -11,6 +11,7 @@ from input_pipeline import in_memory, loader, tfds_source, transforms
 from input_pipeline.example import Example, Source
 
 
+@pytest.mark.full
 def test_mnist_has_the_official_examples_in_tfds_order(mnist_dir):
     train = input_pipeline.open("mnist", "train", mnist_dir)
     test = input_pipeline.open("mnist", "test", mnist_dir)

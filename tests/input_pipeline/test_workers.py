@@ -13,10 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
-import os, sys
+import os, signal, sys
 import input_pipeline
 from input_pipeline import loader, transforms
 def main(how):
+    # A shell that starts pytest in the background has its programs ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     source = input_pipeline.open("folder:" + sys.argv[2], "train")
     batches = loader.train_batches(source, transforms.RandomResizedCrop(16), batch_size=4, seed=0,
                                    start_step=0, num_steps=10**6,
@@ -79,6 +81,7 @@ def programs(tmp_path_factory, image_folder) -> dict[str, tuple[int, str]]:
         for process in running.values():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -28,6 +28,7 @@ FULL = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("closed", [">&- 2>&-", *FULL])
 def test_a_run_goes_on_when_nobody_reads(closed, tmp_path):
     done = in_a_shell(f"{TRAIN} {closed}", WORKDIR=str(tmp_path))

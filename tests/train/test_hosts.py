@@ -64,6 +64,7 @@ def test_augmented_pictures_do_not_depend_on_hosts(make_first_steps, coordinator
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
 
 
+@pytest.mark.full
 def test_a_host_that_does_not_come_is_told(make_run, coordinator):
     run = make_run(hosts__coordinator=coordinator, hosts__count=2, hosts__timeout=3)
     for index in (0, 1):

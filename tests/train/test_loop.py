@@ -118,6 +118,7 @@ def test_a_signal_in_evaluation_saves_and_evaluates_later(make_run):
     assert [(line["step"], line["examples"]) for line in run.lines("eval")] == [(20, 3000)]
 
 
+@pytest.mark.full
 def test_a_signal_in_compilation_saves_the_start(make_run, tmp_path):
     run = make_run(model__name="resnet18", batch_size=2, duration="1 steps", data__image_size=32)
     run.command += [f"--config.compile_cache={tmp_path}"]
@@ -165,6 +166,7 @@ def test_a_checkpoint_of_eight_devices_is_resumed_with_one(make_first_steps, ass
     assert_first_steps(run)  # steps 4 and 5 on one device
 
 
+@pytest.mark.full
 def test_a_corrupt_checkpoint_falls_back_to_the_one_before(make_run, uninterrupted):
     run = make_run()
     run.finish()
@@ -178,6 +180,7 @@ def test_a_corrupt_checkpoint_falls_back_to_the_one_before(make_run, uninterrupt
     assert (run.workdir / "checkpoints/damaged/120").is_dir()
 
 
+@pytest.mark.full
 def test_a_checkpoint_of_another_model_is_refused(make_run):
     run = make_run(duration="20 steps")
     run.finish()
@@ -197,6 +200,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_run):
     assert max(run.checkpoints()) <= 3
 
 
+@pytest.mark.full
 def test_a_label_outside_the_classes_is_named(make_run):
     output = make_run(model__num_classes=5).finish(code=1)
     assert "has the label" in output and "labels must be 0 to 4" in output
@@ -209,6 +213,7 @@ def test_a_batch_that_does_not_divide_is_refused(make_run):
     assert "batch_size=42 does not divide over 8 devices" in output
 
 
+@pytest.mark.full
 def test_an_unreadable_image_stops_the_run_or_is_counted(make_run, tmp_path):
     import numpy as np
     from PIL import Image
@@ -232,6 +237,7 @@ def test_an_unreadable_image_stops_the_run_or_is_counted(make_run, tmp_path):
     assert line["examples"] == 7 and line["skipped"] >= 2
 
 
+@pytest.mark.full
 def test_a_run_starts_from_the_weights_of_another(make_run, uninterrupted):
     settings = {"init.weights": str(uninterrupted.workdir), "init.skip": "", "duration": "20 steps"}
     run = make_run(**settings, optimizer__freeze="^fc1/", optimizer__name="sgd")

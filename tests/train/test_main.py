@@ -81,6 +81,7 @@ def test_a_recipe_anywhere_is_found_by_its_path(tmp_path):
         find_recipe(str(tmp_path / "another.py"))
 
 
+@pytest.mark.full
 def test_a_run_in_an_empty_folder(tmp_path):
     command = [sys.executable, "-m", "train", "--config=configs/lenet.py:smoke"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}

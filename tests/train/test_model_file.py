@@ -33,7 +33,7 @@ RUNS = {
     "grey to colour": config_of("resnet20_cifar", "synthetic:size=32,channels=1"),
     "scan in bfloat16": config_of("resnet18", "synthetic:examples=20", scan=True),
 }
-DEFAULT = "EMA", "grey to colour"
+DEFAULT = ("EMA",)
 RUNS["EMA"].ema.decay = 0.9
 RUNS["cropped"].augment.crop = "random_resized"
 RUNS["cropped"].eval.interpolation = "bicubic"

@@ -126,6 +126,7 @@ def test_the_best_evaluation_is_kept(folder):
     assert read_metadata(run / "model.safetensors")["step"] == 30
 
 
+@pytest.mark.full
 def test_runs_are_compared(folder):
     other = ["--config.duration=2 epochs", "--config.loss.options.margin=1.0", "--workdir=runs/two"]
     command(folder, "train", "--config=own_parts.py", *other)

@@ -141,6 +141,7 @@ def uninterrupted(tmp_path_factory):
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("steps", [pytest.param(2, marks=pytest.mark.full), 3])
 def test_a_run_resumes_bit_for_bit(steps, uninterrupted, tmp_path, monkeypatch):
     """It ends at the end of a stage, or within one, and goes on from the checkpoint before."""

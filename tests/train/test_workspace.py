@@ -43,6 +43,7 @@ def cache_events(folder, home, on_device):
     return [counts.get(f"/jax/compilation_cache/cache_{what}", 0) for what in ("hits", "misses")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("on_device", [pytest.param("yes", marks=pytest.mark.full), "no"])
 def test_a_second_start_compiles_nothing(on_device, tmp_path):
     _, misses = cache_events(tmp_path / "first", tmp_path, on_device)

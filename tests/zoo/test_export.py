@@ -9,7 +9,7 @@ from test_models import DEFAULT, image_batch
 import zoo
 from train.build import init_eagerly
 
-QUICK = {"lenet5", "mobilenet_v2", "vit_ti_16"}
+QUICK = {"lenet5", "vit_ti_16"}
 MODELS = [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.full) for name in sorted(DEFAULT)
 ]

@@ -294,7 +294,9 @@ def test_another_type_other_channels_other_classes(name):
         jax.eval_shape(model.apply, variables, image_batch(name, channels=native))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["lenet5", "lenet5_1998", pytest.param("resnet18", marks=pytest.mark.full)]
+)
 def test_bfloat16_is_near(name):
     exact_model, variables, images = init(name)
     model = zoo.create(name, dtype=jnp.bfloat16)
@@ -320,7 +322,7 @@ def init_error(name: str, shape: tuple[int, ...], dtype=jnp.float32) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", zoo.list_models())
+@pytest.mark.parametrize("name", models(DEFAULT))
 def test_images_that_no_model_takes(name):
     """Integers, one image alone, channels first."""
     size, channels = zoo.info(name).image_size, zoo.info(name).channels

@@ -305,7 +305,7 @@ def models(default: set[str]) -> list:
     return [pytest.param(name, marks=marks[name]) for name in sorted(PARAMETERS)]
 
 
-@pytest.mark.parametrize("name", models(test_models.DEFAULT))
+@pytest.mark.parametrize("name", models(test_models.TRACED))
 def test_parameter_count(name):
     assert zoo.info(name).num_params == PARAMETERS[name]
 

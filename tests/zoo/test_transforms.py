@@ -124,7 +124,7 @@ TRANSFORMS = [
 
 # Windows, masks and tables of biases; by default under the transformations that differ in kind.
 QUICK = {("lenet5", transform) for transform in TRANSFORMS}
-QUICK |= {("swin_t", transform) for transform in (vmap, checkpoint)}
+QUICK |= {("swin_t", checkpoint)}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,7 @@ def test_gradients_on_an_explicit_mesh(name):
     assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, variables)
 
 
+@pytest.mark.full
 def test_without_jit(cases):
     """Each operation by itself, as a debugger wants it."""
     model, variables, images, expected = cases("lenet5")

@@ -101,6 +101,12 @@ def cache(tmp_path_factory) -> dict[str, str]:
     return seconds | {"JAX_COMPILATION_CACHE_DIR": folder}
 
 
+CASES = [
+    pytest.param(end, marks=[pytest.mark.full] if end == "several calls in flight" else [])
+    for end in ENDS
+]
+
+
 def finish(program: str, codes: int | tuple[int, ...], environment: dict[str, str]) -> None:
     """Runs a program and checks its exit code and how long it takes after its last line."""
     process = subprocess.Popen(
@@ -121,7 +127,7 @@ def finish(program: str, codes: int | tuple[int, ...], environment: dict[str, st
     assert ended - last < GRACE + 4 * seconds, (ended - last, seconds)
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", CASES)
 def test_a_program_ends(end, cache):
     last, codes = ENDS[end]
     finish(START + textwrap.dedent(last), codes, cache)

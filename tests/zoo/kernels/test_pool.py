@@ -7,11 +7,11 @@ from zoo.kernels.pool import adaptive_average_pool, average_pool, max_pool
 from zoo.layers.lrn import local_response_norm
 
 GEOMETRIES = [
-    (8, 2, 2, 0),
+    pytest.param(8, 2, 2, 0, marks=pytest.mark.full),
     (9, 3, 2, 0),
-    (9, 2, 2, 0),
+    pytest.param(9, 2, 2, 0, marks=pytest.mark.full),
     (8, 3, 2, 1),
-    (7, 3, 1, 1),
+    pytest.param(7, 3, 1, 1, marks=pytest.mark.full),
     (8, 3, 2, "SAME"),
 ]
 

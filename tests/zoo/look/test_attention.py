@@ -66,6 +66,7 @@ def test_relevance_is_that_of_a_class(small, quick_compilation):
     assert not np.allclose(found.map, other.map)
 
 
+@pytest.mark.full
 def test_patches_can_be_changed_among_the_tokens(small, quick_compilation):
     """Patches are sown without the class token: the network goes on from all tokens."""
     model, variables, images = small

@@ -137,6 +137,7 @@ def test_a_unit_that_is_dead_at_the_start_is_reached(small, quick_compilation):
     assert (reached.images != plain.images).any()
 
 
+@pytest.mark.full
 def test_magnitudes_stay_those_of_photographs(small, quick_compilation):
     photographs = np.random.RandomState(5).uniform(size=(6, 32, 32, 3)).cumsum(1) / 32
     image = fourier.MacoImage(fourier.mean_magnitude(photographs), 32)

@@ -52,7 +52,7 @@ def test_the_class_token_gathers_and_the_patches_stay():
     assert maps["attention"]["map"][0].shape == (2, 2, 1, 5)
 
 
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan", [pytest.param(False, marks=pytest.mark.full), True])
 def test_the_first_block_is_dropped_as_often_as_the_last(scan):
     model = CaiT(16, 4, 2, layer_scale=1.0, num_classes=5, drop_path=0.99, scan=scan)
     variables = random_variables(model, IMAGES)

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import zoo
 from zoo.layers.blocks import stack_blocks
@@ -34,6 +35,7 @@ def test_scanned_stages_are_the_same_function():
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.full
 def test_three_namings_of_one_checkpoint():
     shapes = zoo.registry.abstract_variables("convnext_tiny")
     random = np.random.RandomState(0)

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import zoo
 from zoo.models.cvt import ConvAttention, CvT
@@ -44,6 +45,7 @@ def test_attention_is_scaled_by_the_whole_width():
     np.testing.assert_allclose(weights[0] / weights[1], jnp.exp(logits[0] - logits[1]), rtol=1e-4)
 
 
+@pytest.mark.full
 def test_any_image_size_without_position_embeddings():
     model = zoo.create("cvt_13")
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))

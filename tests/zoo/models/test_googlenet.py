@@ -60,7 +60,13 @@ def test_naive_network_is_far_larger():
     assert sum(x.size for x in jax.tree.leaves(naive)) > 5 * zoo.info("googlenet").num_params
 
 
-@pytest.mark.parametrize("name", ["googlenet", "googlenet_bn", "inception_v3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "googlenet",
+        *(pytest.param(n, marks=pytest.mark.full) for n in ("googlenet_bn", "inception_v3")),
+    ],
+)
 def test_weights_without_auxiliary_heads(name):
     """Many published ones lack them."""
     zeros = jax.tree.map(

@@ -54,6 +54,7 @@ def test_small_filters_in_a_row_are_cheaper():
     assert pair * 25 == 18 * 25 * 96 * 96
 
 
+@pytest.mark.full
 def test_modules_of_polynet_share_convolutions():
     """poly-3: branches once, BatchNorm and the last convolution three times."""
     params = registry.abstract_variables("polynet")["params"]["stage2_block2"]

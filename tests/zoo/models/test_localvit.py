@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 import zoo
 from zoo.models.localvit import Block
@@ -50,6 +51,7 @@ def test_pvt_with_locality_takes_the_reference_layers():
     assert block["attention"]["reduce_conv"]["kernel"].shape == (8, 8, 64, 64)
 
 
+@pytest.mark.full
 def test_positions_are_resampled_on_load():
     for name, path in (("localvit_t", "pos_embed"), ("localvit_pvt_t", "pos_embed4")):
         shapes = jax.eval_shape(

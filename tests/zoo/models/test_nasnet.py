@@ -5,16 +5,13 @@ import zoo
 from zoo import registry
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
         ("nasnet_mobile", [(28, 264), (14, 528), (7, 1056)]),
-        pytest.param(
-            *("nasnet_large", [(42, 1008), (21, 2016), (11, 4032)]), marks=pytest.mark.full
-        ),
-        pytest.param(
-            *("pnasnet_large", [(42, 1080), (21, 2160), (11, 4320)]), marks=pytest.mark.full
-        ),
+        ("nasnet_large", [(42, 1008), (21, 2016), (11, 4032)]),
+        ("pnasnet_large", [(42, 1080), (21, 2160), (11, 4320)]),
     ],
 )
 def test_stages(name, stages):

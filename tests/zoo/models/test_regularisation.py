@@ -93,9 +93,8 @@ def test_scheduled_drop_path_grows_with_depth_and_training(rates, model, cells):
     assert found == sorted(found)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, pytest.param({"scan": True, "remat": True}, marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("settings", [{}, {"scan": True, "remat": True}])
 def test_drop_block_of_resnet(settings, quick_compilation):
     """It drops in the last two stages alone, the more the further training has come."""
     model = ResNet(

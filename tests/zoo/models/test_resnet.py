@@ -37,7 +37,10 @@ def test_152_layers_are_cheaper_than_vggs_16():
 @pytest.mark.parametrize(
     ("model", "last"),
     [
-        (ResNet((1, 1, 1, 1), BasicBlock, drop_path=1.0), "stage4_block1"),
+        pytest.param(
+            *(ResNet((1, 1, 1, 1), BasicBlock, drop_path=1.0), "stage4_block1"),
+            marks=pytest.mark.full,
+        ),
         (ResNetCifar(8, drop_path=1.0), "stage3_block1"),
     ],
 )

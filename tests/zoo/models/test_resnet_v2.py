@@ -27,6 +27,7 @@ def test_strides_of_the_references():
     assert he.gmacs < timm.gmacs
 
 
+@pytest.mark.full
 def test_164_layers_of_bottlenecks_cost_110_of_basic_blocks():
     deep, shallow = zoo.info("preresnet164_cifar"), zoo.info("preresnet110_cifar")
     assert deep.num_params == pytest.approx(shallow.num_params, rel=0.03)

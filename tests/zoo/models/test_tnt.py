@@ -18,6 +18,7 @@ def small(**settings):
     return model, jax.tree.map(lambda leaf: 0.3 * random.standard_normal(leaf.shape), shapes)
 
 
+@pytest.mark.full
 def test_maps_of_pixels_and_of_patches():
     model, variables = small()
     maps = zoo.features(model, variables, IMAGES, at="attention")

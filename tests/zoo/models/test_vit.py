@@ -41,6 +41,7 @@ def test_attention_maps_leave_on_request_only():
     np.testing.assert_allclose(logits, model.apply(variables, IMAGES), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.full), True])
 def test_scanned_blocks_are_the_same_function(remat):
     from zoo.layers.blocks import stack_blocks, unstack_blocks

@@ -436,7 +436,19 @@ FILES = {
 } | {f"pickle: {name}": lambda name=name: zipped(**{"m__data.pkl": BOMBS[name]}) for name in BOMBS}
 
 
-@pytest.mark.parametrize("kind", FILES)
+# Those that take seconds and differ little from another.
+SLOW = {
+    "pickle: dicts",
+    "pickle: doubled",
+    "pickle: a list of pairs again and again",
+    "pickle: calls",
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.full] if kind in SLOW else []) for kind in FILES],
+)
 def test_a_bomb_is_refused_soon_and_in_little_memory(kind, tmp_path):
     path = tmp_path / "m.pth"
     path.write_bytes(FILES[kind]())
