@@ -20,6 +20,7 @@ Ours      not yet run
 """
 
 import functools
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -28,11 +29,11 @@ from configs import base, deit_s
 VARIANTS = {"tiny": 0.2, "small": 0.3, "base": 0.5}
 
 
-def simclr_colors(key, images):
+def simclr_colors(key: Any, images: Any) -> Any:
     """Brightness, contrast, saturation and hue of 80 % of the images change, 20 % become grey."""
     from input_pipeline import augment
 
-    strengths = dict(brightness=0.24, contrast=0.24, saturation=0.24, hue=0.06)
+    strengths: dict[str, Any] = dict(brightness=0.24, contrast=0.24, saturation=0.24, hue=0.06)
     jitter = augment.random_apply(functools.partial(augment.color_jitter, **strengths), 0.8)
     gray = functools.partial(augment.random_grayscale, p=0.2)
     return augment.compose(jitter, gray)(key, images)
