@@ -41,6 +41,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(make_run, uninterrupted):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
 
 
+@pytest.mark.full
 def test_a_finished_run_is_left_alone_and_says_so(make_run):
     run = make_run(duration="20 steps")
     run.finish()
@@ -68,9 +69,8 @@ def test_kill_and_resume_gives_the_same_bits(make_run, uninterrupted, seed):
     assert run.leaves(120) == uninterrupted.leaves(120)
 
 
-@pytest.mark.parametrize(
-    "signum", [pytest.param(signal.SIGUSR1, marks=pytest.mark.full), signal.SIGINT]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_in_training_saves_at_once(make_run, uninterrupted, signum):
     run = make_run(checkpoint__every="1000 steps", data__on_device="no", data__workers=0)
     process = run.start()

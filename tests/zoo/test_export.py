@@ -69,6 +69,7 @@ def test_any_batch(name, overrides, quick_compilation):
         np.testing.assert_allclose(logits, expected[:count], atol=atol, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_gradients_of_an_artifact(quick_compilation):
     model, variables, images = weights("lenet5")
     exported = jax.export.export(jax.jit(model.apply))(variables, images)

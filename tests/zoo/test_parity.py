@@ -24,7 +24,6 @@ DEFAULT = {
     "efficientnet_b0",
     "efficientnet_lite0",
     "googlenet_bvlc",
-    "localvit_pvt_tiny",
     "lvvit_t",
     "mobilenet_v1",
     "mobilenet_v2",
@@ -45,7 +44,6 @@ DEFAULT = {
     "squeezenet1_1",
     "swin_v2_t",
     "t2t_vit_7_scaled",
-    "twins_svt_small",
     "vit_tiny_patch16_224",
     "wrn_28_10_cifar",
     "xception",
@@ -147,7 +145,6 @@ BOTH_WAYS = {
     "squeezenet1_1",
     "swin_v2_t",
     "t2t_vit_7_scaled",
-    "twins_svt_small",
     "vit_tiny_patch16_224",
 }
 FEWER = [
