@@ -62,6 +62,7 @@ MAY_IMPORT = {
 # traced. A recipe may make an operation of its own of ours.
 BY_NAME = {
     ("configs.lenet_augmented", "input_pipeline.augment"),
+    ("configs.nest_tiny", "input_pipeline.augment"),
     ("zoo.registry", "zoo.models"),
     ("zoo", "zoo.kernels.platform"),
     ("zoo.export.onnx_file", "zoo.kernels.platform"),
